@@ -1,0 +1,72 @@
+"""What the entry points share: how they start, explain themselves, report a mistake and end."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable
+
+from absl import app, flags
+
+from fer_pipeline.errors import UserError
+
+#: Spellings of a request for help.
+_HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull", "-?"}
+
+
+def run_app(main: Callable[[list[str]], int | None], description: str) -> None:
+    """Parses the command line, runs ``main`` and exits.
+
+    Exit status: 0 on success and for ``--help``, 1 with one line on stderr for a ``UserError`` or a
+    flag that does not parse, 130 after Ctrl-C. Any other exception keeps its traceback.
+
+    Args:
+      main: called with the positional arguments, the program's name first.
+      description: what ``--help`` shows above the flags.
+    """
+
+    def parse(argv: list[str]) -> list[str]:
+        if _HELP.intersection(argv[1:]):
+            print(_help(description))
+            sys.exit(0)
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            _fail(f"{str(error).splitlines()[0]} (--help lists the flags)")
+
+    def guarded(argv: list[str]) -> int:
+        try:
+            return main(argv) or 0
+        except UserError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            return 130
+
+    app.run(guarded, flags_parser=parse)
+
+
+def refuse_arguments(argv: list[str]) -> None:
+    """Raises UserError if anything but flags was typed: most often a flag without its dashes."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; flags are typed as --name=value")
+
+
+def _help(description: str) -> str:
+    """The description and the flags that this software defines, absl's own left out."""
+    lines = [description.strip(), "", "Flags:"]
+    for module, module_flags in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("absl."):
+            continue
+        for flag in module_flags:
+            default = "" if flag.default in (None, "") else f" (default: {flag.default_as_str})"
+            lines.append(f"  --{flag.name}")
+            lines += textwrap.wrap(
+                f"{flag.help}{default}", 96, initial_indent=" " * 6, subsequent_indent=" " * 6
+            )
+    return "\n".join(lines)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,58 @@
+"""Sends what TensorFlow's C++ code prints to a file, so that the terminal stays readable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer_pipeline.errors import UserError
+
+#: TensorFlow's own settings; they thin the noise and must be in place before its first import.
+_QUIET_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
+
+
+@contextlib.contextmanager
+def redirected(path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Appends whatever is written to file descriptor 2 inside the block to ``path``.
+
+    C++ code writes to the descriptor and not to ``sys.stderr``, so the descriptor itself is
+    exchanged. Python's ``sys.stderr`` keeps pointing at the terminal: progress bars and messages
+    of this package are seen as before. When the block raises anything but a ``UserError``, whose
+    one line says it all, what had been written is repeated on the terminal, because then it is
+    evidence. With ``path`` None nothing is exchanged; nested use is fine.
+
+    The exchange is of the whole process: every thread's writes go to the file meanwhile.
+    """
+    for name, value in _QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if path is None:
+        yield
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    python_stderr = sys.stderr
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    start = os.fstat(log).st_size
+    # closefd=False: the file object must not close the descriptor that is put back below.
+    sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception:
+        with open(path, "rb") as file:
+            file.seek(start)
+            os.write(terminal, file.read())
+        raise
+    finally:
+        sys.stderr.flush()
+        sys.stderr = python_stderr
+        os.dup2(terminal, 2)
+        os.close(terminal)

@@ -1,0 +1,133 @@
+"""Names of every file a run writes, atomic writes, and one owner at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fer_pipeline.errors import UserError
+
+CONFIG = "config.json"
+HISTORY = "history.csv"
+TIMING = "timing.csv"
+METRICS = "metrics.json"
+TF_LOG = "tf.log"
+FIGURES = "figures"
+CHECKPOINTS = "checkpoints"
+EXPORT = "export"
+EXPORT_FAILED = "export.failed"
+_LOCK = ".lock"
+
+#: Everything a run writes: what ``--overwrite`` deletes.
+_WRITTEN = (CONFIG, HISTORY, TIMING, METRICS, TF_LOG, FIGURES, CHECKPOINTS, EXPORT, EXPORT_FAILED)
+
+SAMPLES_FIGURE = f"{FIGURES}/samples.png"
+CLASS_COUNTS_FIGURE = f"{FIGURES}/class_counts.png"
+CURVES_FIGURE = f"{FIGURES}/curves.png"
+CONFUSION_MATRIX_FIGURE = f"{FIGURES}/confusion_matrix.png"
+ARCHITECTURE_FIGURE = f"{FIGURES}/architecture.png"
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path beside ``path`` and renames it there when the block succeeds.
+
+    The file is flushed to disk before the rename, so that a reader, or a machine that loses
+    power, sees the old file or the new one and nothing between. When the block raises, ``path``
+    is left as it was. The temporary file keeps the suffix of ``path``, since writers such as
+    matplotlib and Keras choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes files private; a run directory is as readable as its owner's umask says.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes ``value`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      UserError: it is missing or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+
+
+@contextlib.contextmanager
+def owned(run: Path) -> Iterator[None]:
+    """Holds the run directory for one process; the lock ends with the process, however it ends.
+
+    Raises:
+      UserError: another process holds it, or the directory cannot be made or written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"--run_dir={run}: cannot be written ({error.strerror})") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise UserError(
+            f"--run_dir={run}: another process is training there; wait or name another one"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def clear(run: Path) -> None:
+    """Deletes what a run writes from its directory, and nothing else that may lie there."""
+    for name in _WRITTEN:
+        path = run / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_usable(run: Path) -> None:
+    """Raises UserError where ``run`` exists and is neither empty nor a run directory."""
+    if run.is_dir():
+        strangers = [path.name for path in run.iterdir() if path.name != _LOCK]
+        if strangers and CONFIG not in strangers:
+            raise UserError(
+                f"--run_dir={run}: holds {strangers[0]} but no {CONFIG}, so it is no run; "
+                "name a new directory"
+            )
+    elif run.exists():
+        raise UserError(f"--run_dir={run}: is a file; name a directory")
