@@ -1,0 +1,55 @@
+"""Which dtype policy this device earns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: What ``--precision`` accepts beside ``auto``.
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+#: First NVIDIA architecture with float16 tensor cores (NVIDIA, "Training With Mixed Precision").
+_TENSOR_CORES = (7, 0)
+
+#: CPU flags whose instructions multiply bfloat16; emulated, it is slower than float32.
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def resolve(precision: str) -> str:
+    """The Keras dtype policy for ``--precision``.
+
+    ``auto`` is mixed_float16 on a GPU of compute capability 7.0 or more, mixed_bfloat16 on a CPU
+    that multiplies bfloat16, and float32 elsewhere. Any other value is returned as it is.
+    """
+    if precision != "auto":
+        return precision
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    capabilities = [
+        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        for gpu in gpus
+    ]
+    return choose(capabilities, cpu_flags())
+
+
+def choose(gpu_capabilities: list[tuple[int, int]], flags: set[str]) -> str:
+    """The policy for GPUs of these compute capabilities, or, without any, for these CPU flags.
+
+    Several GPUs share one policy, so the weakest decides.
+    """
+    if gpu_capabilities:
+        return "mixed_float16" if min(gpu_capabilities) >= _TENSOR_CORES else "float32"
+    return "mixed_bfloat16" if flags & _BFLOAT16_FLAGS else "float32"
+
+
+def cpu_flags(path: str = "/proc/cpuinfo") -> set[str]:
+    """The instruction-set flags of the first CPU, as Linux reports them; empty elsewhere."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return set(value.split())
+    return set()

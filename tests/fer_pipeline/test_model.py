@@ -1,0 +1,145 @@
+"""The network against the seed's summary, and the training variant against Keras' layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fer_pipeline import fast_layers
+from fer_pipeline.model import build_model, build_training_model
+
+# Layer names, output shapes and parameter counts as the seed's `model.summary()` prints them.
+SEED_SUMMARY = """
+conv2d 48,48,64 640
+batch_normalization 48,48,64 256
+activation 48,48,64 0
+max_pooling2d 24,24,64 0
+dropout 24,24,64 0
+conv2d_1 24,24,128 204928
+batch_normalization_1 24,24,128 512
+activation_1 24,24,128 0
+max_pooling2d_1 12,12,128 0
+dropout_1 12,12,128 0
+conv2d_2 12,12,512 590336
+batch_normalization_2 12,12,512 2048
+activation_2 12,12,512 0
+max_pooling2d_2 6,6,512 0
+dropout_2 6,6,512 0
+conv2d_3 6,6,512 2359808
+batch_normalization_3 6,6,512 2048
+activation_3 6,6,512 0
+max_pooling2d_3 3,3,512 0
+dropout_3 3,3,512 0
+flatten 4608 0
+dense 256 1179904
+batch_normalization_4 256 1024
+activation_4 256 0
+dropout_4 256 0
+dense_1 512 131584
+batch_normalization_5 512 2048
+activation_5 512 0
+dropout_5 512 0
+dense_2 7 3591
+"""
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (6, 48, 48, 1)).astype(np.float32)
+
+
+def parameters(variables):
+    return sum(int(np.prod(variable.shape)) for variable in variables)
+
+
+def test_model_is_the_seeds_layer_by_layer():
+    model = build_model()
+    rows = [
+        f"{layer.name} {','.join(map(str, layer.output.shape[1:]))} {layer.count_params()}"
+        for layer in model.layers
+    ]
+    assert rows == SEED_SUMMARY.split("\n")[1:-1]
+    assert parameters(model.weights) == 4_478_727
+    assert parameters(model.trainable_weights) == 4_474_759
+
+
+def test_batch_size_is_fixed_where_asked():
+    assert build_model(batch_size=1).input_shape == (1, 48, 48, 1)
+    assert build_model().input_shape == (None, 48, 48, 1)
+
+
+def test_training_model_has_the_weights_and_the_function_of_the_plain_one(images):
+    plain, fast = build_model(), build_training_model(seed=1)
+    for variable in fast.weights:
+        if "moving" in variable.name:
+            variable.assign(np.random.default_rng(2).uniform(0.5, 1.5, variable.shape))
+    plain.set_weights(fast.get_weights())
+    np.testing.assert_allclose(fast(images), plain(images), atol=1e-6)
+
+
+def without_dropout(model):
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    return model
+
+
+def test_a_training_step_has_the_gradients_and_moments_of_keras_layers(images):
+    fast = without_dropout(build_training_model(seed=3))
+    plain = without_dropout(build_model())
+    plain.set_weights(fast.get_weights())
+    labels = np.array([0, 1, 2, 3, 4, 5])
+    found = []
+    for model in (fast, plain):
+        with tf.GradientTape() as tape:
+            probabilities = model(images, training=True)
+            loss = tf.reduce_mean(
+                keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+            )
+        found.append((loss, tape.gradient(loss, model.trainable_variables)))
+    (fast_loss, fast_gradients), (plain_loss, plain_gradients) = found
+    np.testing.assert_allclose(fast_loss, plain_loss, rtol=1e-5)
+    for variable, ours, keras_own in zip(
+        plain.trainable_variables, fast_gradients, plain_gradients, strict=True
+    ):
+        # A bias before batch normalisation has no influence: its gradient is mere rounding.
+        scale = max(np.abs(keras_own).max(), 1e-2)
+        np.testing.assert_allclose(ours, keras_own, atol=2e-4 * scale, err_msg=variable.path)
+    for ours, keras_own in zip(
+        fast.non_trainable_weights, plain.non_trainable_weights, strict=True
+    ):
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-4, atol=1e-5)
+
+
+def test_same_convolution_and_its_gradients_are_tensorflows():
+    rng = np.random.default_rng(4)
+    inputs = tf.constant(rng.normal(size=(2, 5, 6, 3)), tf.float64)
+    kernel = tf.constant(rng.normal(size=(3, 3, 3, 4)), tf.float64)
+    upstream = tf.constant(rng.normal(size=(2, 5, 6, 4)), tf.float64)
+    found = []
+    for convolution in (
+        fast_layers.same_convolution,
+        lambda x, k: tf.nn.conv2d(x, k, strides=1, padding="SAME"),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, kernel])
+            outputs = convolution(inputs, kernel)
+        found.append([outputs, *tape.gradient(outputs, [inputs, kernel], upstream)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_probabilities_are_float32_under_every_policy(images, policy):
+    model = build_training_model(dtype_policy=policy)
+    probabilities = model(images, training=True)
+    assert probabilities.dtype == tf.float32
+    assert all(variable.dtype == "float32" for variable in model.weights)
+    np.testing.assert_allclose(np.sum(probabilities, axis=1), 1.0, atol=1e-6)
+
+
+def test_initial_weights_are_a_function_of_the_seed():
+    first, again, other = (build_training_model(seed=seed).get_weights() for seed in (5, 5, 6))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+    assert not np.array_equal(first[0].ravel()[:64], first[6].ravel()[:64])

@@ -1,0 +1,34 @@
+"""The dtype policy a device earns, by DESIGN's rule, from facts given here."""
+
+import pytest
+
+from fer_pipeline import precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "flags", "policy"),
+    [
+        ([(9, 0)], {"avx512_bf16"}, "mixed_float16"),
+        ([(7, 0), (8, 6)], set(), "mixed_float16"),
+        ([(6, 1)], {"avx512_bf16"}, "float32"),
+        ([(8, 0), (6, 1)], set(), "float32"),
+        ([], {"avx2", "avx512_bf16"}, "mixed_bfloat16"),
+        ([], {"amx_bf16"}, "mixed_bfloat16"),
+        ([], {"avx2", "avx512f"}, "float32"),
+        ([], set(), "float32"),
+    ],
+)
+def test_choice(capabilities, flags, policy):
+    assert precision.choose(capabilities, flags) == policy
+
+
+def test_cpu_flags_are_read_from_the_first_processor(tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor\t: 0\nflags\t\t: fpu avx2\nprocessor\t: 1\nflags\t\t: other\n")
+    assert precision.cpu_flags(str(file)) == {"fpu", "avx2"}
+    assert precision.cpu_flags(str(tmp_path / "missing")) == set()
+
+
+@pytest.mark.parametrize("policy", precision.POLICIES)
+def test_an_explicit_policy_is_kept(policy):
+    assert precision.resolve(policy) == policy
