@@ -1,0 +1,170 @@
+"""Where faces come from: class folders, a .zip of them, Kaggle's CSV, or the embedded default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from fer_pipeline.datasets import cache as cache_lib
+from fer_pipeline.datasets import files, folders, kaggle_csv, splitting
+from fer_pipeline.datasets.splits import Splits
+from fer_pipeline.errors import UserError
+from fer_pipeline.faces import OnBadImage
+
+#: The name of the embedded default source.
+SYNTHETIC = "synthetic"
+
+#: Decoded images in memory, in .npy files that are mapped into memory, or not kept at all.
+Cache = Literal["memory", "disk", "none"]
+
+
+class Loaded(NamedTuple):
+    """A data set and how it came to be.
+
+    Attributes:
+      splits: the images.
+      name: short, for a run directory: ``"synthetic"`` or the stem of the file or folder.
+      converted: images that were not 48x48 grey before; with ``cache="none"`` counted only if
+        there was a pass over all images.
+      skipped: names of unreadable images or rows that were left out.
+      decoded: whether images were decoded, and not found in a cache or left for later.
+    """
+
+    splits: Splits
+    name: str
+    converted: int = 0
+    skipped: tuple[str, ...] = ()
+    decoded: bool = True
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    validation_fraction: float | None = None,
+    on_bad_image: OnBadImage = "fail",
+    cache: Cache = "memory",
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Loaded:
+    """Loads a data set.
+
+    Args:
+      source: ``"synthetic"``, a folder or .zip with ``train/<class>/`` and ``test/<class>/``, or
+        ``fer2013.csv`` or ``icml_face_data.csv``, in a .zip or not.
+      seed: of the cut that ``validation_fraction`` makes; nothing else here depends on it.
+      validation_fraction: part of the training images to validate on, in place of the images
+        that the source has for it; see ``splitting.assign``. Refused for the embedded default,
+        whose splits are drawn apart.
+      on_bad_image: ``"fail"`` stops at an unreadable image and names it, ``"skip"`` leaves it out.
+      cache: ``"memory"``; ``"disk"`` keeps the decoded images in ``cache_dir`` and maps them into
+        memory, so that a second start decodes nothing; ``"none"`` decodes images again whenever
+        they are used. For the CSV files and the default, ``"none"`` means ``"memory"``.
+      cache_dir: ``$XDG_CACHE_HOME/fer_pipeline`` or ``~/.cache/fer_pipeline`` by default.
+
+    Raises:
+      UserError: about the source or an argument, with the way out.
+    """
+    source = os.fspath(source)
+    _check(validation_fraction, on_bad_image, cache)
+    if source == SYNTHETIC:
+        if validation_fraction is not None:
+            raise UserError(
+                "--validation_fraction: the synthetic faces have validation images; leave it out"
+            )
+        from fer_pipeline.datasets import synthetic
+
+        return Loaded(synthetic.load(seed=0), SYNTHETIC, decoded=False)
+    kind = _kind(source)
+    name = source_name(source)
+    rule = {"validation_fraction": validation_fraction, "seed": seed}
+    if cache == "disk":
+        options = [kind, on_bad_image, *(rule.values() if validation_fraction else ())]
+        folder = cache_lib.entry_folder(cache_dir, name, _digest(source, kind), options)
+        entry = cache_lib.load(folder)
+        decoded = entry is None
+        if entry is None:
+            entry = cache_lib.store(
+                folder,
+                lambda allocate: _decode(source, kind, on_bad_image, allocate),
+                lambda faces: splitting.assign_faces(source, faces, **rule),
+            )
+        return Loaded(entry.splits, name, entry.converted, entry.skipped, decoded)
+    listing = _listing(source, kind) if cache == "none" else None
+    if listing is None:
+        faces, decoded = _decode(source, kind, on_bad_image), True
+    else:
+        hashes = validation_fraction is not None
+        faces = folders.stream(listing, on_bad_image=on_bad_image, hashes=hashes)
+        decoded = hashes or on_bad_image == "skip"
+    splits = splitting.split(source, faces, **rule)
+    return Loaded(splits, name, faces.converted, faces.skipped, decoded)
+
+
+def source_name(source: str | os.PathLike[str]) -> str:
+    """What to call a source in a file name: ``"synthetic"``, or the stem of its file or folder."""
+    if os.fspath(source) == SYNTHETIC:
+        return SYNTHETIC
+    path = Path(source).resolve()
+    return path.stem if path.suffix.lower() in (".zip", ".csv") else path.name
+
+
+def _check(validation_fraction: float | None, on_bad_image: str, cache: str) -> None:
+    """Checks the arguments that are flags of the entry points."""
+    if validation_fraction is not None and not 0 < validation_fraction < 1:
+        raise UserError(
+            f"--validation_fraction={validation_fraction}: must lie between 0 and 1, as 0.1 does"
+        )
+    for flag, value, values in (
+        ("on_bad_image", on_bad_image, get_args(OnBadImage)),
+        ("cache", cache, get_args(Cache)),
+    ):
+        if value not in values:
+            raise UserError(f"--{flag}={value}: must be one of {', '.join(values)}")
+
+
+def _kind(source: str) -> str:
+    """``"folder"``, ``"zip"`` or ``"csv"``."""
+    path = Path(source)
+    if not path.exists():
+        raise UserError(f"{source}: no such file or folder; check the path")
+    if path.is_dir():
+        return "folder"
+    suffix = path.suffix.lower()
+    if suffix not in (".zip", ".csv"):
+        raise UserError(f"{source}: neither a folder nor a .zip nor a .csv file; pass one of them")
+    return suffix[1:]
+
+
+def _listing(source: str, kind: str) -> folders.Listing | None:
+    """The images of a folder or .zip; None for a CSV file, in a .zip or not."""
+    if kind == "csv":
+        return None
+    if kind == "folder":
+        return folders.list_folder(source)
+    infos = files.open_zip(source)
+    names = [info.filename for info in infos]
+    if kaggle_csv.csv_members(names) and not any(map(files.is_image, names)):
+        return None
+    return folders.list_zip(source, infos)
+
+
+def _decode(
+    source: str,
+    kind: str,
+    on_bad_image: OnBadImage,
+    allocate: cache_lib.Allocate | None = None,
+) -> splitting.Faces:
+    listing = _listing(source, kind)
+    if listing is None:
+        return kaggle_csv.read(source, on_bad_image=on_bad_image)
+    return folders.decode(listing, on_bad_image=on_bad_image, allocate=allocate)
+
+
+def _digest(source: str, kind: str) -> str:
+    """Changes when the source does."""
+    if kind == "folder":
+        return files.folder_digest(source, folders.scan_folder(source)[0])
+    if kind == "zip":
+        return files.zip_digest(source)
+    return files.head_digest(source)

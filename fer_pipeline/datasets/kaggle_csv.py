@@ -1,0 +1,179 @@
+"""Faces in Kaggle's CSV files: ``fer2013.csv`` and ``icml_face_data.csv``.
+
+A row is an emotion from 0 to 6, 2,304 grey levels separated by spaces, and a usage. Columns are
+found by the header, in any order and with spaces around the names: the second file's are
+``emotion, Usage, pixels``.
+
+Source: Goodfellow et al., "Challenges in representation learning: a report on three machine
+learning contests", 2013.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TextIO
+
+import numpy as np
+
+from fer_pipeline.datasets import files, splitting
+from fer_pipeline.errors import UserError
+from fer_pipeline.expressions import CLASS_NAMES
+from fer_pipeline.faces import FACE_SHAPE, OnBadImage
+
+#: Classes in the order of the file's numbers, which is not the order of ``CLASS_NAMES``.
+_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+_LABELS = {str(code): CLASS_NAMES.index(name) for code, name in enumerate(_EMOTIONS)}
+
+_GROUPS = {
+    "training": splitting.TRAIN,
+    "publictest": splitting.PUBLIC_TEST,
+    "privatetest": splitting.PRIVATE_TEST,
+}
+
+_COLUMNS = ("emotion", "pixels", "usage")
+_NUM_PIXELS = int(np.prod(FACE_SHAPE))
+
+#: Longest field, in characters, that is still read to say what is wrong with it.
+_MAX_FIELD = 2**26
+
+
+def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splitting.Faces:
+    """Reads a CSV file, or the only CSV file in a .zip, into memory.
+
+    Args:
+      path: of the file.
+      on_bad_image: ``"fail"`` stops at a row that is no labelled face, ``"skip"`` leaves it out.
+
+    Returns:
+      The images in the order of the rows.
+
+    Raises:
+      UserError: names the file and what is wrong with its header, or with which row. Rows are
+        counted as a spreadsheet does: the header is row 1.
+    """
+    where = os.fspath(path)
+    pixels, labels, groups, skipped = bytearray(), [], [], []
+    with _opened(where) as file, warnings.catch_warnings():
+        # NumPy before 2.3 only warns of text that is no number.
+        warnings.simplefilter("error", DeprecationWarning)
+        rows = _rows(where, file)
+        emotion, faces, usage = _columns(where, next(rows, None))
+        for number, row in enumerate(rows, start=2):
+            if not row:
+                continue
+            try:
+                if len(row) <= max(emotion, faces, usage):
+                    raise ValueError(f"has {len(row)} columns, fewer than the header")
+                label, group = _label(row[emotion]), _group(row[usage])
+                pixels += _face(row[faces])
+            except ValueError as error:
+                if on_bad_image == "fail":
+                    raise UserError(
+                        f"{where}: row {number} {error}; correct or remove it, or pass "
+                        "--on_bad_image=skip"
+                    ) from None
+                skipped.append(f"{where}: row {number}")
+                continue
+            labels.append(label)
+            groups.append(group)
+    if not labels:
+        raise UserError(f"{where}: no faces below its header; fetch the file again")
+    return splitting.Faces(
+        images=np.frombuffer(pixels, np.uint8).reshape(-1, *FACE_SHAPE),
+        labels=np.array(labels, np.int32),
+        groups=np.array(groups, np.int8),
+        skipped=tuple(skipped),
+    )
+
+
+def csv_members(names: Iterable[str]) -> list[str]:
+    """Those of a .zip's members that are CSV files."""
+    return [n for n in names if n.lower().endswith(".csv") and files.is_image(f"{n}.jpg")]
+
+
+@contextlib.contextmanager
+def _opened(where: str) -> Iterator[TextIO]:
+    """The CSV file as text; undecodable bytes turn up as bad fields."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if zipfile.is_zipfile(where):
+                members = files.open_zip(where)
+                names = csv_members([member.filename for member in members])
+                if len(names) != 1:
+                    found = ", ".join(sorted(names))
+                    raise UserError(f"{where}: several CSV files ({found}); unpack it and pass one")
+                files.check_readable(where, [m for m in members if m.filename == names[0]])
+                archive = stack.enter_context(zipfile.ZipFile(where))
+                binary = stack.enter_context(archive.open(names[0]))
+            else:
+                binary = stack.enter_context(open(where, "rb"))
+        except OSError as error:
+            raise UserError(f"{where}: {error.strerror}; check the path") from error
+        text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace", newline="")
+        yield stack.enter_context(text)
+
+
+def _rows(where: str, file: TextIO) -> Iterator[list[str]]:
+    """The rows of the file."""
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
+    try:
+        yield from csv.reader(file)
+    except (csv.Error, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise UserError(f"{where}: damaged ({error}); fetch it again") from error
+
+
+def _columns(where: str, header: Sequence[str] | None) -> tuple[int, int, int]:
+    """Where emotion, pixels and usage stand."""
+    if header is None:
+        raise UserError(f"{where}: empty file; fetch it again")
+    names = [name.strip().lower() for name in header]
+    missing = [name for name in _COLUMNS if name not in names]
+    if missing:
+        found = ", ".join(name[:40] for name in names[:8])
+        raise UserError(
+            f"{where}: row 1 has no column {' or '.join(missing)} (it has {found}); "
+            "expected a header with emotion,pixels,Usage"
+        )
+    return tuple(names.index(name) for name in _COLUMNS)
+
+
+def _label(field: str) -> int:
+    label = _LABELS.get(field.strip())
+    if label is None:
+        codes = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
+        raise ValueError(f"has emotion {_shown(field)}, not one of {codes}")
+    return label
+
+
+def _group(field: str) -> int:
+    group = _GROUPS.get(field.strip().lower())
+    if group is None:
+        raise ValueError(f"has Usage {_shown(field)}, not one of Training, PublicTest, PrivateTest")
+    return group
+
+
+def _face(field: str) -> bytes:
+    """The grey levels in a field, as 2,304 bytes."""
+    try:
+        # Of the ways to parse these numbers the fastest; int64, as it wraps around silently.
+        levels = np.fromstring(field, np.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        strange = next((t for t in field.split() if not t.isdecimal()), "none")
+        raise ValueError(f"has a pixel that is no number: {_shown(strange)}") from None
+    if levels.size != _NUM_PIXELS:
+        raise ValueError(f"has {levels.size:,} pixels, not {_NUM_PIXELS:,} (48x48)")
+    if levels.min() < 0 or levels.max() > 255:
+        strange = levels[(levels < 0) | (levels > 255)][0]
+        raise ValueError(f"has a pixel of {strange}, not 0 to 255")
+    return levels.astype(np.uint8).tobytes()
+
+
+def _shown(field: str) -> str:
+    return repr(field if len(field) <= 20 else field[:20] + "...")

@@ -1,0 +1,114 @@
+"""Which of a source's files are images of which split and class, by their paths alone.
+
+Paths are relative to the source, with ``/`` between their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fer_pipeline.datasets import splitting
+from fer_pipeline.errors import UserError
+from fer_pipeline.expressions import CLASS_NAMES
+
+#: Names of split folders.
+SPLITS = {
+    "train": splitting.TRAIN,
+    "validation": splitting.VALIDATION,
+    "val": splitting.VALIDATION,
+    "test": splitting.TEST,
+}
+
+#: Kaggle's two halves of ``test/``, by what comes before the first ``_`` of a file name.
+_FAMILIES = {"publictest": splitting.PUBLIC_TEST, "privatetest": splitting.PRIVATE_TEST}
+
+_LABELS = {name: label for label, name in enumerate(CLASS_NAMES)}
+_CLASSES = ", ".join(CLASS_NAMES)
+
+#: How many folders deep ``train/`` may lie.
+MAX_DEPTH = 3
+
+
+def arranged(
+    where: str, names: Iterable[str], folders: set[str]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Sorts images by split, class and name: names, labels int32 ``[N]``, groups int8 ``[N]``."""
+    prefix = prefix_of(where, folders)
+    rows = []
+    for name in names:
+        if not name.startswith(prefix):
+            continue
+        split, *inner = name[len(prefix) :].split("/")
+        group = SPLITS.get(split.lower())
+        if group is None:
+            continue
+        if len(inner) < 2:
+            raise UserError(f"{where}/{name}: in no class folder; move it to one of {_CLASSES}")
+        label = _LABELS.get(inner[0].lower())
+        if label is None:
+            raise UserError(
+                f"{where}/{prefix}{split}/{inner[0]}: not a class; rename or remove the folder, "
+                f"the classes are {_CLASSES}"
+            )
+        if group == splitting.TEST:
+            family = inner[-1].lower().partition("_")[0]
+            group = _FAMILIES.get(family, group)
+        rows.append((group, label, name))
+    rows.sort()
+    groups = np.array([row[0] for row in rows], np.int8)
+    labels = np.array([row[1] for row in rows], np.int32)
+    _check_complete(where, prefix, folders, labels, groups)
+    return [row[2] for row in rows], labels, groups
+
+
+def _check_complete(
+    where: str, prefix: str, folders: set[str], labels: np.ndarray, groups: np.ndarray
+) -> None:
+    """Checks that ``train/`` is there and that every split folder has images of every class."""
+    splits: dict[int, str] = {}
+    for folder in sorted(f for f in folders if f.startswith(prefix)):
+        group = SPLITS.get(folder[len(prefix) :].lower())
+        if group in splits:
+            raise UserError(f"{where}: has both {splits[group]}/ and {folder}/; keep one of them")
+        if group is not None:
+            splits[group] = folder
+    if splitting.TRAIN not in splits:
+        others = ", ".join(f"{folder}/" for folder in splits.values())
+        raise UserError(f"{where}: has {others} but no {prefix}train/; add the training images")
+    # The three groups of test/ lie in one folder.
+    folder_of = np.where(groups > splitting.TEST, splitting.TEST, groups)
+    folder_of = np.where(groups == splitting.PUBLIC_TEST, splitting.TEST, folder_of)
+    lower = {folder.lower() for folder in folders}
+    for group, folder in splits.items():
+        present = set(labels[folder_of == group].tolist())
+        for label, name in enumerate(CLASS_NAMES):
+            if label not in present:
+                there = f"{folder}/{name}".lower() in lower
+                raise UserError(
+                    f"{where}/{folder}/{name}: {'no images in it' if there else 'not there'}; "
+                    f"every split needs images of {_CLASSES}"
+                )
+
+
+def prefix_of(where: str, folders: set[str]) -> str:
+    """The path, ``""`` or ending in ``/``, of the folder in which the split folders lie."""
+    parents = {f[: len(f) - len(leaf(f))] for f in folders if leaf(f) in SPLITS}
+    depth = min((parent.count("/") for parent in parents), default=MAX_DEPTH)
+    if depth >= MAX_DEPTH:
+        found = sorted(folder for folder in folders if "/" not in folder)
+        seen = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
+        raise UserError(
+            f"{where}: no train/<class>/ folders in it (found {seen or 'no folders'}); "
+            f"expected train/ and test/, each with {_CLASSES}"
+        )
+    nearest = sorted(parent for parent in parents if parent.count("/") == depth)
+    if len(nearest) > 1:
+        raise UserError(f"{where}: several data sets ({', '.join(nearest)}); pass one of them")
+    return nearest[0]
+
+
+def leaf(folder: str) -> str:
+    """The last part of a path, in lower case."""
+    return folder.rpartition("/")[2].lower()

@@ -1,0 +1,193 @@
+"""Which images are for training, which for validation and which for the test."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fer_pipeline.datasets.splits import Split, Splits, chunks
+from fer_pipeline.errors import UserError
+from fer_pipeline.expressions import CLASS_NAMES, NUM_CLASSES
+
+if TYPE_CHECKING:
+    from fer_pipeline.datasets.folders import LazyImages
+
+#: Where an image lay in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/``
+#: under one of Kaggle's two names, or in ``test/`` under any other. Sources list their images in
+#: this order, so that every split without ``validation_fraction`` is a contiguous part.
+TRAIN, VALIDATION, PUBLIC_TEST, TEST, PRIVATE_TEST = range(5)
+
+#: Part of the key of cached data: to be raised when the rule below changes.
+RULE_VERSION = 1
+
+
+class Faces(NamedTuple):
+    """All images of a source, in its own order.
+
+    Attributes:
+      images: uint8 ``[N, 48, 48, 1]``: an array, a memmap or ``folders.LazyImages``.
+      labels: int32 ``[N]``.
+      groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST``.
+      converted: images that were not 48x48 grey before.
+      skipped: names of unreadable images that were left out.
+      hashes: ``pixel_hashes(images)`` where they are known already.
+    """
+
+    images: np.ndarray | LazyImages
+    labels: np.ndarray
+    groups: np.ndarray
+    converted: int = 0
+    skipped: tuple[str, ...] = ()
+    hashes: np.ndarray | None = None
+
+
+class Assignment(NamedTuple):
+    """Positions of the images of each split: int64, ascending.
+
+    ``selected_on`` is ``"test"`` where validation and test are the same images.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    selected_on: str
+
+
+def assign(
+    source: str,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    hashes: np.ndarray | None = None,
+) -> Assignment:
+    """Applies the rule of splits.
+
+    Without ``validation_fraction``:
+
+    * ``validation/`` is validation and ``test/`` is test; where only one of the two is there, it
+      serves as both;
+    * with no ``validation/``, but both of Kaggle's name families in ``test/``, ``PublicTest_*``
+      is validation and the rest of ``test/`` is test.
+
+    With it, that part of the training images is validation and all of ``test/`` is test. A
+    ``validation/`` folder is then test data if there is no ``test/``, and else is not used.
+    Without either, the validation images serve as test images too.
+
+    Args:
+      source: what to call the source in an error.
+      labels: int32 ``[N]``.
+      groups: int8 ``[N]``.
+      validation_fraction: between 0 and 1, or None.
+      seed: of the cut of the training images.
+      hashes: of the pixels, needed with ``validation_fraction``: images with the same hash land
+        on the same side.
+
+    Raises:
+      UserError: a class has no training image, or there is nothing to test on.
+    """
+    train, validation = np.flatnonzero(groups == TRAIN), np.flatnonzero(groups == VALIDATION)
+    test = np.flatnonzero(groups >= PUBLIC_TEST)
+    missing = np.flatnonzero(np.bincount(labels[train], minlength=NUM_CLASSES) == 0)
+    if missing.size:
+        names = ", ".join(CLASS_NAMES[label] for label in missing)
+        raise UserError(f"{source}: no training image of {names}; every class needs one")
+    if validation_fraction is not None:
+        cut = cut_validation(labels[train], hashes[train], validation_fraction, seed)
+        held_out = test if test.size else validation
+        train, validation = train[~cut], train[cut]
+        if held_out.size:
+            return Assignment(train, validation, held_out, "validation")
+        return Assignment(train, validation, validation, "test")
+    if not validation.size:
+        public, private = (np.count_nonzero(groups == g) for g in (PUBLIC_TEST, PRIVATE_TEST))
+        if public and private:
+            validation = np.flatnonzero(groups == PUBLIC_TEST)
+            test = np.flatnonzero(groups > PUBLIC_TEST)
+    if validation.size and test.size:
+        return Assignment(train, validation, test, "validation")
+    both = validation if validation.size else test
+    if not both.size:
+        raise UserError(
+            f"{source}: nothing but training images; add a test/ folder or pass "
+            "--validation_fraction=0.1"
+        )
+    return Assignment(train, both, both, "test")
+
+
+def cut_validation(
+    labels: np.ndarray, hashes: np.ndarray, fraction: float, seed: int
+) -> np.ndarray:
+    """Which of the training images become validation images: bool ``[N]``.
+
+    Takes ``fraction`` of each class, rounded, and at least one image of it. Images of equal hash
+    go together, whatever their labels, and the result depends on the set of images and not on
+    their order. The last distinct image of a class always stays in training.
+    """
+    unique, group_of = np.unique(hashes, return_inverse=True)
+    sizes = np.bincount(group_of)
+    # FER-2013 has the same picture under different labels; the lowest decides.
+    class_of = np.full(len(unique), NUM_CLASSES)
+    np.minimum.at(class_of, group_of, labels)
+    chosen = np.zeros(len(unique), bool)
+    for label in range(NUM_CLASSES):
+        own = np.flatnonzero(class_of == label)
+        own = np.random.default_rng([seed, label]).permutation(own)[:-1]
+        wanted = max(1, round(fraction * np.count_nonzero(labels == label)))
+        taken_before = np.cumsum(sizes[own]) - sizes[own]
+        chosen[own[taken_before < wanted]] = True
+    return chosen[group_of]
+
+
+def pixel_hashes(images: np.ndarray) -> np.ndarray:
+    """Hashes of images, equal for equal pixels: uint8 ``[N, ...]`` -> uint64 ``[N]``."""
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+def split(
+    source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
+) -> Splits:
+    """The splits of a source's images by the rule of ``assign``.
+
+    Contiguous parts of arrays are views and others copies; streamed images stay streamed.
+
+    Raises:
+      UserError: as ``assign`` does.
+    """
+    assignment = assign_faces(source, faces, validation_fraction=validation_fraction, seed=seed)
+    train, validation = take(faces, assignment.train), take(faces, assignment.validation)
+    same = assignment.selected_on == "test"
+    test = validation if same else take(faces, assignment.test)
+    return Splits(train, validation, test, assignment.selected_on)
+
+
+def assign_faces(
+    source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
+) -> Assignment:
+    """``assign`` for images, whose pixels are hashed if that is needed and not done yet."""
+    hashes = faces.hashes
+    if validation_fraction is not None and hashes is None:
+        parts = [pixel_hashes(chunk) for chunk in chunks(faces.images)]
+        hashes = np.concatenate([np.empty(0, np.uint64), *parts])
+    return assign(
+        source,
+        faces.labels,
+        faces.groups,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        hashes=hashes,
+    )
+
+
+def take(faces: Faces, positions: np.ndarray) -> Split:
+    """The images at ascending positions: int64 ``[N]``."""
+    labels = faces.labels[positions]
+    if not isinstance(faces.images, np.ndarray):
+        return Split(faces.images.subset(positions), labels)
+    if positions.size and positions[-1] - positions[0] + 1 == positions.size:
+        return Split(faces.images[positions[0] : positions[-1] + 1], labels)
+    return Split(faces.images[positions], labels)
