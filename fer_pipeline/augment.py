@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 #: Domains of the random streams, so that the order and the flips of one epoch are independent.
@@ -26,8 +28,26 @@ def flip_mask(size: int, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def flip_horizontally(images: np.ndarray, mask: np.ndarray) -> None:
-    """Mirrors in place the images ``[B, H, W, C]`` where the bool ``mask`` ``[B]`` is true."""
-    images[mask] = images[mask, :, ::-1]
+    """Mirrors in place the images ``[B, H, W, C]`` where the bool ``mask`` ``[B]`` is true.
+
+    Grey uint8 images whose width is a multiple of 8 are mirrored by words of eight pixels, which
+    is several times faster: the words of a row change places and the bytes of each word too.
+    """
+    chosen = np.flatnonzero(mask)
+    size, height, width, channels = images.shape
+    in_words = images.dtype == np.uint8 and channels == 1 and width % 8 == 0
+    if in_words and images.flags.c_contiguous:
+        words = images.reshape(size, height * width).view(np.uint64)
+        mirrored = words[chosen].take(_mirrored_order(height, width // 8), axis=1)
+        words[chosen] = mirrored.byteswap(inplace=True)
+    else:
+        images[chosen] = images[chosen, :, ::-1]
+
+
+@functools.cache
+def _mirrored_order(height: int, width: int) -> np.ndarray:
+    """Where each cell of a mirrored grid comes from, row by row: int64 ``[height * width]``."""
+    return np.arange(height * width).reshape(height, width)[:, ::-1].ravel()
 
 
 def _generator(domain: int, seed: int, epoch: int) -> np.random.Generator:

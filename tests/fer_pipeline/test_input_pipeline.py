@@ -1,0 +1,152 @@
+"""Every image once an epoch, in a reproducible order, mirrored where the mask says so."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fer_pipeline import augment, input_pipeline
+from fer_pipeline.datasets.splits import Split
+
+
+class Lazy:
+    """The least that a streamed source offers: a length, and arrays by positions or slice."""
+
+    def __init__(self, images):
+        self._images = images
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, key):
+        assert isinstance(key, slice) or key.dtype == np.int64
+        return self._images[key].copy()
+
+
+def numbered(size):
+    """Faces that carry their number in the left half of a row, so that a mirrored one shows it."""
+    images = np.random.default_rng(0).integers(0, 256, (size, 48, 48, 1)).astype(np.uint8)
+    images[:, 0, :, 0] = 0
+    images[:, 0, 0, 0] = np.arange(size) % 256
+    images[:, 0, 1, 0] = np.arange(size) // 256
+    images[:, 0, 2, 0] = 255
+    return Split(images, (np.arange(size) % 7).astype(np.int32))
+
+
+def as_lists(dataset):
+    batches = [(images.numpy(), labels.numpy()) for images, labels in dataset]
+    return [b[0] for b in batches], [b[1] for b in batches]
+
+
+def number_of(image):
+    """The image's number, and whether it is mirrored, from its pixels alone."""
+    mirrored = image[0, 2, 0] != 255
+    row = np.flip(image[0, :, 0]) if mirrored else image[0, :, 0]
+    assert row[2] == 255
+    return int(row[0]) + 256 * int(row[1]), mirrored
+
+
+# More than one chunk, exactly one, less than one, one image a batch, and a batch beyond a chunk.
+@pytest.mark.parametrize(
+    ("size", "batch_size"),
+    [(2500, 64), (1024, 64), (130, 64), (64, 64), (1, 64), (5, 1), (1300, 1100), (700, 1000)],
+)
+def test_every_image_appears_once_and_the_last_batch_is_what_is_left(size, batch_size):
+    split = numbered(size)
+    dataset = input_pipeline.training_batches(split, batch_size=batch_size, seed=1, epoch=0)
+    images, labels = as_lists(dataset)
+    full, rest = divmod(size, batch_size)
+    assert [len(batch) for batch in images] == [batch_size] * full + [rest] * (rest > 0)
+    assert [len(batch) for batch in labels] == [len(batch) for batch in images]
+    assert len(images) == len(dataset) == input_pipeline.num_steps(size, batch_size)
+    numbers = [number_of(image)[0] for batch in images for image in batch]
+    assert sorted(numbers) == list(range(size))
+    np.testing.assert_array_equal(np.concatenate(labels), split.labels[numbers])
+
+
+def test_images_are_mirrored_exactly_where_the_mask_says():
+    split = numbered(1500)
+    images, _ = as_lists(input_pipeline.training_batches(split, batch_size=64, seed=5, epoch=2))
+    mask = augment.flip_mask(1500, seed=5, epoch=2)
+    order = augment.epoch_order(1500, seed=5, epoch=2)
+    for position, image in enumerate(np.concatenate(images)):
+        number, mirrored = number_of(image)
+        assert number == order[position]
+        assert mirrored == mask[position]
+        original = split.images[number, :, :, 0]
+        expected = np.fliplr(original) if mirrored else original
+        np.testing.assert_array_equal(image[:, :, 0], expected)
+
+
+def test_the_source_is_left_as_it_was():
+    split = numbered(200)
+    before = split.images.copy()
+    as_lists(input_pipeline.training_batches(split, batch_size=64, seed=0, epoch=0))
+    np.testing.assert_array_equal(split.images, before)
+
+
+def test_batches_are_a_function_of_seed_and_epoch():
+    split = numbered(300)
+
+    def epoch(seed, number):
+        dataset = input_pipeline.training_batches(split, batch_size=32, seed=seed, epoch=number)
+        images, labels = as_lists(dataset)
+        return np.concatenate(images), np.concatenate(labels)
+
+    first, again = epoch(1, 7), epoch(1, 7)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    for seed, number in ((1, 8), (2, 7)):
+        other = epoch(seed, number)[0]
+        same = np.count_nonzero((first[0] == other).all(axis=(1, 2, 3)))
+        assert same < 10
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 16, 17, 39, 40])
+def test_a_resumed_epoch_goes_on_with_the_very_next_batch(first_step):
+    split = numbered(2530)
+    options = {"batch_size": 64, "seed": 3, "epoch": 1}
+    whole = as_lists(input_pipeline.training_batches(split, **options))
+    rest = as_lists(input_pipeline.training_batches(split, **options, first_step=first_step))
+    for all_parts, parts in zip(whole, rest, strict=True):
+        assert len(parts) == len(all_parts) - first_step
+        for expected, found in zip(all_parts[first_step:], parts, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_evaluation_batches_are_the_split_in_its_order():
+    split = numbered(1100)
+    images, labels = as_lists(input_pipeline.evaluation_batches(split, batch_size=256))
+    assert [len(batch) for batch in images] == [256] * 4 + [76]
+    np.testing.assert_array_equal(np.concatenate(images), split.images)
+    np.testing.assert_array_equal(np.concatenate(labels), split.labels)
+
+
+@pytest.mark.parametrize("kind", ["memmap", "lazy"])
+def test_memory_maps_and_lazy_sources_give_the_same_batches(kind, tmp_path):
+    split = numbered(1100)
+    if kind == "memmap":
+        np.save(tmp_path / "images.npy", split.images)
+        images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    else:
+        images = Lazy(split.images)
+    other = Split(images, split.labels)
+    for make, options in (
+        (input_pipeline.training_batches, {"seed": 0, "epoch": 0}),
+        (input_pipeline.evaluation_batches, {}),
+    ):
+        expected = as_lists(make(split, batch_size=64, **options))
+        found = as_lists(make(other, batch_size=64, **options))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(np.concatenate(a), np.concatenate(b))
+
+
+def test_batches_are_uint8_and_int32_of_known_shape():
+    split = numbered(10)
+    for dataset in (
+        input_pipeline.training_batches(split, batch_size=4, seed=0, epoch=0),
+        input_pipeline.evaluation_batches(split, batch_size=4),
+    ):
+        images, labels = dataset.element_spec
+        assert images == tf.TensorSpec((None, 48, 48, 1), tf.uint8)
+        assert labels == tf.TensorSpec((None,), tf.int32)
+        assert next(iter(dataset))[0].shape == (4, 48, 48, 1)
