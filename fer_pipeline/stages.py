@@ -1,0 +1,295 @@
+"""The stages of a training run in their order: data, training, evaluation, export."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fer_pipeline import __version__, checkpoints, datasets, native_log, run_dir
+from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
+from fer_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from fer_pipeline.training import EpochHook, EpochLog, EpochTiming, Trained
+
+#: What may differ between a run and its continuation: none of it changes a trained weight.
+_NOT_IDENTITY = {"epochs", "export_checkpoint", "cache", "cache_dir", "versions", "data"}
+
+#: Images on which the training network under its policy is compared with the float32 twin.
+_TWIN_IMAGES = 512
+
+#: Share of these images on which the two must name the same class.
+_TWIN_AGREEMENT = 0.99
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the user chose; the flags of ``fer_pipeline.train`` under the same names."""
+
+    data: str = "synthetic"
+    run_dir: str | None = None
+    overwrite: bool = False
+    epochs: int = 15
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    seed: int = 0
+    precision: str = "auto"
+    cache: str = "memory"
+    cache_dir: str | None = None
+    validation_fraction: float | None = None
+    on_bad_image: str = "fail"
+    export_checkpoint: str = "last"
+
+
+class Run(NamedTuple):
+    """A run that is open: where it is written, its data and its configuration."""
+
+    path: Path
+    splits: Splits
+    config: dict[str, Any]
+
+
+def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
+    """Trains, evaluates and exports; returns the run directory.
+
+    Args:
+      options: what the user chose.
+      export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config`` and
+        ``log_path`` once the metrics are written; None leaves the export out.
+
+    Raises:
+      UserError: bad input, a run that is finished or was started with another configuration, or a
+        failed gate.
+    """
+    start = time.perf_counter()
+    path = Path(options.run_dir or default_run_dir(options))
+    run_dir.check_usable(path)
+    if not options.overwrite:
+        refuse_finished(path, options.epochs, exporting=export_stage is not None)
+    # Until the data has proved good nothing is written, not even a log.
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch_log = Path(scratch) / run_dir.TF_LOG
+        with native_log.redirected(scratch_log):
+            splits, config = load_data(options)
+        with run_dir.owned(path):
+            if options.overwrite:
+                run_dir.clear(path)
+            begin(path, config)
+            (path / run_dir.TF_LOG).write_bytes(scratch_log.read_bytes())
+            with native_log.redirected(path / run_dir.TF_LOG):
+                opened = Run(path, splits, config)
+                draw_data(opened)
+                trained = fit(opened)
+                weights = evaluate(opened, trained)
+                if export_stage:
+                    export_stage(
+                        run=path,
+                        weights=weights,
+                        train=splits.train,
+                        evaluation=splits.validation,
+                        config=config,
+                        log_path=path / run_dir.TF_LOG,
+                    )
+    minutes, seconds = divmod(round(time.perf_counter() - start), 60)
+    print(f"\n{path} is complete after {minutes}:{seconds:02d}")
+    return path
+
+
+def default_run_dir(options: Options) -> Path:
+    """``runs/<data>-<recipe>-s<seed>``."""
+    recipe = f"b{options.batch_size}-lr{options.learning_rate:g}"
+    return Path("runs") / f"{datasets.source_name(options.data)}-{recipe}-s{options.seed}"
+
+
+def refuse_finished(path: Path, epochs: int, *, exporting: bool) -> None:
+    """Raises UserError where ``path`` holds a run with nothing left to do."""
+    if not (path / run_dir.METRICS).exists():
+        return
+    trained = run_dir.read_json(path / run_dir.METRICS)["epochs"]
+    if trained > epochs:
+        raise UserError(
+            f"{path}: has trained {trained} epochs already; pass --epochs={trained} or more, or "
+            "--overwrite to start anew"
+        )
+    if trained == epochs and ((path / run_dir.EXPORT).exists() or not exporting):
+        raise UserError(
+            f"{path}: is finished; pass --overwrite to train it again, more --epochs to train it "
+            "further, or another --run_dir"
+        )
+
+
+def load_data(options: Options) -> tuple[Splits, dict[str, Any]]:
+    """Loads the faces, says what they are, and makes the run's configuration."""
+    from fer_pipeline.precision import resolve
+
+    started = time.perf_counter()
+    print(f"data: {options.data}", flush=True)
+    loaded = datasets.load(
+        options.data,
+        seed=options.seed,
+        validation_fraction=options.validation_fraction,
+        on_bad_image=options.on_bad_image,
+        cache=options.cache,
+        cache_dir=options.cache_dir,
+    )
+    splits = loaded.splits
+    print(class_table(splits))
+    if splits.selected_on == "test":
+        print("there are no validation images: the test images steer the training too")
+    if loaded.converted:
+        print(f"{loaded.converted:,} images were converted to 48x48 grey")
+    if loaded.skipped:
+        print(f"{len(loaded.skipped):,} unreadable images were skipped, first {loaded.skipped[0]}")
+    policy = resolve(options.precision)
+    config = dataclasses.asdict(options) | {
+        "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
+        "fingerprint": fingerprint(splits),
+        "precision": policy,
+        "versions": versions(),
+    }
+    for name in ("run_dir", "overwrite"):
+        del config[name]
+    print(f"loaded in {time.perf_counter() - started:.1f} s; training in {policy}", flush=True)
+    return splits, config
+
+
+def versions() -> dict[str, str]:
+    """Versions of what produced the run."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "fer_pipeline": __version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def begin(path: Path, config: dict[str, Any]) -> None:
+    """Writes ``config.json``, or checks that the run there was started with the same one."""
+    file = path / run_dir.CONFIG
+    if file.exists():
+        before = run_dir.read_json(file)
+        for name, value in config.items():
+            if name not in _NOT_IDENTITY and before.get(name) != value:
+                raise UserError(
+                    f"{path}: was started with {name}={before.get(name)}, not {value}; pass "
+                    "--overwrite to start anew, or another --run_dir"
+                )
+    run_dir.write_json(file, config)
+
+
+def draw_data(opened: Run) -> None:
+    """Draws the samples and the class counts."""
+    from fer_pipeline import plots
+
+    plots.save(plots.samples(opened.splits.train), opened.path / run_dir.SAMPLES_FIGURE)
+    plots.save(plots.counts(opened.splits), opened.path / run_dir.CLASS_COUNTS_FIGURE)
+
+
+def fit(opened: Run) -> Trained:
+    """Trains, keeping history, timing and curves on disk up to date after every epoch."""
+    from fer_pipeline import training
+
+    config = opened.config
+    names = [field.name for field in dataclasses.fields(training.Recipe)]
+    recipe = training.Recipe(**{name: config[name] for name in names})
+    print(f"\ntraining; {opened.path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
+    return training.train(opened.splits, recipe, run=opened.path, hooks=[record(opened)], say=print)
+
+
+def record(opened: Run) -> EpochHook:
+    """An epoch hook that rewrites ``history.csv``, ``timing.csv`` and ``curves.png``."""
+    from fer_pipeline import plots
+
+    def hook(history: Sequence[EpochLog], timing: Sequence[EpochTiming]) -> None:
+        run_dir.write_text(opened.path / run_dir.HISTORY, as_csv(history))
+        run_dir.write_text(opened.path / run_dir.TIMING, as_csv(timing))
+        figure = plots.curves(history, selected_on=opened.splits.selected_on)
+        plots.save(figure, opened.path / run_dir.CURVES_FIGURE)
+
+    return hook
+
+
+def as_csv(rows: Sequence[NamedTuple]) -> str:
+    """Rows of one NamedTuple type as CSV with a header; floats in their shortest exact form."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0]._fields)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def evaluate(opened: Run, trained: Trained) -> list[np.ndarray]:
+    """Evaluates the float32 twin on every split and returns its weights."""
+    from fer_pipeline import evaluation, plots
+    from fer_pipeline.model import build_model
+
+    path, splits, config = opened
+    print("\nevaluating the float32 network", flush=True)
+    weights = checkpoints.load_weights(path, config["export_checkpoint"])
+    trained.model.set_weights(weights)
+    twin = build_model()
+    twin.set_weights(weights)
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    results = {}
+    for name, split in parts.items():
+        if name == "test" and splits.selected_on == "test":
+            results[name] = results["validation"]
+        else:
+            results[name] = evaluation.score(evaluation.predict(twin, split), split.labels)
+    metrics = {
+        "epochs": len(trained.history),
+        "checkpoint": config["export_checkpoint"],
+        "model_selected_on": splits.selected_on,
+        "twin": compare_with_twin(opened, trained, twin),
+        **{name: evaluation.as_json(result) for name, result in results.items()},
+    }
+    test = results["test"]
+    title = f"{test.confusion.sum():,} test images, accuracy {test.accuracy:.1%}"
+    figure = plots.confusion_matrix(test.confusion, title=title)
+    plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
+    plots.save(plots.architecture(twin), path / run_dir.ARCHITECTURE_FIGURE)
+    run_dir.write_json(path / run_dir.METRICS, metrics)
+    for name, result in results.items():
+        print(f"{name:10}  accuracy {result.accuracy:.4f}  loss {result.loss:.4f}")
+    print(evaluation.format_report(test), flush=True)
+    return weights
+
+
+def compare_with_twin(opened: Run, trained: Trained, twin) -> dict[str, Any]:
+    """How far the training network under its dtype policy is from its float32 twin.
+
+    Raises:
+      UserError: they agree on too few images for the twin's figures to stand for what was trained.
+    """
+    from fer_pipeline import evaluation
+    from fer_pipeline.datasets.splits import Split
+
+    few = Split(*(part[:_TWIN_IMAGES] for part in opened.splits.validation))
+    ours, theirs = (evaluation.predict(model, few) for model in (trained.model, twin))
+    agreement = float(np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)))
+    if agreement < _TWIN_AGREEMENT:
+        raise UserError(
+            f"{opened.path}: the {opened.config['precision']} network and its float32 twin agree "
+            f"on {agreement:.2%} of {len(few.labels)} images, below {_TWIN_AGREEMENT:.0%}; train "
+            "with --precision=float32"
+        )
+    return {
+        "policy": opened.config["precision"],
+        "images": len(few.labels),
+        "agreement": agreement,
+        "max_probability_difference": float(np.abs(ours - theirs).max()),
+    }

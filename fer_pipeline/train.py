@@ -1,0 +1,102 @@
+"""Trains the CNN and exports it: python -m fer_pipeline.train --epochs=15 [--data=fer2013.zip]"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from fer_pipeline import cli, precision
+
+_DESCRIPTION = """
+Trains the facial-expression CNN and exports it for phones and servers.
+
+  python -m fer_pipeline.train --epochs=15                    the embedded synthetic faces
+  python -m fer_pipeline.train --epochs=15 --data=fer2013.zip a folder, a .zip or a .csv
+
+The same command continues a run that was interrupted.
+"""
+
+_DATA = flags.DEFINE_string(
+    "data",
+    "synthetic",
+    "Where the faces come from: 'synthetic'; a folder or .zip of train/<class>/ and test/<class>/ "
+    "images; or Kaggle's fer2013.csv or icml_face_data.csv.",
+)
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Where everything is written; by default runs/<data>-<recipe>-s<seed>."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in --run_dir and start anew.")
+_EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the training images.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images of a training step.", lower_bound=1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-4, "Adam's, at the start.", lower_bound=0.0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of weights, dropout, shuffling and flips.", lower_bound=0
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision", "auto", ["auto", *precision.POLICIES], "Keras dtype policy of the training."
+)
+_CACHE = flags.DEFINE_enum(
+    "cache",
+    "memory",
+    ["memory", "disk", "none"],
+    "Where decoded faces are kept: in memory; on disk, so that the next start decodes nothing; or "
+    "nowhere, for sources larger than memory.",
+)
+_CACHE_DIR = flags.DEFINE_string(
+    "cache_dir", None, "Folder of --cache=disk; by default fer_pipeline in the user's cache."
+)
+_VALIDATION_FRACTION = flags.DEFINE_float(
+    "validation_fraction",
+    None,
+    "Cut this share of the training images off for validation, whatever the source has.",
+)
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+    "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."
+)
+_EXPORT = flags.DEFINE_bool("export", True, "Export the trained network to <run_dir>/export.")
+_EXPORT_CHECKPOINT = flags.DEFINE_enum(
+    "export_checkpoint",
+    "last",
+    ["last", "best"],
+    "Evaluate and export the last epoch's weights, or those of the best validation accuracy.",
+)
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags and runs the stages."""
+    cli.refuse_arguments(argv)
+    from fer_pipeline import stages
+
+    stages.run(
+        stages.Options(
+            data=_DATA.value,
+            run_dir=_RUN_DIR.value,
+            overwrite=_OVERWRITE.value,
+            epochs=_EPOCHS.value,
+            batch_size=_BATCH_SIZE.value,
+            learning_rate=_LEARNING_RATE.value,
+            seed=_SEED.value,
+            precision=_PRECISION.value,
+            cache=_CACHE.value,
+            cache_dir=_CACHE_DIR.value,
+            validation_fraction=_VALIDATION_FRACTION.value,
+            on_bad_image=_ON_BAD_IMAGE.value,
+            export_checkpoint=_EXPORT_CHECKPOINT.value,
+        ),
+        export_stage=_export if _EXPORT.value else None,
+    )
+
+
+def _export(**arguments) -> None:
+    """Hands the trained weights to the export package, imported only now."""
+    from export import pipeline
+
+    pipeline.export_run(**arguments)
+
+
+def run() -> None:
+    """The console script ``fer-pipeline``."""
+    cli.run_app(main, _DESCRIPTION)
+
+
+if __name__ == "__main__":
+    run()
