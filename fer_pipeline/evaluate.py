@@ -1,0 +1,84 @@
+"""Evaluates a trained run: python -m fer_pipeline.evaluate --run_dir=runs/NAME [--data=...]"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from fer_pipeline import cli, native_log, run_dir
+from fer_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from fer_pipeline.datasets.splits import Split
+
+_DESCRIPTION = """
+Evaluates the float32 network of a run and writes nothing.
+
+  python -m fer_pipeline.evaluate --run_dir=runs/NAME                       on its own data
+  python -m fer_pipeline.evaluate --run_dir=runs/NAME --data=fer2013.zip    on other faces
+"""
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "The run, as fer_pipeline.train left it.")
+_DATA = flags.DEFINE_string(
+    "data", None, "Faces, as for fer_pipeline.train; by default those the run was trained on."
+)
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which of them.")
+_EXPORT_CHECKPOINT = flags.DEFINE_enum(
+    "export_checkpoint",
+    None,
+    ["last", "best"],
+    "Evaluate the last epoch's weights or those of the best validation accuracy; by default "
+    "those that the run exported.",
+)
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+    "on_bad_image", None, ["fail", "skip"], "What to do about an image that cannot be read."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags, evaluates and prints the report."""
+    cli.refuse_arguments(argv)
+    if not _RUN_DIR.value:
+        raise UserError("--run_dir: name the run to evaluate")
+    run = Path(_RUN_DIR.value)
+    config = run_dir.read_json(run / run_dir.CONFIG)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        native_log.redirected(Path(scratch) / "tf.log"),
+    ):
+        from fer_pipeline import evaluation, runtimes
+
+        model = runtimes.twin(run, _EXPORT_CHECKPOINT.value)
+        split = load(config)
+        result = evaluation.score(evaluation.predict(model, split), split.labels)
+    print(
+        f"{_SPLIT.value}: {len(split.labels):,} images of {_DATA.value or config['data']}\n"
+        f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}\n"
+        f"{evaluation.format_report(result)}"
+    )
+
+
+def load(config: dict[str, Any]) -> Split:
+    """The split to evaluate, cut as in the run if the data is the run's own."""
+    from fer_pipeline import datasets
+    from fer_pipeline.datasets.splits import fingerprint
+
+    own = _DATA.value is None
+    names = [
+        "on_bad_image",
+        *(["seed", "validation_fraction", "cache", "cache_dir"] if own else []),
+    ]
+    options = {name: config[name] for name in names}
+    if _ON_BAD_IMAGE.value:
+        options["on_bad_image"] = _ON_BAD_IMAGE.value
+    splits = datasets.load(config["data"] if own else _DATA.value, **options).splits
+    if own and fingerprint(splits) != config["fingerprint"]:
+        print(f"{config['data']}: has other faces than when the run was trained")
+    return getattr(splits, _SPLIT.value)
+
+
+if __name__ == "__main__":
+    cli.run_app(main, _DESCRIPTION)

@@ -1,0 +1,87 @@
+"""Names expressions: python -m fer_pipeline.predict --model=model_int8.tflite face.jpg"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from fer_pipeline import cli, native_log
+from fer_pipeline.errors import UserError
+from fer_pipeline.expressions import CLASS_NAMES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_DESCRIPTION = """
+Names the expression on each picture of a face.
+
+  python -m fer_pipeline.predict --model=runs/NAME/export/model_int8.tflite face.jpg more.png
+
+Prints a line for each picture: file, expression, probability.
+"""
+
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "A .tflite file, a SavedModel folder, an export's model.json or a run directory.",
+)
+_ALL = flags.DEFINE_bool("all", False, "Print all seven probabilities, too.")
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+    "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags and the pictures, asks the model and prints its answers."""
+    names = argv[1:]
+    if not _MODEL.value:
+        raise UserError("--model: name the model to ask (--help shows what it may be)")
+    if not names:
+        raise UserError("no picture given; name one or more files after the flags")
+    encoded = [read(name) for name in names]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        native_log.redirected(Path(scratch) / "tf.log"),
+    ):
+        from fer_pipeline import faces, runtimes
+
+        model = runtimes.open_model(Path(_MODEL.value))
+        decoded = faces.decode_faces(encoded, names, on_bad_image=_ON_BAD_IMAGE.value)
+        for name in decoded.skipped:
+            print(f"{name}: skipped, not a readable image", file=sys.stderr)
+        if not len(decoded.kept):
+            raise UserError("no readable picture among those given")
+        probabilities = model(decoded.images)
+    kept = [names[i] for i in decoded.kept]
+    width = max(map(len, kept))
+    for name, row in zip(kept, probabilities, strict=True):
+        print(f"{name:{width}}  {answer(row, everything=_ALL.value)}")
+
+
+def read(name: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def answer(probabilities: np.ndarray, *, everything: bool) -> str:
+    """The first of the most probable classes and its probability; then, if asked for, each's."""
+    best = int(probabilities.argmax())
+    columns = [f"{CLASS_NAMES[best]:8}", f"{probabilities[best]:.4f}"]
+    if everything:
+        columns += [f"{n} {p:.4f}" for n, p in zip(CLASS_NAMES, probabilities, strict=True)]
+    return "  ".join(columns)
+
+
+if __name__ == "__main__":
+    cli.run_app(main, _DESCRIPTION)

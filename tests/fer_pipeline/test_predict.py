@@ -1,0 +1,213 @@
+"""Every kind of model answers as Keras does; whatever is wrong is one line."""
+
+import json
+import subprocess
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fer_pipeline import checkpoints, runtimes
+from fer_pipeline.errors import UserError
+from fer_pipeline.expressions import CLASS_NAMES
+from fer_pipeline.model import build_model
+
+
+def small_model(batch_size=None, classes=7, channels=1):
+    layers = [
+        keras.Input(batch_shape=(batch_size, 48, 48, channels)),
+        keras.layers.AveragePooling2D(8, name="pool"),
+        keras.layers.Flatten(name="flatten"),
+        keras.layers.Dense(classes, activation="softmax", name="dense"),
+    ]
+    model = keras.Sequential(layers)
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(0, 0.005, w.shape) for w in model.get_weights()])
+    return model
+
+
+def to_tflite(path, *, quantised=False, **options):
+    converter = tf.lite.TFLiteConverter.from_keras_model(small_model(batch_size=1, **options))
+    if quantised:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        converter.representative_dataset = lambda: (
+            [image[np.newaxis].astype(np.float32)] for image in faces(64, seed=8)
+        )
+    path.write_bytes(converter.convert())
+    return path
+
+
+def faces(count, seed=0):
+    """Smooth random pictures, so that averages differ from image to image."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 1))
+    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
+
+
+def write_legacy_weights(model, path):
+    """The layout of Keras 2's ``save_weights``: a group a layer, names in attributes."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            group.attrs["weight_names"] = [w.path.encode() for w in layer.weights]
+            for weight in layer.weights:
+                group[weight.path] = np.asarray(weight)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """One small network in every form that can be opened."""
+    folder = tmp_path_factory.mktemp("models")
+    model = small_model()
+    model.export(folder / "saved_model" / "1", verbose=False)
+    model.export(folder / "saved_model" / "12", verbose=False)
+    (folder / "model.json").write_text(model.to_json())
+    write_legacy_weights(model, folder / "model_weights.h5")
+    to_tflite(folder / "float32.tflite")
+    to_tflite(folder / "uint8.tflite", quantised=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return small_model().predict(faces(20).astype(np.float32), verbose=0)
+
+
+@pytest.mark.parametrize("name", ["float32.tflite", "saved_model", "saved_model/1", "model.json"])
+def test_models_answer_as_keras_does(models, expected, name):
+    probabilities = runtimes.open_model(models / name)(faces(20))
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    # A network that answers the same whatever it sees would not be a test.
+    assert len(set(expected.argmax(axis=1))) > 1
+
+
+def test_a_quantised_model_is_converted_at_both_ends(models, expected):
+    probabilities = runtimes.open_model(models / "uint8.tflite")(faces(20))
+    # Softmax' output has a scale of 1/256; the weights have seven bits.
+    np.testing.assert_array_equal(probabilities * 256, np.rint(probabilities * 256))
+    np.testing.assert_allclose(probabilities, expected, atol=0.03)
+
+
+def test_quantised_values_are_rounded_and_clipped():
+    details = {"dtype": np.int8, "quantization": (2.0, -100)}
+    images = np.array([0, 3, 100, 255], np.uint8)
+    np.testing.assert_array_equal(runtimes._quantised(images, details), [-100, -98, -50, 28])
+    details = {"dtype": np.uint8, "quantization": (0.5, 0)}
+    np.testing.assert_array_equal(runtimes._quantised(images, details), [0, 6, 200, 255])
+
+
+def test_a_run_answers_with_the_checkpoint_that_it_exported(tmp_path):
+    model = build_model()
+    optimizer = keras.optimizers.SGD()
+    optimizer.build([])
+    best = model.get_weights()
+    checkpoints.save(tmp_path, model, optimizer, {"epoch": 1}, best=True)
+    model.set_weights([weight + 0.01 for weight in best])
+    last = model.predict(faces(3).astype(np.float32), verbose=0)
+    checkpoints.save(tmp_path, model, optimizer, {"epoch": 2}, best=False)
+    (tmp_path / "config.json").write_text(json.dumps({"export_checkpoint": "last"}))
+    np.testing.assert_allclose(runtimes.open_model(tmp_path)(faces(3)), last, atol=1e-5)
+    (tmp_path / "config.json").write_text(json.dumps({"export_checkpoint": "best"}))
+    for found, wanted in zip(runtimes.twin(tmp_path).get_weights(), best, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def damage(path, to, seed):
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    for position in rng.integers(8, len(data), 300):
+        data[position] = rng.integers(256)
+    to.write_bytes(data)
+    return to
+
+
+@pytest.mark.parametrize("what", ["missing", "text", "empty", "folder", "damaged", "cut"])
+def test_what_is_no_model_is_a_mistake_of_the_user(models, tmp_path, what):
+    path = tmp_path / "model.tflite"
+    good = models / "float32.tflite"
+    match what:
+        case "text":
+            path.write_text("a text that is no model")
+        case "empty":
+            path.write_bytes(b"")
+        case "folder":
+            path.mkdir()
+        case "damaged":
+            damage(good, path, seed=3)
+        case "cut":
+            path.write_bytes(good.read_bytes()[:200])
+    with pytest.raises(UserError) as error:
+        runtimes.open_model(path)(faces(1))
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_saved_model_or_keras_file_is_named(models, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
+    with pytest.raises(UserError, match="damaged"):
+        runtimes.open_model(tmp_path)
+    (tmp_path / "model.json").write_text((models / "model.json").read_text())
+    with pytest.raises(UserError, match=r"model_weights\.h5: not there"):
+        runtimes.open_model(tmp_path / "model.json")
+    (tmp_path / "model_weights.h5").write_bytes(b"no HDF5")
+    with pytest.raises(UserError, match="damaged"):
+        runtimes.open_model(tmp_path / "model.json")
+
+
+@pytest.mark.parametrize("options", [{"classes": 6}, {"channels": 3}])
+def test_models_with_other_ends_are_refused(tmp_path, options):
+    tflite = to_tflite(tmp_path / "other.tflite", **options)
+    with pytest.raises(UserError, match="another kind of model"):
+        runtimes.tflite_probabilities(tflite, faces(1))
+    small_model(**options).export(tmp_path / "1", verbose=False)
+    with pytest.raises(UserError, match="another kind of model"):
+        runtimes.open_model(tmp_path)
+
+
+def predict(*arguments):
+    command = [sys.executable, "-m", "fer_pipeline.predict", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def assert_refused(result, *words):
+    assert result.returncode == 1
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert str(word) in line
+
+
+def test_the_command_prints_a_line_an_image(models, expected, tmp_path):
+    images = faces(20)
+    files = [tmp_path / "first.png", tmp_path / "second.png"]
+    for file, image in zip(files, images, strict=False):
+        file.write_bytes(tf.io.encode_png(image).numpy())
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(files[0].read_bytes()[:60])
+    model = models / "float32.tflite"
+    result = predict(f"--model={model}", "--all", "--on_bad_image=skip", cut, *files)
+    assert result.returncode == 0
+    assert result.stderr == f"{cut}: skipped, not a readable image\n"
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2
+    for line, file, row in zip(lines, files, expected, strict=False):
+        name, label, probability, *everything = line.split()
+        assert name == str(file)
+        assert label == CLASS_NAMES[row.argmax()]
+        assert float(probability) == pytest.approx(row.max(), abs=1e-4)
+        assert everything[::2] == list(CLASS_NAMES)
+        np.testing.assert_allclose([float(p) for p in everything[1::2]], row, atol=1e-4)
+
+
+def test_mistakes_on_the_command_line_are_one_line_each(tmp_path):
+    assert_refused(predict("--model=x.tflite"), "picture")
+    assert_refused(predict("face.jpg"), "--model")
+    assert_refused(predict("--model=x.tflite", tmp_path / "none.jpg"), tmp_path / "none.jpg")
+    assert_refused(predict("--modle=x.tflite", "face.jpg"), "modle")
