@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from fer_pipeline.errors import UserError
 
@@ -46,6 +48,16 @@ def run_app(main: Callable[[list[str]], int | None], description: str) -> None:
     app.run(guarded, flags_parser=parse)
 
 
+@contextlib.contextmanager
+def narration() -> Iterator[None]:
+    """Drops what is printed inside the block where ``--verbosity`` asks for errors alone."""
+    if logging.get_verbosity() > logging.ERROR:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
 def refuse_arguments(argv: list[str]) -> None:
     """Raises UserError if anything but flags was typed: most often a flag without its dashes."""
     if len(argv) > 1:
@@ -60,11 +72,14 @@ def _help(description: str) -> str:
             continue
         for flag in module_flags:
             default = "" if flag.default in (None, "") else f" (default: {flag.default_as_str})"
-            lines.append(f"  --{flag.name}")
-            lines += textwrap.wrap(
-                f"{flag.help}{default}", 96, initial_indent=" " * 6, subsequent_indent=" " * 6
-            )
+            lines.append(f"  --{'[no]' if flag.boolean else ''}{flag.name}")
+            lines += _indented(f"{flag.help}{default}")
+    lines += ["  --verbosity", *_indented("-2 prints errors alone. (default: -1)")]
     return "\n".join(lines)
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def _fail(message: str) -> None:

@@ -66,24 +66,23 @@ def main(argv: list[str]) -> None:
     cli.refuse_arguments(argv)
     from fer_pipeline import stages
 
-    stages.run(
-        stages.Options(
-            data=_DATA.value,
-            run_dir=_RUN_DIR.value,
-            overwrite=_OVERWRITE.value,
-            epochs=_EPOCHS.value,
-            batch_size=_BATCH_SIZE.value,
-            learning_rate=_LEARNING_RATE.value,
-            seed=_SEED.value,
-            precision=_PRECISION.value,
-            cache=_CACHE.value,
-            cache_dir=_CACHE_DIR.value,
-            validation_fraction=_VALIDATION_FRACTION.value,
-            on_bad_image=_ON_BAD_IMAGE.value,
-            export_checkpoint=_EXPORT_CHECKPOINT.value,
-        ),
-        export_stage=_export if _EXPORT.value else None,
+    options = stages.Options(
+        data=_DATA.value,
+        run_dir=_RUN_DIR.value,
+        overwrite=_OVERWRITE.value,
+        epochs=_EPOCHS.value,
+        batch_size=_BATCH_SIZE.value,
+        learning_rate=_LEARNING_RATE.value,
+        seed=_SEED.value,
+        precision=_PRECISION.value,
+        cache=_CACHE.value,
+        cache_dir=_CACHE_DIR.value,
+        validation_fraction=_VALIDATION_FRACTION.value,
+        on_bad_image=_ON_BAD_IMAGE.value,
+        export_checkpoint=_EXPORT_CHECKPOINT.value,
     )
+    with cli.narration():
+        stages.run(options, export_stage=_export if _EXPORT.value else None)
 
 
 def _export(**arguments) -> None:

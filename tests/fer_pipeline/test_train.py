@@ -42,8 +42,8 @@ def test_help_lists_the_flags_without_importing_tensorflow(tmp_path):
     assert result.returncode == 0
     assert result.stdout.splitlines()[-1] == "False False"
     for flag in (
-        "data run_dir overwrite epochs batch_size learning_rate seed precision cache cache_dir "
-        "validation_fraction export_checkpoint export on_bad_image"
+        "data run_dir [no]overwrite epochs batch_size learning_rate seed precision cache cache_dir "
+        "validation_fraction export_checkpoint [no]export on_bad_image verbosity"
     ).split():
         assert f"  --{flag}\n" in result.stdout
 
