@@ -1,0 +1,124 @@
+"""Exports a run's trained network again, or proves an export: python -m export --run_dir=..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from export import artifacts
+from fer_pipeline import cli, run_dir
+from fer_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from fer_pipeline.datasets.splits import Splits
+
+_DESCRIPTION = """
+Exports the network of a training run to <run_dir>/export, or proves an export.
+
+  python -m export --run_dir=runs/NAME                      every format
+  python -m export --run_dir=runs/NAME --formats=int8       some formats
+  python -m export --run_dir=runs/NAME --verify_only        prove what is there
+"""
+
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "The run; with --verify_only also the folder of an export."
+)
+_FORMATS = flags.DEFINE_list(
+    "formats", None, f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}."
+)
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "Where the faces come from, by default the run's own data; with --verify_only, measure the "
+    "accuracy on them too.",
+)
+_VERIFY_ONLY = flags.DEFINE_bool(
+    "verify_only",
+    False,
+    "Write nothing; prove hashes, completeness, inputs and outputs, and golden outputs.",
+)
+_MAX_ACCURACY_DROP = flags.DEFINE_float(
+    "max_accuracy_drop",
+    None,
+    "Percentage points of accuracy that a quantised file may lose, in place of the gates' own.",
+    lower_bound=0.0,
+)
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags and runs the stage."""
+    cli.refuse_arguments(argv)
+    if not _RUN_DIR.value:
+        raise UserError("--run_dir is needed: the run to export")
+    run = Path(_RUN_DIR.value)
+    if not run.is_dir():
+        raise UserError(f"--run_dir={run}: no such directory")
+    with cli.narration():
+        if _VERIFY_ONLY.value:
+            _verify(run)
+        else:
+            _export(run)
+
+
+def _verify(run: Path) -> None:
+    from export import manifest
+    from export.table import format_table
+    from fer_pipeline import native_log
+
+    folder = run if (run / artifacts.MANIFEST).exists() else run / run_dir.EXPORT
+    evaluation = None
+    if _DATA.value:
+        config = manifest.check_files(folder)["run"]
+        evaluation = _load(config | {"data": _DATA.value}).validation
+        evaluation = (evaluation.images[:], evaluation.labels)
+    # A folder that was handed over is left as it is, so its log goes nowhere.
+    with native_log.redirected("/dev/null"):
+        reports = manifest.verify_folder(
+            folder, evaluation=evaluation, max_accuracy_drop=_MAX_ACCURACY_DROP.value
+        )
+    print(format_table(reports))
+    images = reports[0].comparison.images
+    on = f"{images:,} images of --data" if _DATA.value else f"its {images} golden faces"
+    print(f"{folder}: hashes, inputs and outputs, and golden outputs are right; measured on {on}")
+
+
+def _export(run: Path) -> None:
+    artifacts.chosen(_FORMATS.value)
+    config = run_dir.read_json(run / run_dir.CONFIG)
+    from fer_pipeline import checkpoints, native_log
+
+    log_path = run / run_dir.TF_LOG
+    with native_log.redirected(log_path):
+        weights = checkpoints.load_weights(run, config.get("export_checkpoint", "last"))
+        splits = _load(config | ({"data": _DATA.value} if _DATA.value else {}))
+        from export import pipeline
+
+        pipeline.export_run(
+            run,
+            weights,
+            train=splits.train,
+            evaluation=splits.validation,
+            config=config,
+            log_path=log_path,
+            formats=_FORMATS.value,
+            max_accuracy_drop=_MAX_ACCURACY_DROP.value,
+        )
+
+
+def _load(config: dict[str, Any]) -> Splits:
+    from fer_pipeline import datasets
+
+    names = ("seed", "validation_fraction", "on_bad_image", "cache", "cache_dir")
+    options = {name: config[name] for name in names if name in config}
+    return datasets.load(config["data"], **options).splits
+
+
+def run() -> None:
+    """The module's entry."""
+    cli.run_app(main, _DESCRIPTION)
+
+
+if __name__ == "__main__":
+    run()

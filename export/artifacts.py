@@ -1,0 +1,101 @@
+"""What an export holds: each artifact's files, its runtime and the gates it has to pass."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fer_pipeline.errors import UserError
+
+LABELS = "labels.txt"
+GOLDEN = "golden.npz"
+MANIFEST = "manifest.json"
+MANIFEST_HASH = "manifest.sha256"
+REPORT = "report.json"
+
+MODEL_JSON = "model.json"
+MODEL_WEIGHTS = "model_weights.h5"
+#: TensorFlow Serving wants a numbered version folder.
+SAVED_MODEL = "saved_model/1"
+
+#: Accuracy is gated on this many images or more: on fewer, one image weighs too much.
+ACCURACY_GATE_IMAGES = 2000
+
+
+class Gate(NamedTuple):
+    """Limits against the float32 twin; None is reported but not limited.
+
+    Attributes:
+      probability_difference: largest absolute difference of any probability.
+      agreement: smallest share of images with the same first class, 0..1.
+      accuracy_drop: largest loss of accuracy in percentage points.
+    """
+
+    probability_difference: float | None
+    agreement: float | None
+    accuracy_drop: float | None
+
+
+class Artifact(NamedTuple):
+    """One format of the exported model.
+
+    Attributes:
+      path: file or folder that its runtime opens, relative to the export folder.
+      runtime: ``"keras"``, ``"saved_model"`` or ``"tflite"``.
+      gate: what it is held to.
+      what: one line for whoever has to choose a file.
+    """
+
+    path: str
+    runtime: str
+    gate: Gate
+    what: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files and folders it consists of, relative to the export folder."""
+        return (MODEL_JSON, MODEL_WEIGHTS) if self.runtime == "keras" else (self.path,)
+
+
+_EXACT = Gate(1e-4, 0.999, None)
+
+#: Every format by the name that ``--formats`` takes, in the order of the final table.
+ARTIFACTS: dict[str, Artifact] = {
+    "keras": Artifact(
+        MODEL_JSON, "keras", _EXACT, "Keras 2 and 3: model_from_json, then load_weights"
+    ),
+    "saved_model": Artifact(SAVED_MODEL, "saved_model", _EXACT, "TensorFlow and TF Serving"),
+    "float32": Artifact(
+        "model_float32.tflite", "tflite", _EXACT, "LiteRT, the reference on a phone"
+    ),
+    "float16": Artifact(
+        "model_float16.tflite", "tflite", Gate(5e-3, None, 0.1), "LiteRT, GPU delegates"
+    ),
+    "dynamic_range": Artifact(
+        "model_dynamic_range.tflite",
+        "tflite",
+        Gate(None, 0.99, 0.3),
+        "LiteRT, 8-bit weights, float32 ends",
+    ),
+    "int8": Artifact(
+        "model_int8.tflite",
+        "tflite",
+        Gate(None, 0.97, 0.5),
+        "LiteRT, integers only: CPU, DSP and NPU delegates",
+    ),
+}
+
+
+def chosen(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
+    """The artifacts with these names, in the table's order; None means all.
+
+    Raises:
+      UserError: a name is unknown, or there is none.
+    """
+    if formats is None:
+        return dict(ARTIFACTS)
+    wanted = [name.strip() for name in formats if name.strip()]
+    unknown = [name for name in wanted if name not in ARTIFACTS]
+    if unknown or not wanted:
+        problem = f"unknown format {unknown[0]!r}" if unknown else "no format given"
+        raise UserError(f"--formats: {problem}; choose from {', '.join(ARTIFACTS)}")
+    return {name: artifact for name, artifact in ARTIFACTS.items() if name in wanted}

@@ -1,0 +1,130 @@
+"""``model.json`` and ``model_weights.h5``: one pair of files that Keras 2 and Keras 3 both load.
+
+Keras 3 writes a JSON that Keras 2 cannot read (``batch_shape``, dtype policies as objects, keys
+its layers refuse) and weights in a layout that is new as well. Keras 3 still reads the old forms,
+so the old forms are written.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.artifacts import MODEL_JSON, MODEL_WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
+
+#: The constructor arguments that every Keras since 2.3 (TensorFlow 2.2) knows. What is left out
+#: (initializers, ``groups``, ...) has no part in inference or is at its default here.
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "InputLayer": ("sparse", "ragged"),
+    "Conv2D": (
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "data_format",
+        "dilation_rate",
+        "activation",
+        "use_bias",
+    ),
+    "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
+    "Activation": ("activation",),
+    "MaxPooling2D": ("pool_size", "padding", "strides", "data_format"),
+    "Dropout": ("rate",),
+    "Flatten": ("data_format",),
+    "Dense": ("units", "activation", "use_bias"),
+}
+
+
+def architecture_json(model: keras.Sequential) -> str:
+    """The architecture as indented JSON in Keras 2's form; the same model gives the same text.
+
+    Raises:
+      ValueError: the model holds a layer whose Keras 2 form is not known here.
+    """
+    import keras
+
+    config = model.get_config()
+    value = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {
+            "name": config["name"],
+            "layers": [_layer(layer) for layer in config["layers"]],
+        },
+        "registered_name": None,
+        "keras_version": keras.__version__,
+        "backend": "tensorflow",
+    }
+    return json.dumps(value, indent=1) + "\n"
+
+
+def _layer(layer: dict[str, Any]) -> dict[str, Any]:
+    kind, config = layer["class_name"], layer["config"]
+    if kind not in _ARGUMENTS:
+        raise ValueError(f"layer {config['name']}: no Keras 2 form known for {kind}")
+    dtype = config["dtype"]
+    old = {
+        "name": config["name"],
+        "dtype": dtype if isinstance(dtype, str) else dtype["config"]["name"],
+    }
+    if kind == "InputLayer":
+        old["batch_input_shape"] = config["batch_shape"]
+    else:
+        old["trainable"] = config["trainable"]
+    old |= {key: config[key] for key in _ARGUMENTS[kind]}
+    return {
+        "module": layer["module"],
+        "class_name": kind,
+        "config": old,
+        "registered_name": None,
+    }
+
+
+def write_weights(model: keras.Sequential, path: Path) -> None:
+    """Writes the weights in the legacy HDF5 layout; the same weights give the same bytes.
+
+    One group per layer, each with a ``weight_names`` attribute in the order of the layer's
+    weights, and the root's ``layer_names`` in the order of the layers: the layout of
+    ``keras.src.legacy.saving.legacy_h5_format``. Times are not tracked, since they would make
+    every file another one.
+    """
+    import h5py
+    import keras
+
+    with h5py.File(path, "w", track_order=False) as file:
+        file.attrs["layer_names"] = _names([layer.name for layer in model.layers])
+        file.attrs["backend"] = np.bytes_("tensorflow")
+        file.attrs["keras_version"] = np.bytes_(keras.__version__)
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
+            group.attrs["weight_names"] = _names(names)
+            for name, weight in zip(names, layer.weights, strict=True):
+                group.create_dataset(name, data=np.asarray(weight), track_times=False)
+
+
+def _names(names: list[str]) -> np.ndarray:
+    # Fixed-length bytes are stored inside the attribute; variable-length text goes to HDF5's
+    # global heap. An empty list still needs a string type.
+    return np.array([name.encode() for name in names], dtype=None if names else "S1")
+
+
+def write(model: keras.Sequential, folder: Path) -> None:
+    """Writes ``model.json`` and ``model_weights.h5`` into ``folder``."""
+    (folder / MODEL_JSON).write_text(architecture_json(model), encoding="utf-8")
+    write_weights(model, folder / MODEL_WEIGHTS)
+
+
+def load(folder: Path) -> keras.Model:
+    """Re-opens the pair with Keras 3, as README shows it to users."""
+    import keras
+
+    model = keras.models.model_from_json((folder / MODEL_JSON).read_text(encoding="utf-8"))
+    model.load_weights(folder / MODEL_WEIGHTS)
+    return model

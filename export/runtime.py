@@ -1,0 +1,169 @@
+"""Artifacts opened in their own runtimes behind one interface: predict, time, classify."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from export.artifacts import Artifact
+
+_RUNNER = Path(__file__).with_name("runner.py")
+
+
+class RuntimeFailedError(Exception):
+    """An artifact could not be opened or run, or took its process down."""
+
+
+class Runtime(NamedTuple):
+    """An artifact in its runtime. Every function raises RuntimeFailedError when it does not work.
+
+    Attributes:
+      contract: names, shapes, dtypes and quantisation of inputs and outputs; waits for the
+        artifact to be open.
+      predict: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]`` probabilities.
+      seconds: (uint8 ``[N, 48, 48, 1]``, repeats) -> the time of each single-image run.
+      classify: uint8 ``[N, 48, 48, 1]`` -> (names, scores); SavedModel alone, None elsewhere.
+      modules: the top-level modules that its process has imported; None for this process.
+    """
+
+    contract: Callable[[], dict[str, Any]]
+    predict: Callable[[np.ndarray], np.ndarray]
+    seconds: Callable[[np.ndarray, int], list[float]]
+    classify: Callable[[np.ndarray], tuple[list[str], list[float]]] | None = None
+    modules: Callable[[], list[str]] | None = None
+
+
+@contextlib.contextmanager
+def opened(artifact: Artifact, folder: Path, log_path: Path | None) -> Iterator[Runtime]:
+    """Opens an artifact: Keras files in this process, the others each in a child process.
+
+    A child starts at once and is not waited for; the first call waits.
+
+    Args:
+      artifact: what to open.
+      folder: of the export.
+      log_path: what the child's native code prints is appended there; None drops it.
+    """
+    if artifact.runtime == "keras":
+        yield _keras(folder)
+        return
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        log = stack.enter_context(open(log_path or os.devnull, "ab"))
+        process = subprocess.Popen(
+            # -P: the runner's own folder must not shadow modules of the runtime.
+            [sys.executable, "-P", str(_RUNNER), artifact.runtime, str(folder / artifact.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            bufsize=1,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        stack.callback(_end, process)
+        yield _child(process, artifact, scratch)
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.communicate()
+
+
+def _child(process: subprocess.Popen, artifact: Artifact, scratch: Path) -> Runtime:
+    hello: dict[str, Any] = {}
+
+    def receive() -> dict[str, Any]:
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeFailedError(_ending(process.wait()))
+        reply = json.loads(line)
+        if "error" in reply:
+            raise RuntimeFailedError(reply["error"])
+        return reply
+
+    def greeting() -> dict[str, Any]:
+        if not hello:
+            hello.update(receive())
+        return hello
+
+    def ask(images: np.ndarray, command: str, **arguments: Any) -> dict[str, Any]:
+        greeting()
+        np.save(scratch / "images.npy", images)
+        request = {command: str(scratch / "images.npy"), **arguments}
+        # A process that has ended since is reported by receive().
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request) + "\n")
+        return receive()
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        ask(images, "predict", to=str(scratch / "probabilities.npy"))
+        return np.load(scratch / "probabilities.npy")
+
+    def classify(images: np.ndarray) -> tuple[list[str], list[float]]:
+        reply = ask(images, "classify")
+        return reply["labels"], reply["scores"]
+
+    return Runtime(
+        contract=lambda: greeting()["contract"],
+        predict=predict,
+        seconds=lambda images, repeats: ask(images, "time", repeats=repeats)["seconds"],
+        classify=classify if artifact.runtime == "saved_model" else None,
+        modules=lambda: greeting()["modules"],
+    )
+
+
+def _ending(status: int) -> str:
+    """What a process's exit status says."""
+    if status < 0:
+        return f"the runtime crashed with {signal.Signals(-status).name}"
+    return f"the runtime's process ended with status {status}"
+
+
+def _keras(folder: Path) -> Runtime:
+    from export import inference_model, keras_files
+
+    try:
+        model = keras_files.load(folder)
+    except Exception as error:
+        # Whatever a damaged file makes Keras, h5py or json raise, it is a failed artifact.
+        failure = RuntimeFailedError(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        return _broken(failure)
+
+    def seconds(images: np.ndarray, repeats: int) -> list[float]:
+        inputs = images.astype(np.float32)
+        times = []
+        for i in range(repeats):
+            start = time.perf_counter()
+            model.predict_on_batch(inputs[i % len(inputs)][None])
+            times.append(time.perf_counter() - start)
+        return times
+
+    def contract() -> dict[str, Any]:
+        return {
+            "inputs": [_keras_tensor(tensor.name, tensor) for tensor in model.inputs],
+            "outputs": [_keras_tensor(model.layers[-1].name, tensor) for tensor in model.outputs],
+        }
+
+    return Runtime(contract, lambda images: inference_model.probabilities(model, images), seconds)
+
+
+def _keras_tensor(name: str, tensor: Any) -> dict[str, Any]:
+    return {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype)}
+
+
+def _broken(failure: RuntimeFailedError) -> Runtime:
+    def fail(*_: Any) -> Any:
+        raise failure
+
+    return Runtime(fail, fail, fail)

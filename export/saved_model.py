@@ -1,0 +1,88 @@
+"""A SavedModel with named signatures that needs neither Keras nor this project to run.
+
+A ``tf.Module`` that holds nothing but the variables is saved, and not the Keras model: what Keras
+would add to the file differs from run to run, and nobody who serves the model needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_pipeline.expressions import IMAGE_SIZE
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+def _module(model: keras.Model) -> tf.Module:
+    """A module that tracks the model's variables and not its layers."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.weights]
+    return module
+
+
+def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[str]) -> None:
+    """Writes the SavedModel for any batch size.
+
+    Signatures, N being the batch:
+      ``serving_default``: ``image`` float32 ``[N, 48, 48, 1]``, grey levels 0..255 ->
+      ``probabilities`` float32 ``[N, 7]``.
+      ``classify``: ``image`` uint8 ``[N, 48, 48, 1]`` -> ``label`` string ``[N]`` and ``score``
+      float32 ``[N]``, the name and the probability of the most probable class.
+
+    Of two processes that did the same before, all files are equal but ``fingerprint.pb``, which
+    holds a random id. (TensorFlow numbers a graph's functions by a counter of the process.)
+
+    Args:
+      model: takes float32 ``[N, 48, 48, 1]``.
+      folder: where to write; its name should be a version number.
+      labels_file: the class names, one a line; kept as an asset.
+      names: the class names in output order.
+    """
+    import tensorflow as tf
+
+    shape = [None, IMAGE_SIZE, IMAGE_SIZE, 1]
+    module = _module(model)
+    module.labels = tf.saved_model.Asset(str(labels_file))
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, "image")])
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": model(image, training=False)}
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, "image")])
+    def classify(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = model(tf.cast(image, tf.float32), training=False)
+        label = tf.gather(tf.constant(list(names)), tf.argmax(probabilities, axis=-1))
+        return {"label": label, "score": tf.reduce_max(probabilities, axis=-1)}
+
+    module.serve, module.classify = serve, classify
+    tf.saved_model.save(
+        module, str(folder), signatures={"serving_default": serve, "classify": classify}
+    )
+
+
+def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> None:
+    """Writes what the TFLite converter reads: one signature with a fixed shape.
+
+    Its input is named ``image`` and its output ``probabilities``, names that a TFLite file keeps
+    in its signature. Saved once, it serves every conversion; ``from_keras_model`` would save the
+    model again for each.
+
+    Args:
+      model: takes float32 ``[N, 48, 48, 1]``.
+      folder: where to write.
+      batch_size: images of a call.
+    """
+    import tensorflow as tf
+
+    module = _module(model)
+    spec = tf.TensorSpec([batch_size, IMAGE_SIZE, IMAGE_SIZE, 1], tf.float32, "image")
+    module.serve = tf.function(
+        lambda image: {"probabilities": model(image, training=False)}, input_signature=[spec]
+    )
+    tf.saved_model.save(module, str(folder), signatures=module.serve)

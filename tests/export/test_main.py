@@ -1,0 +1,126 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fer_pipeline import checkpoints
+
+# The command in a process of its own, with the narrow network and few faces.
+COMMAND = """
+import sys
+from types import SimpleNamespace
+import numpy as np
+from fer_pipeline import datasets, model
+from fer_pipeline.datasets.splits import Split, Splits
+model.CONVOLUTIONS, model.DENSE_UNITS = {convolutions}, {dense_units}
+faces = np.load({faces!r})
+split = Split(faces["images"], faces["labels"])
+def load(source, **options):
+    print("data", source, options)
+    return SimpleNamespace(splits=Splits(split, split, split))
+datasets.load = load
+from export import __main__
+__main__.run()
+"""
+
+
+def _module(*arguments):
+    command = [sys.executable, "-m", "export", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def run(faces, weights, exported, tmp_path):
+    """A finished run: configuration and a checkpoint."""
+    import keras
+
+    from export.inference_model import inference_model
+
+    (tmp_path / "config.json").write_text(
+        json.dumps({"data": "synthetic", "seed": 3, "cache": "memory", "export_checkpoint": "best"})
+    )
+    state = {"epoch": 1}
+    optimizer = keras.optimizers.Adam()
+    checkpoints.save(tmp_path, inference_model(weights), optimizer, state, best=True)
+    return tmp_path
+
+
+def _narrow(run, faces, *arguments):
+    from fer_pipeline import model
+
+    np.savez(run / "faces.npz", **faces._asdict())
+    code = COMMAND.format(
+        convolutions=model.CONVOLUTIONS,
+        dense_units=model.DENSE_UNITS,
+        faces=str(run / "faces.npz"),
+    )
+    command = [sys.executable, "-c", code, f"--run_dir={run}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_names_the_flags_and_succeeds():
+    result = _module("--help")
+    assert result.returncode == 0
+    for flag in ("run_dir", "formats", "data", "verify_only", "max_accuracy_drop"):
+        assert f"--{flag}" in result.stdout
+
+
+def test_help_imports_no_tensorflow():
+    code = (
+        "import sys, export.__main__; "
+        "sys.exit(len({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--run_dir is needed"),
+        (["--run_dir=/nowhere"], "/nowhere: no such directory"),
+        (["--run_dir={run}", "--formats=onnx"], "unknown format 'onnx'"),
+        (["--run_dir={run}"], "config.json"),
+        (["--run_dir={run}", "--verify_only"], "manifest.json: is missing"),
+        (["--run_dir={run}", "--max_accuracy_drop=-1"], "max_accuracy_drop"),
+        (["--run_dir={run}", "int8"], "unexpected argument 'int8'"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arguments, words):
+    result = _module(*(argument.format(run=tmp_path) for argument in arguments))
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces):
+    result = _narrow(run, faces, "--formats=int8,keras")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "data synthetic {'seed': 3, 'cache': 'memory'}" in result.stdout
+    assert "model_int8.tflite" in result.stdout
+    for name in ("model_int8.tflite", "model.json", "model_weights.h5", "golden.npz"):
+        ours, theirs = run / "export" / name, exported.folder / name
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_verify_only_proves_a_folder_that_was_handed_over(small):
+    before = sorted(small.parent.rglob("*"))
+    result = _module(f"--run_dir={small}", "--verify_only")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "model_float32.tflite" in result.stdout
+    assert "64 golden faces" in result.stdout
+    assert sorted(small.parent.rglob("*")) == before
+
+
+def test_verify_only_names_the_damaged_file_without_tensorflow(copy):
+    path = copy / "model_int8.tflite"
+    path.write_bytes(path.read_bytes()[:-1])
+    result = _module(f"--run_dir={copy.parent}", "--verify_only")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {path}: is ")
+    assert len(result.stderr.splitlines()) == 1

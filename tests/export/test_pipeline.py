@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+
+from export import artifacts, manifest, pipeline
+from export.artifacts import Gate
+from fer_pipeline.errors import UserError
+
+
+def _hashes(folder):
+    return {name: manifest.sha256(folder / name) for name in manifest.files(folder)}
+
+
+def _export(run, faces, weights, **options):
+    arguments = {"train": faces, "evaluation": faces, "config": {}, "log_path": run / "tf.log"}
+    return pipeline.export_run(run, weights, **(arguments | {"say": lambda _: None} | options))
+
+
+def test_every_artifact_passes_and_is_reported(exported, faces, twin):
+    assert [report.name for report in exported.reports] == list(artifacts.ARTIFACTS)
+    assert all(report.failures == () for report in exported.reports)
+    accuracy = np.mean(twin.argmax(axis=1) == faces.labels)
+    assert exported.reports[0].comparison.accuracy == pytest.approx(accuracy)
+
+
+def test_the_run_holds_the_export_and_no_workshop(exported):
+    names = {path.name for path in exported.run.iterdir()}
+    assert names == {"export", "tf.log", ".export.lock"}
+    assert manifest.check_files(exported.folder)["schema"] == 1
+
+
+def test_the_table_ends_the_stage(exported):
+    lines = exported.said.splitlines()
+    [header] = [line for line in lines if line.startswith("artifact")]
+    for word in ("size", "accuracy", "agreement", "p50"):
+        assert word in header
+    for artifact in artifacts.ARTIFACTS.values():
+        assert any(line.startswith(artifact.path) for line in lines)
+
+
+def test_nothing_native_reaches_the_terminal(exported, faces, weights, tmp_path, capfd):
+    _export(tmp_path, faces, weights, formats=["float16"], say=print)
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert "model_float16.tflite" in captured.out
+    assert all(
+        line.startswith(("exporting", "artifact", "model_", "verified"))
+        for line in captured.out.splitlines()
+    )
+
+
+def test_some_formats_alone_make_a_whole_export(faces, weights, tmp_path):
+    reports = _export(tmp_path, faces, weights, formats=["int8", "float32"])
+    assert [report.name for report in reports] == ["float32", "int8"]
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
+        "golden.npz",
+        "labels.txt",
+        "manifest.json",
+        "manifest.sha256",
+        "model_float32.tflite",
+        "model_int8.tflite",
+    ]
+
+
+def test_a_missed_gate_keeps_the_previous_export(copy, faces, weights, monkeypatch):
+    run = copy.parent
+    before = _hashes(copy)
+    impossible = artifacts.ARTIFACTS["float16"]._replace(gate=Gate(0.0, None, None))
+    monkeypatch.setitem(artifacts.ARTIFACTS, "float16", impossible)
+    said = []
+    with pytest.raises(UserError, match=r"export\.failed/model_float16\.tflite: a probability"):
+        _export(run, faces, weights, formats=["float16"], say=said.append)
+    assert _hashes(copy) == before
+    assert manifest.check_files(copy)
+    [report] = json.loads((run / "export.failed/report.json").read_text())
+    assert report["comparison"]["max_difference"] > 0
+    assert len(report["failures"]) == 1
+    assert (run / "export.failed/model_float16.tflite").exists()
+    assert "FAILED" in said[-1]
+
+
+def test_weights_of_another_network_write_nothing(faces, weights, tmp_path):
+    with pytest.raises(UserError, match="another network"):
+        _export(tmp_path, faces, weights[:-2], formats=["keras"])
+    assert not (tmp_path / "export").exists()
+    assert not (tmp_path / "export.failed").exists()
+
+
+def test_an_unknown_format_is_named_before_anything_is_done(faces, weights, tmp_path):
+    with pytest.raises(UserError, match=r"unknown format 'onnx'; choose from keras, "):
+        _export(tmp_path, faces, weights, formats=["int8", "onnx"])
+    assert list(tmp_path.iterdir()) == []

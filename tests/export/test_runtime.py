@@ -1,0 +1,107 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from export import runtime
+from export.artifacts import ARTIFACTS
+from export.runtime import RuntimeFailedError, opened
+
+
+def test_litert_runs_without_tensorflow_and_this_project(exported, faces, twin):
+    with opened(ARTIFACTS["float32"], exported.folder, None) as opened_artifact:
+        found = opened_artifact.predict(faces.images[:9])
+        modules = set(opened_artifact.modules())
+    np.testing.assert_allclose(found, twin[:9], atol=1e-4)
+    assert "ai_edge_litert" in modules
+    assert not modules & {"tensorflow", "keras", "export", "fer_pipeline"}
+
+
+def test_the_saved_model_runs_without_keras_and_this_project(exported, faces, twin):
+    with opened(ARTIFACTS["saved_model"], exported.folder, None) as opened_artifact:
+        # 70 images: a full batch and a remainder.
+        found = opened_artifact.predict(faces.images[:70])
+        seconds = opened_artifact.seconds(faces.images[:2], 3)
+        modules = set(opened_artifact.modules())
+    np.testing.assert_allclose(found, twin[:70], atol=1e-4)
+    assert len(seconds) == 3
+    assert min(seconds) > 0
+    assert "tensorflow" in modules
+    assert not modules & {"keras", "export", "fer_pipeline"}
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20000])
+def test_a_damaged_tflite_file_is_a_failure_of_that_file(copy, faces, keep):
+    path = copy / "model_int8.tflite"
+    path.write_bytes(path.read_bytes()[:keep])
+    with (
+        opened(ARTIFACTS["int8"], copy, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+@pytest.mark.parametrize("name", ["model.json", "model_weights.h5"])
+def test_damaged_keras_files_are_a_failure(copy, faces, name):
+    (copy / name).write_bytes((copy / name).read_bytes()[:1000])
+    with (
+        opened(ARTIFACTS["keras"], copy, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+def _replace_runner(monkeypatch, tmp_path, code):
+    script = tmp_path / "runner.py"
+    script.write_text(code)
+    monkeypatch.setattr(runtime, "_RUNNER", script)
+
+
+def test_a_crash_is_named_by_its_signal(exported, monkeypatch, tmp_path):
+    code = f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})"
+    _replace_runner(monkeypatch, tmp_path, code)
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="SIGSEGV"),
+    ):
+        opened_artifact.contract()
+
+
+def test_a_crash_while_running_is_a_failure(exported, monkeypatch, tmp_path, faces):
+    code = (
+        'import os\nprint(\'{"contract": {}, "modules": []}\', flush=True)\ninput()\nos.abort()\n'
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    with opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact:
+        assert opened_artifact.contract() == {}
+        for _ in range(2):
+            with pytest.raises(RuntimeFailedError, match="SIGABRT"):
+                opened_artifact.predict(faces.images[:1])
+
+
+def test_the_child_ends_with_the_block(exported, monkeypatch, tmp_path):
+    code = (
+        "import json, os, sys\n"
+        "print(json.dumps({'contract': {'pid': os.getpid()}, 'modules': []}), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    with opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact:
+        pid = opened_artifact.contract()["pid"]
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_native_noise_goes_to_the_log(exported, monkeypatch, tmp_path):
+    code = (
+        "import os\n"
+        "os.write(2, b'noise of the runtime')\n"
+        'print(\'{"contract": {}, "modules": []}\', flush=True)\n'
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    log = tmp_path / "tf.log"
+    with opened(ARTIFACTS["int8"], exported.folder, log) as opened_artifact:
+        opened_artifact.contract()
+    assert log.read_text() == "noise of the runtime"

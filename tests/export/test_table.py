@@ -1,0 +1,22 @@
+from export.table import format_table
+from export.verify import ArtifactReport, Comparison, Latency
+
+
+def test_columns_are_aligned_and_failures_stand_out():
+    good = ArtifactReport(
+        "int8",
+        "model_int8.tflite",
+        4_530_000,
+        {},
+        Comparison(3589, 0.6123, 0.1, 0.9821, 71, 0.05, 0.001),
+        0.01,
+        Latency(0.4012, 0.52),
+        (),
+    )
+    broken = ArtifactReport("keras", "model.json", 12, None, None, None, None, ("it is damaged",))
+    header, first, second = format_table([good, broken]).splitlines()
+    assert first.split() == (
+        "model_int8.tflite 4.53 MB 61.23% 98.21% 71 5.0e-02 0.40 ms 0.52 ms passed".split()
+    )
+    assert second.split() == "model.json 0.00 MB - - - - - - FAILED".split()
+    assert len(header) == len(first) == len(second)

@@ -1,0 +1,165 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from export import golden as golden_lib
+from export import verify
+from export.artifacts import ARTIFACTS, Gate
+from export.runtime import Runtime, RuntimeFailedError
+
+
+def _rows(*rows):
+    return np.array(rows, np.float32)
+
+
+class TestCompare:
+    def test_counts_by_hand(self):
+        twin = _rows([0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.6, 0.4, 0.0])
+        ours = _rows([0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4], [0.4, 0.6, 0.0])
+        found = verify.compare(ours, twin, np.array([0, 1, 2, 1]))
+        assert found.images == 4
+        # Right: 0, 1 and 3; the third is a tie whose first class is wrong. The twin: 0, 1 and 2.
+        assert found.accuracy == 0.75
+        assert found.accuracy_drop == 0.0
+        assert found.agreement == 0.5
+        assert found.ties == 1
+        assert found.max_difference == pytest.approx(0.2)
+        assert found.mean_difference == pytest.approx((0.2 + 0.2 + 0.4) / 12)
+
+    def test_the_drop_is_in_percentage_points(self):
+        twin, ours = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 2, 0]]
+        assert verify.compare(ours, twin, np.arange(4)).accuracy_drop == 25.0
+
+
+def _comparison(**changes):
+    base = verify.Comparison(2000, 0.6, 0.0, 1.0, 0, 0.0, 0.0)
+    return base._replace(**changes)
+
+
+class TestMissedGates:
+    gate = Gate(1e-4, 0.99, 0.5)
+
+    def test_limits_themselves_pass(self):
+        at_limit = _comparison(max_difference=1e-4, agreement=0.99, accuracy_drop=0.5)
+        assert verify.missed_gates(at_limit, self.gate) == ()
+
+    @pytest.mark.parametrize(
+        ("changes", "word"),
+        [
+            ({"max_difference": 1.01e-4}, "probability"),
+            ({"max_difference": float("nan")}, "probability"),
+            ({"agreement": 0.9899}, "agreement"),
+            ({"accuracy_drop": 0.51}, "accuracy"),
+        ],
+    )
+    def test_each_gate_is_missed_alone(self, changes, word):
+        [missed] = verify.missed_gates(_comparison(**changes), self.gate)
+        assert word in missed
+
+    def test_accuracy_is_gated_from_2000_images_on(self):
+        few = _comparison(images=1999, accuracy_drop=9.0)
+        assert verify.missed_gates(few, self.gate) == ()
+        assert verify.missed_gates(few._replace(images=2000), self.gate)
+
+    def test_the_users_limit_replaces_the_gates(self):
+        lost = _comparison(accuracy_drop=0.8)
+        assert verify.missed_gates(lost, self.gate, max_accuracy_drop=1.0) == ()
+        assert verify.missed_gates(lost._replace(accuracy_drop=0.2), self.gate, 0.1)
+
+    def test_what_has_no_limit_passes(self):
+        far = _comparison(max_difference=1.0, agreement=0.0, accuracy_drop=60.0)
+        assert verify.missed_gates(far, Gate(None, None, None), 0.0) == ()
+
+
+def _verify(folder, names, faces, twin):
+    return verify.verify_artifacts(
+        folder,
+        {name: ARTIFACTS[name] for name in names},
+        faces.images[:70],
+        faces.labels[:70],
+        twin[:70],
+        golden_lib.read(folder / "golden.npz"),
+        log_path=None,
+    )
+
+
+def test_an_exchanged_file_breaks_the_contract(copy, faces, twin):
+    shutil.copy(copy / "model_int8.tflite", copy / "model_float32.tflite")
+    [report] = _verify(copy, ["float32"], faces, twin)
+    assert "inputs and outputs" in report.failures[0]
+    assert report.comparison is None
+
+
+def test_a_network_with_other_weights_misses_its_gates(copy, faces, twin, weights):
+    from export import keras_files
+    from export.inference_model import inference_model
+
+    other = inference_model([*weights[:-1], weights[-1] + np.arange(7, dtype=np.float32)])
+    keras_files.write(other, copy)
+    [report] = _verify(copy, ["keras"], faces, twin)
+    assert len(report.failures) == 2
+    assert report.comparison.max_difference > 0.01
+    assert report.golden_difference > 0.01
+
+
+def test_one_damaged_file_leaves_the_others_their_figures(copy, faces, twin):
+    path = copy / "model_float16.tflite"
+    path.write_bytes(path.read_bytes()[:5000])
+    damaged, whole = _verify(copy, ["float16", "int8"], faces, twin)
+    assert damaged.failures
+    assert damaged.comparison is None
+    assert damaged.latency is None
+    assert damaged.size == 5000
+    assert whole.failures == ()
+    assert whole.latency.p50_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "right"),
+    [
+        (["sad", "angry"], [0.9, 0.6], True),
+        (["sad", "disgust"], [0.9, 0.6], False),
+        (["sad", "angry"], [0.9, 0.61], False),
+        (["sad", "angry"], [0.9, float("nan")], False),
+    ],
+)
+def test_classify_must_not_contradict_serving_default(labels, scores, right):
+    probabilities = np.zeros((2, 7), np.float32)
+    probabilities[0, 5], probabilities[1, 0] = 0.9, 0.6
+    runtime = Runtime(None, None, None, classify=lambda images: (labels, scores))
+    failures = verify._wrong_classes(runtime, None, probabilities)
+    assert (failures == ()) is right
+
+
+def test_nan_and_wrong_shapes_are_failures():
+    assert verify._malformed(np.zeros((3, 7)), 3) == ()
+    assert "NaN" in verify._malformed(np.full((3, 7), np.nan), 3)[0]
+    assert "shape" in verify._malformed(np.zeros((3, 6)), 3)[0]
+
+
+def test_latency_takes_turns_and_drops_the_warm_up():
+    calls = []
+
+    def runtime(name, values):
+        def seconds(images, repeats):
+            calls.append(name)
+            return [values[min(calls.count(name), len(values)) - 1]] * repeats
+
+        return Runtime(None, None, seconds)
+
+    def failing(images, repeats):
+        raise RuntimeFailedError("gone")
+
+    found = verify.measure_latency(
+        {
+            "slow": runtime("slow", [9.0, 0.004]),
+            "gone": Runtime(None, None, failing),
+            "fast": runtime("fast", [9.0, 0.001]),
+        },
+        np.zeros((1, 48, 48, 1), np.uint8),
+    )
+    assert set(found) == {"slow", "fast"}
+    assert found["slow"].p50_ms == pytest.approx(4.0)
+    assert found["fast"].p90_ms == pytest.approx(1.0)
+    assert calls[:4] == ["slow", "fast", "slow", "fast"]
