@@ -98,7 +98,8 @@ def faces(tmp_path_factory):
 def finished(faces, tmp_path_factory):
     """A run of two epochs, interrupted after the first and continued by the same command."""
     cwd = tmp_path_factory.mktemp("work")
-    arguments = [f"--data={faces}", "--run_dir=run", "--batch_size=16"]
+    # In float32, so that the figures are those of any CPU.
+    arguments = [f"--data={faces}", "--run_dir=run", "--batch_size=16", "--precision=float32"]
     first = train(*arguments, "--epochs=1", "--noexport", cwd=cwd)
     assert first.returncode == 0, first.stderr
     second = train(*arguments, "--epochs=2", cwd=cwd)
@@ -158,7 +159,12 @@ def test_a_finished_or_different_run_is_kept(finished, faces, arguments, words):
     run, _ = finished
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     result = train(
-        f"--data={faces}", "--run_dir=run", "--batch_size=16", *arguments, cwd=run.parent
+        f"--data={faces}",
+        "--run_dir=run",
+        "--batch_size=16",
+        "--precision=float32",
+        *arguments,
+        cwd=run.parent,
     )
     assert_refused(result, *words)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
