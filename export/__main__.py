@@ -26,13 +26,23 @@ _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "The run; with --verify_only also the folder of an export."
 )
 _FORMATS = flags.DEFINE_list(
-    "formats", None, f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}."
+    "formats",
+    None,
+    f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}. The new export "
+    "holds these alone.",
 )
 _DATA = flags.DEFINE_string(
     "data",
     None,
     "Where the faces come from, by default the run's own data; with --verify_only, measure the "
     "accuracy on them too.",
+)
+_EXPORT_CHECKPOINT = flags.DEFINE_enum(
+    "export_checkpoint",
+    None,
+    ["last", "best"],
+    "Which weights: the last epoch's or those of the best validation accuracy; by default what the "
+    "run chose.",
 )
 _VERIFY_ONLY = flags.DEFINE_bool(
     "verify_only",
@@ -86,13 +96,21 @@ def _verify(run: Path) -> None:
 
 def _export(run: Path) -> None:
     artifacts.chosen(_FORMATS.value)
-    config = run_dir.read_json(run / run_dir.CONFIG)
+    config = run_dir.read_config(run)
+    if _EXPORT_CHECKPOINT.value:
+        config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
     from fer_pipeline import checkpoints, native_log
+    from fer_pipeline.datasets.splits import fingerprint
 
     log_path = run / run_dir.TF_LOG
     with native_log.redirected(log_path):
         weights = checkpoints.load_weights(run, config.get("export_checkpoint", "last"))
         splits = _load(config | ({"data": _DATA.value} if _DATA.value else {}))
+        if not _DATA.value and fingerprint(splits) != config["fingerprint"]:
+            raise UserError(
+                f"{config['data']}: has other images than the run was trained on; name the data to "
+                "calibrate and verify on with --data"
+            )
         from export import pipeline
 
         pipeline.export_run(

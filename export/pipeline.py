@@ -84,7 +84,7 @@ def export_run(
         accuracy = verify.compare(twin, twin, labels).accuracy
         manifest.write(folder, manifest.build(folder, reports, accuracy, config))
         staging.publish(run, folder)
-    count = f"{len(labels):,} images, float32 accuracy {accuracy:.2%}"
+    count = f"{len(labels):,} validation images, float32 accuracy {accuracy:.2%}"
     say(f"{table}\nverified on {count}; exported in {time.perf_counter() - started:.1f} s")
     return reports
 

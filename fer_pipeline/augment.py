@@ -1,4 +1,4 @@
-"""Batched, stateless image operations: the same seed, epoch and step give the same result."""
+"""Batched, stateless image operations: a function of the seed, the epoch and the position."""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ dump of ``model.variables`` and ``optimizer.variables`` does not.
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,9 +66,9 @@ def save(
     with run_dir.whole_file(path) as temporary:
         np.savez(temporary, state=np.array(json.dumps(state)), **arrays)
     if best:
+        # A copy and not a link: what damages one file should not take both.
         with run_dir.whole_file(folder / _BEST) as temporary:
-            temporary.unlink()
-            os.link(path, temporary)
+            shutil.copyfile(path, temporary)
     for old in _by_age(folder)[:-_KEEP]:
         old.unlink()
     return path
@@ -87,18 +88,39 @@ def load(path: Path) -> Checkpoint:
                 for group in ("weights", "other", "optimizer")
             ]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: not a readable checkpoint ({error})") from error
+        raise UserError(f"{path}: damaged; delete it to use the one before") from error
     return Checkpoint(*groups, state)
 
 
-def load_latest(run: Path, warn=print) -> Checkpoint | None:
-    """The newest checkpoint that can be read, or None; damaged ones are named to ``warn``."""
+def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | None:
+    """The newest checkpoint that can be read; None where there is none at all.
+
+    A damaged one is named to ``warn`` and set aside as ``*.damaged``, so that it no longer counts
+    as the newest.
+
+    Raises:
+      UserError: there are checkpoints, and all of them are damaged.
+    """
+    damaged = []
     for path in reversed(_by_age(run / run_dir.CHECKPOINTS)):
         try:
-            return load(path)
-        except UserError as error:
-            warn(f"{error}; trying the one before")
+            checkpoint = load(path)
+        except UserError:
+            damaged.append(path)
+            continue
+        for newer in damaged:
+            newer.rename(newer.with_suffix(".damaged"))
+            warn(f"{newer}: damaged and set aside; using {path.name}")
+        return checkpoint
+    if damaged:
+        raise UserError(f"{run}: all its checkpoints are damaged; pass --overwrite to start anew")
     return None
+
+
+def latest_epoch(run: Path) -> int:
+    """Epochs that the newest checkpoint holds, by its name; 0 where there is none."""
+    paths = _by_age(run / run_dir.CHECKPOINTS)
+    return int(paths[-1].stem.removeprefix("epoch_")) if paths else 0
 
 
 def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:

@@ -31,6 +31,8 @@ def run_app(main: Callable[[list[str]], int | None], description: str) -> None:
         if _HELP.intersection(argv[1:]):
             print(_help(description))
             sys.exit(0)
+        # Flags may stand behind the positional arguments, too.
+        flags.FLAGS.set_gnu_getopt()
         try:
             return flags.FLAGS(argv)
         except flags.Error as error:

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     if not _RUN_DIR.value:
         raise UserError("--run_dir: name the run to evaluate")
     run = Path(_RUN_DIR.value)
-    config = run_dir.read_json(run / run_dir.CONFIG)
+    config = run_dir.read_config(run)
     with (
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),

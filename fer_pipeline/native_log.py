@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ def redirected(path: str | os.PathLike[str] | None) -> Iterator[None]:
     exchanged. Python's ``sys.stderr`` keeps pointing at the terminal: progress bars and messages
     of this package are seen as before. When the block raises anything but a ``UserError``, whose
     one line says it all, what had been written is repeated on the terminal, because then it is
-    evidence. With ``path`` None nothing is exchanged; nested use is fine.
+    evidence. With ``path`` None nothing is exchanged. Blocks may be nested: Python's stderr stays
+    on the terminal, and the outermost block alone repeats.
 
     The exchange is of the whole process: every thread's writes go to the file meanwhile.
     """
@@ -33,26 +35,35 @@ def redirected(path: str | os.PathLike[str] | None) -> Iterator[None]:
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    python_stderr = sys.stderr
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    start = os.fstat(log).st_size
-    # closefd=False: the file object must not close the descriptor that is put back below.
-    sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115
-    os.dup2(log, 2)
-    os.close(log)
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception:
-        with open(path, "rb") as file:
-            file.seek(start)
-            os.write(terminal, file.read())
-        raise
-    finally:
-        sys.stderr.flush()
-        sys.stderr = python_stderr
-        os.dup2(terminal, 2)
-        os.close(terminal)
+    with contextlib.ExitStack() as stack:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        previous = os.dup(2)
+        stack.callback(os.close, previous)
+        outermost = not isinstance(sys.stderr, _Terminal)
+        if outermost:
+            # closefd=False: the file object must not close the descriptor that is put back below.
+            terminal = _Terminal(open(previous, "wb", buffering=0, closefd=False))  # noqa: SIM115
+            stack.enter_context(contextlib.redirect_stderr(terminal))
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        start = os.fstat(log).st_size
+        os.dup2(log, 2)
+        os.close(log)
+        stack.callback(os.dup2, previous, 2)
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception:
+            if outermost:
+                with open(path, "rb") as file:
+                    file.seek(start)
+                    os.write(previous, file.read())
+            raise
+
+
+class _Terminal(io.TextIOWrapper):
+    """Python's stderr while descriptor 2 points to a file; its type marks the outermost block."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw, encoding="utf-8", errors="backslashreplace", write_through=True)

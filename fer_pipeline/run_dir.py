@@ -24,6 +24,7 @@ CHECKPOINTS = "checkpoints"
 EXPORT = "export"
 EXPORT_FAILED = "export.failed"
 _LOCK = ".lock"
+_TEMPORARY = ".tmp-"
 
 #: Everything a run writes: what ``--overwrite`` deletes.
 _WRITTEN = (CONFIG, HISTORY, TIMING, METRICS, TF_LOG, FIGURES, CHECKPOINTS, EXPORT, EXPORT_FAILED)
@@ -46,7 +47,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -69,20 +70,45 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes ``value`` as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file.
+    """Writes ``value`` as indented JSON, whole or not at all.
 
     Raises:
-      UserError: it is missing or no JSON.
+      ValueError: it holds NaN or infinity, for which JSON has no word.
     """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """Reads a run's ``config.json``.
+
+    Raises:
+      UserError: it is missing, damaged or not written by a training run.
+    """
+    return _read_object(run / CONFIG, {"fingerprint": str, "seed": int, "versions": dict})
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """Reads a run's ``metrics.json``.
+
+    Raises:
+      UserError: it is missing, damaged or not written by a training run.
+    """
+    return _read_object(run / METRICS, {"epochs": int, "checkpoint": str})
+
+
+def _read_object(path: Path, expected: dict[str, type]) -> dict[str, Any]:
+    """Reads a JSON object that has at least these keys, with values of these types."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: not there; name the directory of a training run") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+        raise UserError(f"{path}: not readable ({error}); restore it or delete it") from error
+    if not isinstance(value, dict) or not all(
+        isinstance(value.get(key), kind) for key, kind in expected.items()
+    ):
+        raise UserError(f"{path}: not written by a training run; restore it or delete it")
+    return value
 
 
 @contextlib.contextmanager
@@ -105,29 +131,47 @@ def owned(run: Path) -> Iterator[None]:
             f"--run_dir={run}: another process is training there; wait or name another one"
         ) from error
     try:
+        # Left by a process that was killed while it wrote; its owner is gone, or we were refused.
+        for folder in (run, run / CHECKPOINTS, run / FIGURES):
+            for temporary in folder.glob(f"{_TEMPORARY}*"):
+                temporary.unlink()
         yield
     finally:
         os.close(handle)
 
 
 def clear(run: Path) -> None:
-    """Deletes what a run writes from its directory, and nothing else that may lie there."""
-    for name in _WRITTEN:
+    """Deletes what a run writes from its directory, and nothing else that may lie there.
+
+    ``config.json`` goes last: without it the directory would no longer be taken for a run.
+    """
+    for name in reversed(_WRITTEN):
         path = run / name
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
 
 def check_usable(run: Path) -> None:
-    """Raises UserError where ``run`` exists and is neither empty nor a run directory."""
-    if run.is_dir():
-        strangers = [path.name for path in run.iterdir() if path.name != _LOCK]
-        if strangers and CONFIG not in strangers:
-            raise UserError(
-                f"--run_dir={run}: holds {strangers[0]} but no {CONFIG}, so it is no run; "
-                "name a new directory"
-            )
-    elif run.exists():
+    """Checks that a run may be written to ``run``.
+
+    Raises:
+      UserError: it is a file, a directory that holds something else than a run, or cannot be
+        written.
+    """
+    if run.exists() and not run.is_dir():
         raise UserError(f"--run_dir={run}: is a file; name a directory")
+    existing = next(path for path in (run, *run.absolute().parents) if path.exists())
+    if not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+        raise UserError(f"--run_dir={run}: {existing} cannot be written; name another directory")
+    if not run.is_dir():
+        return
+    strangers = sorted(path.name for path in run.iterdir() if path.name != _LOCK)
+    if CONFIG in strangers:
+        read_config(run)
+    elif strangers:
+        raise UserError(
+            f"--run_dir={run}: holds {strangers[0]} but no {CONFIG}, so it is no run; "
+            "name a new directory"
+        )

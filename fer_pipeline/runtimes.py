@@ -75,7 +75,7 @@ def twin(run: Path, which: str | None = None) -> keras.Model:
       UserError: it is no run, or has no such checkpoint or another network's.
     """
     if which is None:
-        which = run_dir.read_json(run / run_dir.CONFIG).get("export_checkpoint", "last")
+        which = run_dir.read_config(run).get("export_checkpoint", "last")
     weights = checkpoints.load_weights(run, which)
 
     from fer_pipeline.model import build_model

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
+import math
 import os
 import platform
 import tempfile
@@ -22,8 +24,18 @@ from fer_pipeline.errors import UserError
 if TYPE_CHECKING:
     from fer_pipeline.training import EpochHook, EpochLog, EpochTiming, Trained
 
-#: What may differ between a run and its continuation: none of it changes a trained weight.
-_NOT_IDENTITY = {"epochs", "export_checkpoint", "cache", "cache_dir", "versions", "data"}
+#: What may differ between a run and its continuation without making it another run.
+#: (The data counts by its fingerprint, whatever flags it was read with.)
+_NOT_IDENTITY = {
+    "data",
+    "cache",
+    "cache_dir",
+    "on_bad_image",
+    "validation_fraction",
+    "epochs",
+    "export_checkpoint",
+    "versions",
+}
 
 #: Images on which the training network under its policy is compared with the float32 twin.
 _TWIN_IMAGES = 512
@@ -75,7 +87,7 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     path = Path(options.run_dir or default_run_dir(options))
     run_dir.check_usable(path)
     if not options.overwrite:
-        refuse_finished(path, options.epochs, exporting=export_stage is not None)
+        refuse_finished(path, options, exporting=export_stage is not None)
     # Until the data has proved good nothing is written, not even a log.
     with tempfile.TemporaryDirectory() as scratch:
         scratch_log = Path(scratch) / run_dir.TF_LOG
@@ -111,29 +123,51 @@ def default_run_dir(options: Options) -> Path:
     return Path("runs") / f"{datasets.source_name(options.data)}-{recipe}-s{options.seed}"
 
 
-def refuse_finished(path: Path, epochs: int, *, exporting: bool) -> None:
-    """Raises UserError where ``path`` holds a run with nothing left to do."""
-    if not (path / run_dir.METRICS).exists():
-        return
-    trained = run_dir.read_json(path / run_dir.METRICS)["epochs"]
-    if trained > epochs:
+def refuse_finished(path: Path, options: Options, *, exporting: bool) -> None:
+    """Raises UserError where ``path`` holds a run with nothing left to do, or with more epochs."""
+    trained = checkpoints.latest_epoch(path)
+    if trained > options.epochs:
         raise UserError(
             f"{path}: has trained {trained} epochs already; pass --epochs={trained} or more, or "
             "--overwrite to start anew"
         )
-    if trained == epochs and ((path / run_dir.EXPORT).exists() or not exporting):
+    wanted = {"epochs": options.epochs, "export_checkpoint": options.export_checkpoint}
+    if trained == options.epochs and wanted == evaluated(path):
+        if exporting and wanted != exported(path):
+            return
         raise UserError(
             f"{path}: is finished; pass --overwrite to train it again, more --epochs to train it "
             "further, or another --run_dir"
         )
 
 
+def evaluated(path: Path) -> dict[str, Any]:
+    """Which weights ``metrics.json`` is about; empty where there is none."""
+    if not (path / run_dir.METRICS).exists():
+        return {}
+    metrics = run_dir.read_metrics(path)
+    return {"epochs": metrics["epochs"], "export_checkpoint": metrics["checkpoint"]}
+
+
+def exported(path: Path) -> dict[str, Any]:
+    """Which weights the export is of, by its manifest; empty where there is none."""
+    try:
+        manifest = json.loads((path / run_dir.EXPORT / "manifest.json").read_text("utf-8"))
+        config = manifest["run"]
+        return {name: config[name] for name in ("epochs", "export_checkpoint")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def load_data(options: Options) -> tuple[Splits, dict[str, Any]]:
     """Loads the faces, says what they are, and makes the run's configuration."""
     from fer_pipeline.precision import resolve
 
-    started = time.perf_counter()
+    if not 0 < options.learning_rate < math.inf:
+        raise UserError(f"--learning_rate={options.learning_rate}: must be a number above 0")
     print(f"data: {options.data}", flush=True)
+    policy = resolve(options.precision)
+    started = time.perf_counter()
     loaded = datasets.load(
         options.data,
         seed=options.seed,
@@ -150,7 +184,6 @@ def load_data(options: Options) -> tuple[Splits, dict[str, Any]]:
         print(f"{loaded.converted:,} images were converted to 48x48 grey")
     if loaded.skipped:
         print(f"{len(loaded.skipped):,} unreadable images were skipped, first {loaded.skipped[0]}")
-    policy = resolve(options.precision)
     config = dataclasses.asdict(options) | {
         "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
         "fingerprint": fingerprint(splits),
@@ -181,13 +214,19 @@ def begin(path: Path, config: dict[str, Any]) -> None:
     """Writes ``config.json``, or checks that the run there was started with the same one."""
     file = path / run_dir.CONFIG
     if file.exists():
-        before = run_dir.read_json(file)
+        before = run_dir.read_config(path)
         for name, value in config.items():
-            if name not in _NOT_IDENTITY and before.get(name) != value:
+            if name in _NOT_IDENTITY or before.get(name) == value:
+                continue
+            if name == "fingerprint":
                 raise UserError(
-                    f"{path}: was started with {name}={before.get(name)}, not {value}; pass "
-                    "--overwrite to start anew, or another --run_dir"
+                    f"{path}: was started with other images; pass --overwrite to start anew, or "
+                    "another --run_dir"
                 )
+            raise UserError(
+                f"{path}: was started with --{name}={before.get(name)}, not {value}; pass that to "
+                "continue it, --overwrite to start anew, or another --run_dir"
+            )
     run_dir.write_json(file, config)
 
 
@@ -278,7 +317,10 @@ def compare_with_twin(opened: Run, trained: Trained, twin) -> dict[str, Any]:
     from fer_pipeline import evaluation
     from fer_pipeline.datasets.splits import Split
 
-    few = Split(*(part[:_TWIN_IMAGES] for part in opened.splits.validation))
+    # Spread evenly: many sources list their images class by class.
+    images, labels = opened.splits.validation
+    positions = np.unique(np.linspace(0, len(labels) - 1, _TWIN_IMAGES).astype(int))
+    few = Split(images[positions], labels[positions])
     ours, theirs = (evaluation.predict(model, few) for model in (trained.model, twin))
     agreement = float(np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)))
     if agreement < _TWIN_AGREEMENT:

@@ -47,7 +47,7 @@ _CACHE_DIR = flags.DEFINE_string(
 _VALIDATION_FRACTION = flags.DEFINE_float(
     "validation_fraction",
     None,
-    "Cut this share of the training images off for validation, whatever the source has.",
+    "Cut this share of the training images off for validation, in place of the source's own.",
 )
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."

@@ -1,13 +1,14 @@
 """The training loop: compiled steps, a plateau schedule, checkpoints and epoch hooks.
 
-Keras' model and optimizer are used as they are; the loop around them is this one because Keras'
-``fit`` resumes neither inside an epoch nor with its callbacks' state, and does not run under every
-``tf.distribute`` strategy.
+Keras' model and optimizer are used as they are. The loop around them is this one because a run
+that is continued has to end as one that was never interrupted, and the callbacks of Keras' ``fit``
+forget their state.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from fer_pipeline import checkpoints, input_pipeline
 from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.errors import UserError
 from fer_pipeline.model import build_training_model
 from fer_pipeline.progress import Progress
 from fer_pipeline.schedule import PlateauSchedule
@@ -108,6 +110,9 @@ def train(
 
     Returns:
       The trained network and the rows of its epochs, those of an earlier process included.
+
+    Raises:
+      UserError: a loss is not finite, or all checkpoints in ``run`` are damaged.
     """
     model = build_training_model(dtype_policy=recipe.precision, seed=recipe.seed)
     optimizer = make_optimizer(recipe)
@@ -123,14 +128,19 @@ def train(
         history = [EpochLog(*row) for row in checkpoint.state["history"]]
         timing = [EpochTiming(*row) for row in checkpoint.state["timing"]]
         say(f"continuing after epoch {len(history)}")
+        # Whoever was interrupted between a checkpoint and its hooks catches up.
+        for hook in hooks:
+            hook(history, timing)
 
     train_steps = compile_train_steps(model, optimizer)
     evaluate_steps = compile_evaluate_steps(model)
     while len(history) < recipe.epochs:
         epoch = len(history)
         optimizer.learning_rate = schedule.learning_rate
-        log, clock = _run_epoch(splits, recipe, epoch, train_steps, evaluate_steps)
+        progress = Progress(f"epoch {epoch + 1}/{recipe.epochs}", len(splits.train.labels))
+        log, clock = _run_epoch(splits, recipe, epoch, train_steps, evaluate_steps, progress)
         log = log._replace(learning_rate=schedule.learning_rate)
+        _check_finite(log)
         best = all(log.val_accuracy > row.val_accuracy for row in history)
         history.append(log)
         timing.append(clock)
@@ -138,6 +148,8 @@ def train(
         if run:
             state = _state(history, timing, schedule)
             checkpoints.save(run, model, optimizer, state, best=best)
+        # Only now: an epoch that is on the terminal is one that will not be lost.
+        progress.close(_summary(log, clock))
         for hook in hooks:
             hook(history, timing)
     return Trained(model, history, timing)
@@ -221,7 +233,12 @@ def evaluate(evaluate_steps: Callable, split: Split) -> tuple[float, float]:
 
 
 def _run_epoch(
-    splits: Splits, recipe: Recipe, epoch: int, train_steps: Callable, evaluate_steps: Callable
+    splits: Splits,
+    recipe: Recipe,
+    epoch: int,
+    train_steps: Callable,
+    evaluate_steps: Callable,
+    progress: Progress,
 ) -> tuple[EpochLog, EpochTiming]:
     start = time.perf_counter()
     batches = input_pipeline.training_batches(
@@ -229,7 +246,6 @@ def _run_epoch(
     )
     size = len(splits.train.labels)
     steps = input_pipeline.num_steps(size, recipe.batch_size)
-    progress = Progress(f"epoch {epoch + 1}/{recipe.epochs}", size)
     loss, correct, images = _in_pieces(train_steps, iter(batches), steps, progress.update)
     train_seconds = time.perf_counter() - start
     val_loss, val_accuracy = evaluate(evaluate_steps, splits.validation)
@@ -242,13 +258,26 @@ def _run_epoch(
         val_loss=val_loss,
         val_accuracy=val_accuracy,
     )
-    rate = size / train_seconds
-    progress.close(
+    return log, EpochTiming(epoch + 1, train_seconds, validation_seconds, size / train_seconds)
+
+
+def _summary(log: EpochLog, clock: EpochTiming) -> str:
+    seconds = clock.train_seconds + clock.validation_seconds
+    return (
         f"loss {log.train_loss:.4f}  accuracy {log.train_accuracy:.4f}  "
-        f"val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.4f}  "
-        f"{train_seconds + validation_seconds:.1f} s  {rate:.0f} images/s"
+        f"val_loss {log.val_loss:.4f}  val_accuracy {log.val_accuracy:.4f}  "
+        f"{seconds:.1f} s  {clock.images_per_second:.0f} images/s"
     )
-    return log, EpochTiming(epoch + 1, train_seconds, validation_seconds, rate)
+
+
+def _check_finite(log: EpochLog) -> None:
+    """Raises UserError for an epoch with a loss that is NaN or infinite."""
+    if not math.isfinite(log.train_loss + log.val_loss):
+        raise UserError(
+            f"epoch {log.epoch}: the loss is {log.train_loss} (validation {log.val_loss}) at "
+            f"learning rate {log.learning_rate:g}; checkpoints before it are kept, lower "
+            "--learning_rate"
+        )
 
 
 def _in_pieces(

@@ -25,10 +25,9 @@ class Loaded(NamedTuple):
     Attributes:
       splits: the images.
       name: short, for a run directory: ``"synthetic"`` or the stem of the file or folder.
-      converted: images that were not 48x48 grey before; with ``cache="none"`` counted only if
-        there was a pass over all images.
+      converted: images that were not 48x48 grey before.
       skipped: names of unreadable images or rows that were left out.
-      decoded: whether images were decoded, and not found in a cache or left for later.
+      decoded: whether images were decoded, and not found in a cache.
     """
 
     splits: Splits
@@ -58,8 +57,9 @@ def load(
         whose splits are drawn apart.
       on_bad_image: ``"fail"`` stops at an unreadable image and names it, ``"skip"`` leaves it out.
       cache: ``"memory"``; ``"disk"`` keeps the decoded images in ``cache_dir`` and maps them into
-        memory, so that a second start decodes nothing; ``"none"`` decodes images again whenever
-        they are used. For the CSV files and the default, ``"none"`` means ``"memory"``.
+        memory, so that a second start decodes nothing; ``"none"`` decodes all of
+        them once to find the bad ones, and again whenever they are used. For the CSV files and the
+        default, ``"none"`` means ``"memory"``.
       cache_dir: ``$XDG_CACHE_HOME/fer_pipeline`` or ``~/.cache/fer_pipeline`` by default.
 
     Raises:
@@ -75,6 +75,7 @@ def load(
         from fer_pipeline.datasets import synthetic
 
         return Loaded(synthetic.load(seed=0), SYNTHETIC, decoded=False)
+    source = os.path.normpath(source)
     kind = _kind(source)
     name = source_name(source)
     rule = {"validation_fraction": validation_fraction, "seed": seed}
@@ -92,13 +93,11 @@ def load(
         return Loaded(entry.splits, name, entry.converted, entry.skipped, decoded)
     listing = _listing(source, kind) if cache == "none" else None
     if listing is None:
-        faces, decoded = _decode(source, kind, on_bad_image), True
+        faces = _decode(source, kind, on_bad_image)
     else:
-        hashes = validation_fraction is not None
-        faces = folders.stream(listing, on_bad_image=on_bad_image, hashes=hashes)
-        decoded = hashes or on_bad_image == "skip"
+        faces = folders.stream(listing, on_bad_image=on_bad_image)
     splits = splitting.split(source, faces, **rule)
-    return Loaded(splits, name, faces.converted, faces.skipped, decoded)
+    return Loaded(splits, name, faces.converted, faces.skipped)
 
 
 def source_name(source: str | os.PathLike[str]) -> str:
@@ -163,8 +162,9 @@ def _decode(
 
 def _digest(source: str, kind: str) -> str:
     """Changes when the source does."""
-    if kind == "folder":
-        return files.folder_digest(source, folders.scan_folder(source)[0])
-    if kind == "zip":
-        return files.zip_digest(source)
-    return files.head_digest(source)
+    try:
+        if kind == "folder":
+            return files.folder_digest(source, folders.scan_folder(source)[0])
+        return files.zip_digest(source) if kind == "zip" else files.head_digest(source)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; make it readable") from error

@@ -144,7 +144,7 @@ def folder_digest(root: str | os.PathLike[str], names: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(names):
         status = os.stat(os.path.join(root, name))
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 

@@ -233,21 +233,16 @@ def decode(
     return faces._replace(images=images[: len(faces.labels)])
 
 
-def stream(
-    listing: Listing, *, on_bad_image: OnBadImage = "fail", hashes: bool = False
-) -> splitting.Faces:
+def stream(listing: Listing, *, on_bad_image: OnBadImage = "fail") -> splitting.Faces:
     """The images of a listing, to be decoded when they are asked for.
 
-    Skipping bad images and hashing pixels take a pass over all images here and now, which keeps
-    none of them; otherwise nothing is read, a bad image fails when it is met, and ``converted``
-    stays 0.
+    One pass over all of them, which keeps none, finds the bad ones now and not hours into a
+    training, counts those to convert, and hashes the pixels.
 
     Raises:
-      UserError: as ``decode``, if there is a pass.
+      UserError: as ``decode``.
     """
     images = LazyImages(listing.files)
-    if on_bad_image == "fail" and not hashes:
-        return splitting.Faces(images, listing.labels, listing.groups)
     digests = [np.empty(0, np.uint64)]
 
     def digest(_: int, decoded: Decoded) -> None:

@@ -97,6 +97,11 @@ def assign(
         raise UserError(f"{source}: no training image of {names}; every class needs one")
     if validation_fraction is not None:
         cut = cut_validation(labels[train], hashes[train], validation_fraction, seed)
+        if not cut.any():
+            raise UserError(
+                f"{source}: --validation_fraction={validation_fraction} leaves no image for "
+                "validation; pass a larger one"
+            )
         held_out = test if test.size else validation
         train, validation = train[~cut], train[cut]
         if held_out.size:

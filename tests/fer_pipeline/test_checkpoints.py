@@ -66,6 +66,20 @@ def test_a_damaged_file_is_named_and_the_one_before_is_used(tmp_path, damage):
     assert checkpoints.load_latest(tmp_path, said.append).state["epoch"] == 1
     assert len(said) == 1
     assert "epoch_0002.npz" in said[0]
+    # It no longer counts as the newest, so that the next ones are not deleted in its favour.
+    assert checkpoints.latest_epoch(tmp_path) == 1
+    path = checkpoints.save(tmp_path, model, optimizer, {"epoch": 2}, best=False)
+    assert checkpoints.load(path).state["epoch"] == 2
+
+
+def test_all_damaged_is_no_fresh_start(tmp_path):
+    model, optimizer = model_and_optimizer(1)
+    checkpoints.save(tmp_path, model, optimizer, {"epoch": 1}, best=True).write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(UserError, match="--overwrite"):
+            checkpoints.load_latest(tmp_path)
+    # The best one is a file of its own.
+    assert len(checkpoints.load_weights(tmp_path, "best")) == len(model.weights)
 
 
 def test_a_folder_without_checkpoints(tmp_path):

@@ -25,6 +25,30 @@ def terminal(log, raised):
     return result.stderr.splitlines()
 
 
+NESTED = """
+import os, sys
+from fer_pipeline import native_log
+try:
+    with native_log.redirected(sys.argv[1]):
+        with native_log.redirected(sys.argv[1]):
+            print("from Python", file=sys.stderr)
+            os.write(2, b"from C++\\n")
+        os.write(2, b"still redirected\\n")
+        raise ValueError
+except ValueError:
+    pass
+print("afterwards", file=sys.stderr)
+"""
+
+
+def test_nested_blocks_repeat_once_and_leave_python_on_the_terminal(tmp_path):
+    log = tmp_path / "tf.log"
+    command = [sys.executable, "-c", NESTED, str(log)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert log.read_text() == "from C++\nstill redirected\n"
+    assert result.stderr == "from Python\nfrom C++\nstill redirected\nafterwards\n"
+
+
 def test_native_lines_go_to_the_file(tmp_path):
     log = tmp_path / "logs" / "tf.log"
     assert terminal(log, "none") == ["from Python", "afterwards"]

@@ -53,10 +53,14 @@ def test_a_second_process_is_refused(tmp_path):
 
 def test_clear_deletes_what_a_run_writes_and_nothing_else(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "epoch_0001.npz").write_text("on a larger disk")
+    (tmp_path / run_dir.CHECKPOINTS).symlink_to(tmp_path / "elsewhere")
     run_dir.write_json(tmp_path / run_dir.CONFIG, {})
     run_dir.write_text(tmp_path / run_dir.CURVES_FIGURE, "")
     run_dir.clear(tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["elsewhere", "notes.txt"]
+    assert (tmp_path / "elsewhere" / "epoch_0001.npz").exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
@@ -67,9 +71,30 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         run_dir.check_usable(tmp_path)
     with pytest.raises(UserError, match="is a file"):
         run_dir.check_usable(tmp_path / "thesis.tex")
+    # Many tools keep a config.json; only that of a run makes a run.
+    run_dir.write_json(tmp_path / "config.json", {"model_type": "bert"})
+    with pytest.raises(UserError, match=r"config\.json: not written by a training run"):
+        run_dir.check_usable(tmp_path)
 
 
-def test_a_damaged_json_file_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json"):
-        run_dir.read_json(tmp_path / "config.json")
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"epochs": null, "checkpoint": "last"}'])
+def test_a_damaged_json_file_is_named(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(UserError, match=r"metrics\.json: not .*; restore it or delete it"):
+        run_dir.read_metrics(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json: not .*; restore it or delete it"):
+        run_dir.read_config(tmp_path)
+
+
+def test_json_files_hold_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run_dir.write_json(tmp_path / "metrics.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
+    half = tmp_path / run_dir.CHECKPOINTS / ".tmp-k2j3.npz"
+    run_dir.write_text(half, "half")
+    with run_dir.owned(tmp_path):
+        assert not half.exists()

@@ -55,6 +55,7 @@ def test_help_lists_the_flags_without_importing_tensorflow(tmp_path):
         (["--epochs=many"], ["epochs"]),
         (["--precision=float8"], ["precision"]),
         (["--colour=red"], ["colour"]),
+        (["--learning_rate=nan"], ["--learning_rate=nan"]),
         (["epochs=3"], ["epochs=3", "--name=value"]),
         (["--data=no/such/place"], ["no/such/place"]),
     ],
@@ -152,7 +153,7 @@ def test_the_metrics_are_those_of_the_exported_keras_files(finished, faces):
     [
         (["--epochs=2"], ["is finished", "--overwrite"]),
         (["--epochs=1"], ["has trained 2 epochs", "--epochs=2"]),
-        (["--epochs=3", "--learning_rate=0.1"], ["learning_rate=0.0005, not 0.1", "--overwrite"]),
+        (["--epochs=3", "--learning_rate=0.1"], ["--learning_rate=0.0005, not 0.1", "--overwrite"]),
     ],
 )
 def test_a_finished_or_different_run_is_kept(finished, faces, arguments, words):

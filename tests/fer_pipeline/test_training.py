@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from fer_pipeline import checkpoints, training
 from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.errors import UserError
 
 
 def split(count, seed):
@@ -87,7 +88,7 @@ def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
         np.testing.assert_allclose(scaled, plain, atol=0.02 * np.abs(plain).max() + 1e-7)
 
 
-def test_a_run_continued_by_another_process_is_the_uninterrupted_one(splits, tmp_path):
+def test_a_run_continued_from_its_files_is_the_uninterrupted_one(splits, tmp_path):
     recipe = training.Recipe(epochs=3, batch_size=8, seed=7)
     whole = training.train(splits, recipe, say=lambda line: None)
 
@@ -117,3 +118,13 @@ def test_hooks_see_every_epoch_once_its_checkpoint_is_safe(splits, tmp_path):
     recipe = training.Recipe(epochs=2, batch_size=16)
     training.train(splits, recipe, run=tmp_path, hooks=[hook], say=lambda line: None)
     assert seen == [(1, 1, 1), (2, 2, 2)]
+    # A process that was killed between a checkpoint and its hooks is caught up with.
+    training.train(splits, recipe, run=tmp_path, hooks=[hook], say=lambda line: None)
+    assert seen[2:] == [(2, 2, 2)]
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_checkpoints(splits, tmp_path):
+    diverging = training.Recipe(epochs=3, batch_size=4, learning_rate=1e30)
+    with pytest.raises(UserError, match=r"epoch 1: the loss is .* learning rate 1e\+30"):
+        training.train(splits, diverging, run=tmp_path, say=lambda line: None)
+    assert checkpoints.load_latest(tmp_path) is None

@@ -71,7 +71,7 @@ def test_images_are_held_as_the_cache_says(make_source, tmp_path, contents):
     assert kinds == {
         "memory": [(np.ndarray, True)] * 3,
         "disk": [(np.memmap, True)] * 3,
-        "none": [(folders.LazyImages, False)] * 3,
+        "none": [(folders.LazyImages, True)] * 3,
     }
 
 

@@ -137,19 +137,26 @@ def test_lazy_images_are_indexed_like_an_array(make_source, train_files, test_fi
         np.asarray(lazy)
 
 
-def test_streaming_a_bad_image_names_it_when_it_is_met(make_source, train_files, test_files):
+def test_streaming_names_a_bad_image_at_the_start(make_source, train_files, test_files):
     train_files["train/disgust/Training_1.png"] = b""
-    path = make_source.zip(train_files | test_files)
-    lazy = folders.stream(list_zip(path)).images
-    assert lazy[0:2].shape[0] == 2
+    listing = list_zip(make_source.zip(train_files | test_files))
     with pytest.raises(UserError, match=r"faces\.zip/train/disgust/Training_1\.png: empty file"):
+        folders.stream(listing)
+
+
+def test_an_image_that_goes_bad_later_is_named_when_it_is_met(make_source, train_files, test_files):
+    root = make_source.folder(train_files | test_files)
+    lazy = folders.stream(folders.list_folder(root)).images
+    (root / "train/disgust/Training_1.png").write_bytes(b"")
+    assert lazy[0:2].shape[0] == 2
+    with pytest.raises(UserError, match=r"train/disgust/Training_1\.png: empty file"):
         lazy[np.array([0, 2])]
 
 
 def test_streaming_can_skip_bad_images(make_source, train_files, test_files):
     train_files["train/disgust/Training_1.png"] = b"no image"
     listing = list_zip(make_source.zip(train_files | test_files))
-    faces = folders.stream(listing, on_bad_image="skip", hashes=True)
+    faces = folders.stream(listing, on_bad_image="skip")
     decoded = folders.decode(listing, on_bad_image="skip")
     assert levels(faces) == levels(decoded) == [0, 1, *range(3, 14), *range(100, 107)]
     np.testing.assert_array_equal(faces.labels, decoded.labels)

@@ -1,0 +1,109 @@
+"""What counts as finished, as the same run, and as near enough to the float32 twin."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from fer_pipeline import run_dir, stages
+from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.errors import UserError
+from fer_pipeline.training import Trained
+
+CONFIG = {"fingerprint": "f" * 64, "seed": 0, "versions": {}, "learning_rate": 5e-4, "epochs": 15}
+
+
+def write_run(path, *, trained, evaluated=None, exported=None):
+    """A run directory as far as ``refuse_finished`` looks at it."""
+    run_dir.write_text(path / run_dir.CHECKPOINTS / f"epoch_{trained:04d}.npz", "")
+    if evaluated:
+        run_dir.write_json(path / run_dir.METRICS, {"epochs": evaluated, "checkpoint": "last"})
+    if exported:
+        config = {"epochs": exported, "export_checkpoint": "last"}
+        run_dir.write_json(path / run_dir.EXPORT / "manifest.json", {"run": config})
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "said"),
+    [
+        ({"trained": 15, "evaluated": 15, "exported": 15}, {}, "is finished"),
+        ({"trained": 10}, {"epochs": 5}, "has trained 10 epochs already; pass --epochs=10"),
+        ({"trained": 10}, {}, None),
+        ({"trained": 15}, {}, None),
+        ({"trained": 15, "evaluated": 15}, {}, None),
+        # Trained further, but what is exported is still the shorter training.
+        ({"trained": 20, "evaluated": 20, "exported": 15}, {"epochs": 20}, None),
+        ({"trained": 15, "evaluated": 15, "exported": 15}, {"epochs": 20}, None),
+        ({"trained": 15, "evaluated": 15, "exported": 15}, {"export_checkpoint": "best"}, None),
+    ],
+)
+def test_only_a_run_with_something_left_to_do_goes_on(tmp_path, run, options, said):
+    write_run(tmp_path, **run)
+    if said is None:
+        stages.refuse_finished(tmp_path, stages.Options(**options), exporting=True)
+        return
+    with pytest.raises(UserError, match=said):
+        stages.refuse_finished(tmp_path, stages.Options(**options), exporting=True)
+
+
+def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
+    write_run(tmp_path, trained=15, evaluated=15)
+    with pytest.raises(UserError, match="is finished"):
+        stages.refuse_finished(tmp_path, stages.Options(), exporting=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"learning_rate": 0.1}, "--learning_rate=0.0005, not 0.1"),
+        ({"seed": 1}, "--seed=0, not 1"),
+        ({"fingerprint": "0" * 64}, "other images"),
+    ],
+)
+def test_another_configuration_is_refused_and_the_old_one_kept(tmp_path, change, said):
+    stages.begin(tmp_path, CONFIG)
+    with pytest.raises(UserError, match=said):
+        stages.begin(tmp_path, CONFIG | change)
+    assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG
+
+
+def test_more_epochs_are_the_same_run(tmp_path):
+    stages.begin(tmp_path, CONFIG)
+    stages.begin(tmp_path, CONFIG | {"epochs": 50})
+    assert json.loads((tmp_path / run_dir.CONFIG).read_text())["epochs"] == 50
+
+
+def network(bias):
+    """Always the same answer, whatever the face."""
+    model = keras.Sequential(
+        [keras.Input((48, 48, 1)), keras.layers.Flatten(), keras.layers.Dense(7, "softmax")]
+    )
+    model.layers[-1].set_weights([np.zeros((2304, 7)), np.array(bias, float)])
+    return model
+
+
+def test_a_twin_that_answers_otherwise_is_refused(tmp_path):
+    split = Split(np.zeros((30, 48, 48, 1), np.uint8), np.zeros(30, np.int32))
+    opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "mixed_float16"})
+    trained = Trained(network([1, 0, 0, 0, 0, 0, 0]), [], [])
+    near = stages.compare_with_twin(opened, trained, network([0.9, 0, 0, 0, 0, 0, 0]))
+    assert near["agreement"] == 1.0
+    e, f = np.exp(1.0), np.exp(0.9)
+    assert near["max_probability_difference"] == pytest.approx(e / (e + 6) - f / (f + 6), rel=1e-4)
+    with pytest.raises(UserError, match=r"agree on 0\.00% of 30 images.*--precision=float32"):
+        stages.compare_with_twin(opened, trained, network([0, 1, 0, 0, 0, 0, 0]))
+
+
+def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "_TWIN_IMAGES", 3)
+    images = np.arange(101, dtype=np.uint8)[:, None, None, None] * np.ones((48, 48, 1), np.uint8)
+    split = Split(images, np.zeros(101, np.int32))
+    seen = []
+    monkeypatch.setattr(
+        "fer_pipeline.evaluation.predict",
+        lambda model, few: seen.append(few.images[:, 0, 0, 0].tolist()) or np.eye(7)[[0, 0, 0]],
+    )
+    opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "float32"})
+    stages.compare_with_twin(opened, Trained(None, [], []), None)
+    assert seen == [[0, 50, 100]] * 2
