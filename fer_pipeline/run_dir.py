@@ -84,7 +84,7 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises:
       UserError: it is missing, damaged or not written by a training run.
     """
-    return _read_object(run / CONFIG, {"fingerprint": str, "seed": int, "versions": dict})
+    return _read_object(run / CONFIG, {"fingerprint": str, "versions": dict})
 
 
 def read_metrics(run: Path) -> dict[str, Any]:

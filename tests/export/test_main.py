@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fer_pipeline import checkpoints
+from fer_pipeline.datasets.splits import Split, Splits, fingerprint
 
 # The command in a process of its own, with the narrow network and few faces.
 COMMAND = """
@@ -38,9 +39,16 @@ def run(faces, weights, exported, tmp_path):
 
     from export.inference_model import inference_model
 
-    (tmp_path / "config.json").write_text(
-        json.dumps({"data": "synthetic", "seed": 3, "cache": "memory", "export_checkpoint": "best"})
-    )
+    split = Split(faces.images, faces.labels)
+    config = {
+        "data": "synthetic",
+        "seed": 3,
+        "cache": "memory",
+        "export_checkpoint": "best",
+        "fingerprint": fingerprint(Splits(split, split, split)),
+        "versions": {},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
     state = {"epoch": 1}
     optimizer = keras.optimizers.Adam()
     checkpoints.save(tmp_path, inference_model(weights), optimizer, state, best=True)
@@ -105,6 +113,18 @@ def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces):
     for name in ("model_int8.tflite", "model.json", "model_weights.h5", "golden.npz"):
         ours, theirs = run / "export" / name, exported.folder / name
         assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_data_that_changed_since_training_is_refused_unless_it_is_named(run, faces):
+    path = run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "of other faces"}))
+    result = _narrow(run, faces, "--formats=keras")
+    assert result.returncode == 1
+    assert "has other images than the run was trained on" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (run / "export").exists()
+    named = _narrow(run, faces, "--formats=keras", "--data=other.zip")
+    assert named.returncode == 0, named.stderr
 
 
 def test_verify_only_proves_a_folder_that_was_handed_over(small):

@@ -53,6 +53,7 @@ def run(tmp_path_factory):
         "cache_dir": None,
         "export_checkpoint": "last",
         "fingerprint": "of other data",
+        "versions": {},
     }
     (path / "config.json").write_text(json.dumps(config))
     model.set_weights(best)
