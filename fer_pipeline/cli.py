@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
@@ -42,10 +43,16 @@ def run_app(main: Callable[[list[str]], int | None], description: str) -> None:
         try:
             return main(argv) or 0
         except UserError as error:
-            _fail(str(error))
+            message = str(error)
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             return 130
+        except Exception:
+            traceback.print_exc()
+            return 1
+        # Outside the handlers, where the exception has let go of its frames: a tf.data iterator
+        # that is alive while Python shuts down would hang it.
+        _fail(message)
 
     app.run(guarded, flags_parser=parse)
 

@@ -132,13 +132,24 @@ def train(
         for hook in hooks:
             hook(history, timing)
 
+    batches = iter(
+        input_pipeline.training_batches(
+            splits.train,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            epoch=len(history),
+            epochs=max(recipe.epochs - len(history), 0),
+        )
+    )
     train_steps = compile_train_steps(model, optimizer)
     evaluate_steps = compile_evaluate_steps(model)
     while len(history) < recipe.epochs:
         epoch = len(history)
         optimizer.learning_rate = schedule.learning_rate
         progress = Progress(f"epoch {epoch + 1}/{recipe.epochs}", len(splits.train.labels))
-        log, clock = _run_epoch(splits, recipe, epoch, train_steps, evaluate_steps, progress)
+        log, clock = _run_epoch(
+            splits, recipe, epoch, batches, train_steps, evaluate_steps, progress
+        )
         log = log._replace(learning_rate=schedule.learning_rate)
         _check_finite(log)
         best = all(log.val_accuracy > row.val_accuracy for row in history)
@@ -236,17 +247,15 @@ def _run_epoch(
     splits: Splits,
     recipe: Recipe,
     epoch: int,
+    batches: tf.data.Iterator,
     train_steps: Callable,
     evaluate_steps: Callable,
     progress: Progress,
 ) -> tuple[EpochLog, EpochTiming]:
     start = time.perf_counter()
-    batches = input_pipeline.training_batches(
-        splits.train, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch
-    )
     size = len(splits.train.labels)
     steps = input_pipeline.num_steps(size, recipe.batch_size)
-    loss, correct, images = _in_pieces(train_steps, iter(batches), steps, progress.update)
+    loss, correct, images = _in_pieces(train_steps, batches, steps, progress.update)
     train_seconds = time.perf_counter() - start
     val_loss, val_accuracy = evaluate(evaluate_steps, splits.validation)
     validation_seconds = time.perf_counter() - start - train_seconds

@@ -1,5 +1,7 @@
 """Every image once an epoch, in a reproducible order, mirrored where the mask says so."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +22,12 @@ class Lazy:
     def __getitem__(self, key):
         assert isinstance(key, slice) or key.dtype == np.int64
         return self._images[key].copy()
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """So that a few thousand images are several chunks."""
+    monkeypatch.setattr(input_pipeline, "_CHUNK", 1024)
 
 
 def numbered(size):
@@ -111,6 +119,24 @@ def test_a_resumed_epoch_goes_on_with_the_very_next_batch(first_step):
         assert len(parts) == len(all_parts) - first_step
         for expected, found in zip(all_parts[first_step:], parts, strict=True):
             np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("first_step", [0, 17, 39])
+def test_several_epochs_are_the_single_ones_in_a_row(first_step):
+    split = numbered(2530)
+    options = {"batch_size": 64, "seed": 3}
+    several = as_lists(
+        input_pipeline.training_batches(split, **options, epoch=4, first_step=first_step, epochs=3)
+    )
+    single = [
+        as_lists(input_pipeline.training_batches(split, **options, epoch=4 + i, first_step=skipped))
+        for i, skipped in enumerate((first_step, 0, 0))
+    ]
+    for found, *expected in zip(several, *single, strict=True):
+        expected = list(itertools.chain(*expected))
+        assert len(found) == len(expected)
+        for ours, wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, wanted)
 
 
 def test_evaluation_batches_are_the_split_in_its_order():
