@@ -23,6 +23,7 @@ from export.artifacts import (
 from export.contract import POSTPROCESSING, PREPROCESSING
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
+from fer_pipeline.precision import cpu_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +65,7 @@ def build(
             "One image at a time, median and 90th percentile, artifacts taking turns in one run;"
             " LiteRT on one thread, Keras and TensorFlow on as many as they choose."
         ),
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "machine": {"processor": cpu_model(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
         "run": config,
@@ -89,16 +90,6 @@ def _entry(report: ArtifactReport) -> dict[str, Any]:
         "latency": report.latency._asdict(),
         "gate": artifact.gate._asdict(),
     }
-
-
-def _processor() -> str:
-    """The processor's name, as Linux gives it, or what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def files(folder: Path) -> list[str]:

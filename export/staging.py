@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fer_pipeline import run_dir
-from fer_pipeline.errors import UserError
 
 _LOCK = ".export.lock"
 _PREFIX = ".export-"
@@ -30,7 +28,8 @@ def staged(run: Path) -> Iterator[tuple[Path, Path]]:
     Raises:
       UserError: another process exports this run, or the run directory cannot be written.
     """
-    with _locked(run):
+    # Not the lock of training: a run may be exported while it trains.
+    with run_dir.locked(run, _LOCK, busy="another process is exporting it; wait"):
         recover(run)
         workshop = Path(tempfile.mkdtemp(dir=run, prefix=_PREFIX))
         try:
@@ -39,24 +38,6 @@ def staged(run: Path) -> Iterator[tuple[Path, Path]]:
             yield workshop / _NEXT, workshop / _SCRATCH
         finally:
             _clear(run, workshop)
-
-
-@contextlib.contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    # Not the lock of training: a run may be exported while it trains.
-    try:
-        handle = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(f"--run_dir={run}: cannot be written ({error.strerror})") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise UserError(f"--run_dir={run}: another process is exporting it; wait") from error
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def recover(run: Path) -> None:

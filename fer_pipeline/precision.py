@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 #: What ``--precision`` accepts beside ``auto``.
@@ -44,12 +45,21 @@ def choose(gpu_capabilities: list[tuple[int, int]], flags: set[str]) -> str:
 
 def cpu_flags(path: str = "/proc/cpuinfo") -> set[str]:
     """The instruction-set flags of the first CPU, as Linux reports them; empty elsewhere."""
+    facts = _cpu_facts(path)
+    return set((facts.get("flags") or facts.get("Features") or "").split())
+
+
+def cpu_model(path: str = "/proc/cpuinfo") -> str:
+    """The CPU's name, as Linux reports it; elsewhere as Python does."""
+    return _cpu_facts(path).get("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_facts(path: str) -> dict[str, str]:
+    """What Linux says about the first CPU, by name."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        text = Path(path).read_text(encoding="utf-8")
     except OSError:
-        return set()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return set(value.split())
-    return set()
+        return {}
+    first = text.partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}

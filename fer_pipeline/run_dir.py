@@ -113,28 +113,42 @@ def _read_object(path: Path, expected: dict[str, type]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def owned(run: Path) -> Iterator[None]:
-    """Holds the run directory for one process; the lock ends with the process, however it ends.
+    """Holds the run directory for one training, and clears what a killed one left half-written.
 
     Raises:
-      UserError: another process holds it, or the directory cannot be made or written.
+      UserError: another process trains there, or the directory cannot be made or written.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"--run_dir={run}: cannot be made ({error.strerror})") from error
+    with locked(run, _LOCK, busy="another process is training there; wait or name another one"):
+        for folder in (run, run / CHECKPOINTS, run / FIGURES):
+            for temporary in folder.glob(f"{_TEMPORARY}*"):
+                temporary.unlink()
+        yield
+
+
+@contextlib.contextmanager
+def locked(run: Path, name: str, *, busy: str) -> Iterator[None]:
+    """Holds the lock file ``name`` in a run directory.
+
+    The lock ends with the process, however it ends.
+
+    Raises:
+      UserError: another process holds it, which ``busy`` puts into words, or the directory cannot
+        be written.
+    """
+    try:
+        handle = os.open(run / name, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise UserError(f"--run_dir={run}: cannot be written ({error.strerror})") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
-        raise UserError(
-            f"--run_dir={run}: another process is training there; wait or name another one"
-        ) from error
+        raise UserError(f"--run_dir={run}: {busy}") from error
     try:
-        # Left by a process that was killed while it wrote; its owner is gone, or we were refused.
-        for folder in (run, run / CHECKPOINTS, run / FIGURES):
-            for temporary in folder.glob(f"{_TEMPORARY}*"):
-                temporary.unlink()
         yield
     finally:
         os.close(handle)

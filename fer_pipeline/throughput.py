@@ -13,7 +13,7 @@ from fer_pipeline import contest, datasets, peers, run_dir
 from fer_pipeline.contest import Contender
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
-from fer_pipeline.precision import cpu_flags
+from fer_pipeline.precision import cpu_flags, cpu_model
 
 #: The file that ``measure`` writes.
 RESULT = "benchmark.json"
@@ -145,16 +145,3 @@ def machine_line(facts: dict[str, Any]) -> str:
         f"{facts['cpu']}, {facts['cores']} cores ({' '.join(facts['cpu_flags']) or 'plain'}), "
         f"{', '.join(facts['gpus']) or 'no GPU'}, load {facts['load_average']}; {versions}"
     )
-
-
-def cpu_model(path: str = "/proc/cpuinfo") -> str:
-    """The CPU's name, as Linux reports it; elsewhere as Python does."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()

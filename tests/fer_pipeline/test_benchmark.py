@@ -4,7 +4,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,13 +180,6 @@ def test_a_folder_that_cannot_be_made_is_a_mistake_of_the_user(tmp_path):
             steps=1,
             out=tmp_path / "file" / "out",
         )
-
-
-def test_cpu_model_is_read_where_linux_keeps_it(tmp_path):
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n")
-    assert throughput.cpu_model(str(file)) == "Some CPU @ 3 GHz"
-    assert isinstance(throughput.cpu_model(str(Path(tmp_path, "none"))), str)
 
 
 def test_help_and_mistakes_need_no_tensorflow():

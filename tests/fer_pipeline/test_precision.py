@@ -24,7 +24,11 @@ def test_choice(capabilities, flags, policy):
 
 def test_cpu_flags_are_read_from_the_first_processor(tmp_path):
     file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nflags\t\t: fpu avx2\nprocessor\t: 1\nflags\t\t: other\n")
+    file.write_text(
+        "processor\t: 0\nmodel name\t: A: fast one\nflags\t\t: fpu avx2\n\n"
+        "processor\t: 1\nmodel name\t: B\nflags\t\t: other\n\n"
+    )
+    assert precision.cpu_model(str(file)) == "A: fast one"
     assert precision.cpu_flags(str(file)) == {"fpu", "avx2"}
     assert precision.cpu_flags(str(tmp_path / "missing")) == set()
 
