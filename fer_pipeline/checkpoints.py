@@ -7,6 +7,7 @@ dump of ``model.variables`` and ``optimizer.variables`` does not.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
@@ -25,17 +26,24 @@ if TYPE_CHECKING:
 
 _BEST = "best.npz"
 _EPOCH = "epoch_{:04d}.npz"
+_STEP = "epoch_{:04d}_step_{:06d}.npz"
 _KEEP = 2
+
+#: Files of a checkpoint's size that have to fit on the disk: those kept, the best, and the next
+#: one while it is written.
+_FILES = _KEEP + 2
+
+_GROUPS = ("weights", "other", "optimizer")
 
 
 class Checkpoint(NamedTuple):
-    """What a file held.
+    """What a file holds.
 
     Attributes:
       weights: as ``keras.Model.get_weights()`` gives them, float32.
       other: the model's remaining variables: the states of its random generators.
-      optimizer: the optimizer's variables.
-      state: JSON scalars: epoch, schedule, history.
+      optimizer: the optimizer's variables, a loss scale and its counter among them.
+      state: JSON scalars; ``epoch`` and ``step`` are those finished, the rest is the loop's.
     """
 
     weights: list[np.ndarray]
@@ -44,27 +52,44 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
-def save(
-    run: Path,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    state: dict[str, Any],
-    *,
-    best: bool,
-) -> Path:
-    """Writes the checkpoint of ``state["epoch"]`` finished epochs and returns its path.
+def capture(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, state: dict[str, Any]
+) -> Checkpoint:
+    """Reads every variable of a model and a built optimizer."""
+    groups = _variables(model, optimizer)
+    return Checkpoint(*([np.asarray(variable) for variable in group] for group in groups), state)
+
+
+def restore(
+    checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> None:
+    """Puts a checkpoint's values into a model and a built optimizer of the same configuration."""
+    for variables, values in zip(_variables(model, optimizer), checkpoint[:3], strict=True):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
+    """Writes a checkpoint and returns its path.
 
     The last two are kept, and with ``best`` the file also becomes the best one. Every file
     appears whole or not at all.
+
+    Raises:
+      UserError: a variable is NaN or infinite, or the file cannot be written; the files that were
+        there are left as they were.
     """
+    for group, arrays in zip(_GROUPS, checkpoint[:3], strict=True):
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise UserError(
+                f"{run}: a variable among {group} is not finite, so no checkpoint is written; "
+                f"the last good one is {latest(run) or 'none'}; lower --learning_rate"
+            )
     folder = run / run_dir.CHECKPOINTS
-    weights = model.weights
-    arrays = _numbered("weights", weights)
-    arrays |= _numbered("other", _beyond(model.variables, weights))
-    arrays |= _numbered("optimizer", optimizer.variables)
-    path = folder / _EPOCH.format(state["epoch"])
+    epoch, step = checkpoint.state["epoch"], checkpoint.state.get("step", 0)
+    path = folder / (_STEP.format(epoch, step) if step else _EPOCH.format(epoch))
     with run_dir.whole_file(path) as temporary:
-        np.savez(temporary, state=np.array(json.dumps(state)), **arrays)
+        temporary.write_bytes(pack(checkpoint))
     if best:
         # A copy and not a link: what damages one file should not take both.
         with run_dir.whole_file(folder / _BEST) as temporary:
@@ -74,22 +99,48 @@ def save(
     return path
 
 
+def pack(checkpoint: Checkpoint) -> bytes:
+    """The bytes of a checkpoint's file."""
+    arrays = {
+        f"{group}/{i:03d}": array
+        for group, members in zip(_GROUPS, checkpoint[:3], strict=True)
+        for i, array in enumerate(members)
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, state=np.array(json.dumps(checkpoint.state)), **arrays)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes) -> Checkpoint:
+    """The checkpoint in a file's bytes.
+
+    Raises:
+      ValueError: they are damaged; every array and the JSON carry a CRC-32 checksum.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            state = json.loads(str(file["state"]))
+            groups = [
+                [file[name] for name in sorted(file.files) if name.startswith(f"{group}/")]
+                for group in _GROUPS
+            ]
+    except (OSError, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(str(error)) from error
+    except (zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+        raise ValueError(str(error)) from error
+    return Checkpoint(*groups, state)
+
+
 def load(path: Path) -> Checkpoint:
     """Reads one file.
 
     Raises:
-      UserError: the file is missing or damaged (its arrays carry CRC-32 checksums).
+      UserError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            state = json.loads(str(file["state"]))
-            groups = [
-                [file[name] for name in sorted(file.files) if name.startswith(f"{group}/")]
-                for group in ("weights", "other", "optimizer")
-            ]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return unpack(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged; delete it to use the one before") from error
-    return Checkpoint(*groups, state)
 
 
 def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | None:
@@ -117,10 +168,16 @@ def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | 
     return None
 
 
-def latest_epoch(run: Path) -> int:
-    """Epochs that the newest checkpoint holds, by its name; 0 where there is none."""
+def latest(run: Path) -> Path | None:
+    """The newest checkpoint's file, damaged or not; None where there is none."""
     paths = _by_age(run / run_dir.CHECKPOINTS)
-    return int(paths[-1].stem.removeprefix("epoch_")) if paths else 0
+    return paths[-1] if paths else None
+
+
+def latest_epoch(run: Path) -> int:
+    """Epochs that the newest checkpoint has finished, by its name; 0 where there is none."""
+    path = latest(run)
+    return _age(path)[0] if path else 0
 
 
 def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
@@ -129,32 +186,43 @@ def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
     Raises:
       UserError: there is none, or it is damaged.
     """
-    folder = run / run_dir.CHECKPOINTS
-    paths = _by_age(folder)
-    path = folder / _BEST if which == "best" else paths[-1] if paths else None
+    path = run / run_dir.CHECKPOINTS / _BEST if which == "best" else latest(run)
     if path is None or not path.exists():
         raise UserError(f"{run}: no {which} checkpoint; train it first with --run_dir={run}")
     return load(path).weights
 
 
-def restore(
-    checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer
-) -> None:
-    """Puts a checkpoint's values into a model and a built optimizer of the same configuration."""
-    targets = (model.weights, _beyond(model.variables, model.weights), optimizer.variables)
-    for variables, values in zip(targets, checkpoint[:3], strict=True):
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+def check_space(run: Path, checkpoint: Checkpoint) -> None:
+    """Checks before training that the checkpoints will fit on the disk.
+
+    Raises:
+      UserError: they will not.
+    """
+    size = sum(array.nbytes for arrays in checkpoint[:3] for array in arrays)
+    there = len(list((run / run_dir.CHECKPOINTS).glob("*.npz")))
+    needed = size * max(1, _FILES - there)
+    free = shutil.disk_usage(run_dir.existing(run)).free
+    if free < needed:
+        raise UserError(
+            f"--run_dir={run}: {free / 1e6:,.0f} MB are free and its checkpoints need "
+            f"{needed / 1e6:,.0f} MB; make room or name another directory"
+        )
 
 
 def _by_age(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch_*.npz"))
+    return sorted(folder.glob("epoch_*.npz"), key=_age)
 
 
-def _beyond(variables: list[keras.Variable], known: list[keras.Variable]) -> list[keras.Variable]:
-    ids = {id(variable) for variable in known}
-    return [variable for variable in variables if id(variable) not in ids]
+def _age(path: Path) -> tuple[int, int]:
+    """Epochs and, within the next one, steps that a file's name says are finished."""
+    _, epoch, *step = path.stem.split("_")
+    return int(epoch), int(step[-1]) if step else 0
 
 
-def _numbered(group: str, variables: list[keras.Variable]) -> dict[str, np.ndarray]:
-    return {f"{group}/{i:03d}": np.asarray(variable) for i, variable in enumerate(variables)}
+def _variables(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> tuple[list[keras.Variable], list[keras.Variable], list[keras.Variable]]:
+    """Weights, the model's other variables and the optimizer's."""
+    known = {id(variable) for variable in model.weights}
+    other = [variable for variable in model.variables if id(variable) not in known]
+    return model.weights, other, optimizer.variables

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
+from fer_pipeline import interruption
 from fer_pipeline.errors import UserError
 
 #: Spellings of a request for help.
@@ -21,7 +22,8 @@ def run_app(main: Callable[[list[str]], int | None], description: str) -> None:
     """Parses the command line, runs ``main`` and exits.
 
     Exit status: 0 on success and for ``--help``, 1 with one line on stderr for a ``UserError`` or a
-    flag that does not parse, 130 after Ctrl-C. Any other exception keeps its traceback.
+    flag that does not parse, 130 after Ctrl-C, 143 after SIGTERM. Any other exception keeps its
+    traceback.
 
     Args:
       main: called with the positional arguments, the program's name first.
@@ -40,6 +42,7 @@ def run_app(main: Callable[[list[str]], int | None], description: str) -> None:
             _fail(f"{str(error).splitlines()[0]} (--help lists the flags)")
 
     def guarded(argv: list[str]) -> int:
+        interruption.end_at_sigterm()
         try:
             return main(argv) or 0
         except UserError as error:
@@ -47,6 +50,9 @@ def run_app(main: Callable[[list[str]], int | None], description: str) -> None:
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             return 130
+        except interruption.InterruptedByUser as stop:
+            print(f"\n{stop}", file=sys.stderr)
+            return stop.status
         except Exception:
             traceback.print_exc()
             return 1

@@ -81,3 +81,22 @@ def same_convolution(inputs: tf.Tensor, kernel: tf.Tensor):
         )
 
     return tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"), gradient
+
+
+class Dropout(layers.Dropout):
+    """Keras' Dropout, with masks of its own on every replica; on a single one, Keras' masks.
+
+    All replicas hold the same seed and the same count of steps, and would otherwise drop the same
+    units of different images.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Drops units of ``[B, ...]`` when ``training``."""
+        context = tf.distribute.get_replica_context()
+        if not training or not self.rate or not context or context.num_replicas_in_sync == 1:
+            return super().call(inputs, training=training)
+        seed, count = tf.unstack(self.seed_generator.next())
+        replica = tf.cast(context.replica_id_in_sync_group, count.dtype)
+        # No two replicas, and no two steps of one, have this number in common.
+        own = tf.stack([seed, count * context.num_replicas_in_sync + replica])
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, tf.cast(own, tf.int32))

@@ -8,8 +8,9 @@ cast to float costs a quarter of the memory traffic there, and ten times the thr
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,28 @@ _CHUNK = 4096
 _PREFETCH = 4
 
 
+class Share(NamedTuple):
+    """Which part of every batch a process gathers.
+
+    A batch of ``b`` images is cut into ``replicas`` parts as evenly as can be, part ``r`` being
+    positions ``[b * r // replicas, b * (r + 1) // replicas)``. Some are empty where the last batch
+    has fewer images than there are replicas.
+
+    Attributes:
+      first: the process' first replica.
+      count: how many replicas it has.
+      replicas: how many there are in all.
+    """
+
+    first: int = 0
+    count: int = 1
+    replicas: int = 1
+
+
+#: Of a process that is alone.
+_WHOLE = Share()
+
+
 def training_batches(
     split: Split,
     *,
@@ -35,7 +58,8 @@ def training_batches(
     seed: int,
     epoch: int,
     first_step: int = 0,
-    epochs: int = 1,
+    epochs: int | None = 1,
+    share: Share = _WHOLE,
 ) -> tf.data.Dataset:
     """Shuffled and randomly mirrored training batches of one epoch or several in a row.
 
@@ -45,14 +69,16 @@ def training_batches(
 
     Args:
       split: the training images and labels.
-      batch_size: images of a batch.
+      batch_size: images of a batch, over all replicas.
       seed: seed of the order and of the flips.
-      epoch: the first epoch, from zero; order and flips are a function of ``(seed, epoch)``.
+      epoch: the first epoch, from zero; order and flips are a function of ``(seed, epoch)`` and the
+        same for every replica.
       first_step: batches of the first epoch to leave out, for a resumed one.
-      epochs: how many.
+      epochs: how many; None goes on for ever.
+      share: the part of every batch to gather.
 
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``).
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
     """
     size = len(split.labels)
 
@@ -62,26 +88,35 @@ def training_batches(
         order = augment.epoch_order(size, seed=seed, epoch=number)
         return order, augment.flip_mask(size, seed=seed, epoch=number)
 
-    def fetch(passed: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(passed: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         order, mirrored = drawn(epoch + passed)
-        images = split.images[order[part]]
-        augment.flip_horizontally(images, mirrored[part])
-        return images, split.labels[order[part]]
+        chosen = order[positions]
+        images = split.images[chosen]
+        augment.flip_horizontally(images, mirrored[positions])
+        return images, split.labels[chosen]
 
-    return _batches(fetch, size, batch_size, first_step=first_step, epochs=epochs)
+    return _batches(fetch, size, batch_size, first_step=first_step, epochs=epochs, share=share)
 
 
-def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(
+    split: Split, *, batch_size: int, epochs: int | None = 1, share: Share = _WHOLE
+) -> tf.data.Dataset:
     """The images of a split in their own order, neither shuffled nor mirrored.
 
+    Args:
+      split: the images and labels.
+      batch_size: images of a batch, over all replicas.
+      epochs: how often; None goes on for ever.
+      share: the part of every batch to gather.
+
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``).
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
     """
 
-    def fetch(_: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        return np.asarray(split.images[part]), split.labels[part]
+    def fetch(_: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return split.images[positions], split.labels[positions]
 
-    return _batches(fetch, len(split.labels), batch_size)
+    return _batches(fetch, len(split.labels), batch_size, epochs=epochs, share=share)
 
 
 def num_steps(size: int, batch_size: int) -> int:
@@ -89,47 +124,67 @@ def num_steps(size: int, batch_size: int) -> int:
     return -(-size // batch_size)
 
 
+def _parts(size: int, batch_size: int, share: Share) -> list[range]:
+    """An epoch's positions that each element of a process holds, in order."""
+    first, count, replicas = share
+    return [
+        range(start + length * r // replicas, start + length * (r + 1) // replicas)
+        for start in range(0, size, batch_size)
+        for length in [min(batch_size, size - start)]
+        for r in range(first, first + count)
+    ]
+
+
 def _batches(
-    fetch: Callable[[int, slice], tuple[np.ndarray, np.ndarray]],
+    fetch: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]],
     size: int,
     batch_size: int,
     *,
     first_step: int = 0,
-    epochs: int = 1,
+    epochs: int | None = 1,
+    share: Share,
 ) -> tf.data.Dataset:
-    """Batches of ``fetch(epoch, slice)`` over ``size`` positions, ``epochs`` times.
+    """Batches of ``fetch(epoch, positions)`` over ``size`` positions, ``epochs`` times.
 
     NumPy gathers the images: it is faster than ``tf.gather``, and a graph that closed over them as
     a constant would copy them and take seconds to start.
     """
     import tensorflow as tf
 
-    chunk = max(1, _CHUNK // batch_size) * batch_size
-    # No chunk reaches into the next epoch, and neither does a batch.
-    chunks = [
-        (epoch, start)
-        for epoch in range(epochs)
-        for start in range(0 if epoch else first_step * batch_size, size, chunk)
-    ]
-    sizes = [batch_size] * (size // batch_size) + [size % batch_size] * (size % batch_size > 0)
-    sizes = sizes[first_step:] + sizes * (epochs - 1)
+    parts = _parts(size, batch_size, share)
+    positions = np.fromiter(itertools.chain(*parts), np.int64)
+    sizes = np.array([len(part) for part in parts], np.int64)
+    skipped = first_step * share.count
+    # No chunk reaches into the next epoch.
+    later = range(0, len(positions), _CHUNK)
+    first = range(int(sizes[:skipped].sum()), len(positions), _CHUNK)
 
-    def fetch_chunk(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        epoch, start = place.tolist()
-        return fetch(epoch, slice(start, min(start + chunk, size)))
+    def fetch_chunk(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if index < len(first):
+            epoch, start = 0, first[index]
+        else:
+            epoch, chunk = divmod(int(index) - len(first), len(later))
+            epoch, start = epoch + 1, later[chunk]
+        return fetch(epoch, positions[start : start + _CHUNK])
 
-    def load(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = tf.numpy_function(
-            fetch_chunk, (place,), (tf.uint8, tf.int32), stateful=False
+            fetch_chunk, (index,), (tf.uint8, tf.int32), stateful=False
         )
         images.set_shape((None, IMAGE_SIZE, IMAGE_SIZE, 1))
         labels.set_shape((None,))
         return images, labels
 
+    if epochs is None:
+        indices, elements = tf.data.Dataset.counter(), tf.data.INFINITE_CARDINALITY
+    else:
+        indices = tf.data.Dataset.range(len(first) + (epochs - 1) * len(later))
+        elements = len(sizes) * epochs - skipped
     # Nothing here is left to tune, and the tuner's bookkeeping costs a fifth of the throughput.
     options = tf.data.Options()
     options.autotune.enabled = False
-    places = tf.data.Dataset.from_tensor_slices(np.array(chunks, np.int64).reshape(-1, 2))
-    batches = places.map(load).prefetch(_PREFETCH).rebatch(np.array(sizes or [1], np.int64))
-    known_length = tf.data.experimental.assert_cardinality(len(sizes))
+    chunks = indices.map(load).prefetch(_PREFETCH)
+    # ``rebatch`` goes through the sizes again and again, from where this dataset begins.
+    batches = chunks.rebatch(np.roll(sizes, -skipped))
+    known_length = tf.data.experimental.assert_cardinality(elements)
     return batches.apply(known_length).with_options(options)

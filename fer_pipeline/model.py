@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
@@ -34,11 +36,14 @@ def build_model(*, batch_size: int | None = None) -> keras.Sequential:
         seed=None,
         convolution=layers.Conv2D,
         batch_normalization=layers.BatchNormalization,
+        dropout=layers.Dropout,
         pool_before_activation=False,
     )
 
 
-def build_training_model(*, dtype_policy: str = "float32", seed: int = 0) -> keras.Sequential:
+def build_training_model(
+    *, dtype_policy: str = "float32", seed: int = 0, replicas: int = 1
+) -> keras.Sequential:
     """Builds the same network for training: same function, same weights, fewer memory passes.
 
     ``get_weights()`` of this model and of ``build_model()`` are interchangeable. It differs in how
@@ -48,21 +53,28 @@ def build_training_model(*, dtype_policy: str = "float32", seed: int = 0) -> ker
 
     Args:
       dtype_policy: a Keras dtype policy, such as ``"mixed_bfloat16"``. The softmax is float32 under
-        every policy: in 16 bits it loses the small probabilities.
+        every mixed one: in 16 bits it loses the small probabilities.
       seed: seed of the initial weights and of the dropout masks.
+      replicas: copies of the network that will train together. With several, batch normalisation
+        is over the batches of all of them, by Keras' layer: the fused kernel knows its own alone.
+        The same goes for float64, which that kernel does not compute in.
     """
     import tensorflow as tf
     from keras import layers
 
-    from fer_pipeline.fast_layers import Convolution, FusedBatchNormalization
+    from fer_pipeline.fast_layers import Convolution, Dropout, FusedBatchNormalization
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    normalization = FusedBatchNormalization
+    if replicas > 1 or dtype_policy == "float64":
+        normalization = functools.partial(layers.BatchNormalization, synchronized=replicas > 1)
     return _sequential(
         batch_size=None,
         dtype_policy=dtype_policy,
         seed=seed,
         convolution=layers.Conv2D if on_gpu else Convolution,
-        batch_normalization=FusedBatchNormalization,
+        batch_normalization=normalization,
+        dropout=Dropout,
         pool_before_activation=True,
     )
 
@@ -73,7 +85,8 @@ def _sequential(
     dtype_policy: str,
     seed: int | None,
     convolution: type[keras.layers.Conv2D],
-    batch_normalization: type[keras.layers.BatchNormalization],
+    batch_normalization: Callable[..., keras.layers.BatchNormalization],
+    dropout: type[keras.layers.Dropout],
     pool_before_activation: bool,
 ) -> keras.Sequential:
     import keras
@@ -94,9 +107,6 @@ def _sequential(
     def initializer() -> keras.initializers.Initializer:
         return keras.initializers.GlorotUniform(seed=seed_of(len(model.layers)))
 
-    def dropout() -> layers.Dropout:
-        return layers.Dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout"))
-
     model = keras.Sequential(name="sequential")
     model.add(keras.Input(batch_shape=(batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), name="image"))
     for filters, kernel_size in CONVOLUTIONS:
@@ -114,19 +124,19 @@ def _sequential(
         pooling = layers.MaxPooling2D(2, **options("max_pooling2d"))
         for layer in (pooling, activation) if pool_before_activation else (activation, pooling):
             model.add(layer)
-        model.add(dropout())
+        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
     model.add(layers.Flatten(**options("flatten")))
     for units in DENSE_UNITS:
         model.add(layers.Dense(units, kernel_initializer=initializer(), **options("dense")))
         model.add(batch_normalization(**options("batch_normalization")))
         model.add(layers.Activation("relu", **options("activation")))
-        model.add(dropout())
+        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
     model.add(
         layers.Dense(
             NUM_CLASSES,
             activation="softmax",
             kernel_initializer=initializer(),
-            **options("dense") | {"dtype": "float32"},
+            **options("dense") | {"dtype": "float64" if dtype_policy == "float64" else "float32"},
         )
     )
     return model

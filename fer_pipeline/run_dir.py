@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ HISTORY = "history.csv"
 TIMING = "timing.csv"
 METRICS = "metrics.json"
 TF_LOG = "tf.log"
+TENSORBOARD = "tensorboard"
 FIGURES = "figures"
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
@@ -27,7 +28,18 @@ _LOCK = ".lock"
 _TEMPORARY = ".tmp-"
 
 #: Everything a run writes: what ``--overwrite`` deletes.
-_WRITTEN = (CONFIG, HISTORY, TIMING, METRICS, TF_LOG, FIGURES, CHECKPOINTS, EXPORT, EXPORT_FAILED)
+_WRITTEN = (
+    CONFIG,
+    HISTORY,
+    TIMING,
+    METRICS,
+    TF_LOG,
+    TENSORBOARD,
+    FIGURES,
+    CHECKPOINTS,
+    EXPORT,
+    EXPORT_FAILED,
+)
 
 SAMPLES_FIGURE = f"{FIGURES}/samples.png"
 CLASS_COUNTS_FIGURE = f"{FIGURES}/class_counts.png"
@@ -44,13 +56,17 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     power, sees the old file or the new one and nothing between. When the block raises, ``path``
     is left as it was. The temporary file keeps the suffix of ``path``, since writers such as
     matplotlib and Keras choose the format by it.
+
+    Raises:
+      UserError: the file cannot be written: no space, no permission.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -59,8 +75,14 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); put that right and start the "
+            "same command again"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -109,6 +131,29 @@ def _read_object(path: Path, expected: dict[str, type]) -> dict[str, Any]:
     ):
         raise UserError(f"{path}: not written by a training run; restore it or delete it")
     return value
+
+
+def refuse_another(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Checks that a run is continued with the configuration it was started with.
+
+    Args:
+      run: its directory.
+      before: what identified it when it was started; keys it lacks are not compared.
+      now: what identifies it now.
+
+    Raises:
+      UserError: names the first thing that differs.
+    """
+    for name, value in now.items():
+        if name not in before or before[name] == value:
+            continue
+        if name == "fingerprint":
+            problem = "other images; pass"
+        else:
+            problem = f"--{name}={before[name]}, not {value}; pass that to continue it,"
+        raise UserError(
+            f"{run}: was started with {problem} --overwrite to start anew, or another --run_dir"
+        )
 
 
 @contextlib.contextmanager
@@ -176,9 +221,9 @@ def check_usable(run: Path) -> None:
     """
     if run.exists() and not run.is_dir():
         raise UserError(f"--run_dir={run}: is a file; name a directory")
-    existing = next(path for path in (run, *run.absolute().parents) if path.exists())
-    if not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
-        raise UserError(f"--run_dir={run}: {existing} cannot be written; name another directory")
+    parent = existing(run)
+    if not os.access(parent, os.R_OK | os.W_OK | os.X_OK):
+        raise UserError(f"--run_dir={run}: {parent} cannot be written; name another directory")
     if not run.is_dir():
         return
     strangers = sorted(path.name for path in run.iterdir() if path.name != _LOCK)
@@ -189,3 +234,8 @@ def check_usable(run: Path) -> None:
             f"--run_dir={run}: holds {strangers[0]} but no {CONFIG}, so it is no run; "
             "name a new directory"
         )
+
+
+def existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next(above for above in (path, *path.absolute().parents) if above.exists())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.util
 import io
 import json
 import math
@@ -17,25 +18,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import __version__, checkpoints, datasets, native_log, run_dir
+from fer_pipeline import (
+    __version__,
+    checkpoints,
+    cluster,
+    datasets,
+    determinism,
+    distribution,
+    native_log,
+    run_dir,
+)
 from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
 from fer_pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    import keras
+
+    from fer_pipeline.distribution import Job
     from fer_pipeline.training import EpochHook, EpochLog, EpochTiming, Trained
 
-#: What may differ between a run and its continuation without making it another run.
-#: (The data counts by its fingerprint, whatever flags it was read with.)
-_NOT_IDENTITY = {
-    "data",
-    "cache",
-    "cache_dir",
-    "on_bad_image",
-    "validation_fraction",
-    "epochs",
-    "export_checkpoint",
-    "versions",
-}
+#: What makes a run the one that it is: it is continued with the same, or started anew. The data
+#: counts by its pixels and labels, whatever flags it was read with.
+_IDENTITY = ("batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint")
+
+#: What else does where every bit is to be the same.
+_DETERMINISTIC_IDENTITY = ("threads", "jit_compile", "devices")
 
 #: Images on which the training network under its policy is compared with the float32 twin.
 _TWIN_IMAGES = 512
@@ -61,18 +68,28 @@ class Options:
     validation_fraction: float | None = None
     on_bad_image: str = "fail"
     export_checkpoint: str = "last"
+    strategy: str = "auto"
+    steps_per_execution: int | None = None
+    jit_compile: str = "auto"
+    checkpoint_minutes: float = 10.0
+    deterministic: bool = False
+    threads: int | None = None
+    tensorboard: bool = False
 
 
 class Run(NamedTuple):
-    """A run that is open: where it is written, its data and its configuration."""
+    """A run that is open: where it is written, its data, its configuration and its devices."""
 
     path: Path
     splits: Splits
     config: dict[str, Any]
+    job: Job
 
 
 def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     """Trains, evaluates and exports; returns the run directory.
+
+    With several hosts all of them train, and the chief does everything else.
 
     Args:
       options: what the user chose.
@@ -85,31 +102,36 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     """
     start = time.perf_counter()
     path = Path(options.run_dir or default_run_dir(options))
-    run_dir.check_usable(path)
-    if not options.overwrite:
-        refuse_finished(path, options, exporting=export_stage is not None)
+    chief = cluster.place(options.strategy).chief
+    if chief:
+        run_dir.check_usable(path)
+        if not options.overwrite:
+            refuse_finished(path, options, exporting=export_stage is not None)
     # Until the data has proved good nothing is written, not even a log.
     with tempfile.TemporaryDirectory() as scratch:
         scratch_log = Path(scratch) / run_dir.TF_LOG
         with native_log.redirected(scratch_log):
-            splits, config = load_data(options)
+            opened = open_run(path, options)
+            if not chief:
+                fit(opened, options)
+                print(f"worker {opened.job.place.worker}: done; the chief evaluates and exports")
+                return path
         with run_dir.owned(path):
             if options.overwrite:
                 run_dir.clear(path)
-            begin(path, config)
+            begin(path, opened.config)
             (path / run_dir.TF_LOG).write_bytes(scratch_log.read_bytes())
             with native_log.redirected(path / run_dir.TF_LOG):
-                opened = Run(path, splits, config)
                 draw_data(opened)
-                trained = fit(opened)
+                trained = fit(opened, options)
                 weights = evaluate(opened, trained)
                 if export_stage:
                     export_stage(
                         run=path,
                         weights=weights,
-                        train=splits.train,
-                        evaluation=splits.validation,
-                        config=config,
+                        train=opened.splits.train,
+                        evaluation=opened.splits.validation,
+                        config=opened.config,
                         log_path=path / run_dir.TF_LOG,
                     )
     minutes, seconds = divmod(round(time.perf_counter() - start), 60)
@@ -159,14 +181,57 @@ def exported(path: Path) -> dict[str, Any]:
         return {}
 
 
-def load_data(options: Options) -> tuple[Splits, dict[str, Any]]:
-    """Loads the faces, says what they are, and makes the run's configuration."""
+def open_run(path: Path, options: Options) -> Run:
+    """Joins the other hosts if there are any, loads the faces and makes the configuration."""
     from fer_pipeline.precision import resolve
 
     if not 0 < options.learning_rate < math.inf:
         raise UserError(f"--learning_rate={options.learning_rate}: must be a number above 0")
-    print(f"data: {options.data}", flush=True)
+    if options.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
+    threads = determinism.pin(
+        seed=options.seed, threads=options.threads, deterministic=options.deterministic
+    )
+    job = distribution.join(options.strategy)
+    if job.replicas > 1:
+        print(f"{job.replicas} devices; worker {job.place.worker} of {job.place.workers}")
+    splits = load_data(options)
     policy = resolve(options.precision)
+    config = dataclasses.asdict(options) | {
+        "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
+        "fingerprint": fingerprint(splits),
+        "precision": policy,
+        "jit_compile": use_xla(options.jit_compile, job),
+        "threads": threads,
+        "devices": job.replicas,
+        "versions": versions(),
+    }
+    for name in ("run_dir", "overwrite"):
+        del config[name]
+    print(f"training in {policy}", flush=True)
+    return Run(path, splits, config, job)
+
+
+def use_xla(flag: str, job: Job) -> bool:
+    """Whether to compile by XLA; ``auto`` does on a single GPU. (On a CPU it is five times slower.)
+
+    Raises:
+      UserError: it is asked for on several devices.
+    """
+    import tensorflow as tf
+
+    if flag == "auto":
+        return job.replicas == 1 and bool(tf.config.list_physical_devices("GPU"))
+    if flag == "true" and job.replicas > 1:
+        raise UserError(
+            f"--jit_compile=true: is for one device and not {job.replicas}; leave it on auto"
+        )
+    return flag == "true"
+
+
+def load_data(options: Options) -> Splits:
+    """Loads the faces and says what they are."""
+    print(f"data: {options.data}", flush=True)
     started = time.perf_counter()
     loaded = datasets.load(
         options.data,
@@ -176,24 +241,22 @@ def load_data(options: Options) -> tuple[Splits, dict[str, Any]]:
         cache=options.cache,
         cache_dir=options.cache_dir,
     )
-    splits = loaded.splits
-    print(class_table(splits))
-    if splits.selected_on == "test":
+    seconds = time.perf_counter() - started
+    print(class_table(loaded.splits))
+    if loaded.splits.selected_on == "test":
         print("there are no validation images: the test images steer the training too")
     if loaded.converted:
         print(f"{loaded.converted:,} images were converted to 48x48 grey")
     if loaded.skipped:
         print(f"{len(loaded.skipped):,} unreadable images were skipped, first {loaded.skipped[0]}")
-    config = dataclasses.asdict(options) | {
-        "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
-        "fingerprint": fingerprint(splits),
-        "precision": policy,
-        "versions": versions(),
-    }
-    for name in ("run_dir", "overwrite"):
-        del config[name]
-    print(f"loaded in {time.perf_counter() - started:.1f} s; training in {policy}", flush=True)
-    return splits, config
+    print(f"loaded in {seconds:.1f} s", flush=True)
+    return loaded.splits
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration makes a run the one that it is."""
+    names = _IDENTITY + (_DETERMINISTIC_IDENTITY if config["deterministic"] else ())
+    return {name: config[name] for name in names}
 
 
 def versions() -> dict[str, str]:
@@ -212,22 +275,9 @@ def versions() -> dict[str, str]:
 
 def begin(path: Path, config: dict[str, Any]) -> None:
     """Writes ``config.json``, or checks that the run there was started with the same one."""
-    file = path / run_dir.CONFIG
-    if file.exists():
-        before = run_dir.read_config(path)
-        for name, value in config.items():
-            if name in _NOT_IDENTITY or before.get(name) == value:
-                continue
-            if name == "fingerprint":
-                raise UserError(
-                    f"{path}: was started with other images; pass --overwrite to start anew, or "
-                    "another --run_dir"
-                )
-            raise UserError(
-                f"{path}: was started with --{name}={before.get(name)}, not {value}; pass that to "
-                "continue it, --overwrite to start anew, or another --run_dir"
-            )
-    run_dir.write_json(file, config)
+    if (path / run_dir.CONFIG).exists():
+        run_dir.refuse_another(path, run_dir.read_config(path), identity(config))
+    run_dir.write_json(path / run_dir.CONFIG, config)
 
 
 def draw_data(opened: Run) -> None:
@@ -238,15 +288,39 @@ def draw_data(opened: Run) -> None:
     plots.save(plots.counts(opened.splits), opened.path / run_dir.CLASS_COUNTS_FIGURE)
 
 
-def fit(opened: Run) -> Trained:
+def fit(opened: Run, options: Options) -> Trained:
     """Trains, keeping history, timing and curves on disk up to date after every epoch."""
     from fer_pipeline import training
 
-    config = opened.config
+    path, splits, config, job = opened
     names = [field.name for field in dataclasses.fields(training.Recipe)]
-    recipe = training.Recipe(**{name: config[name] for name in names})
-    print(f"\ntraining; {opened.path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
-    return training.train(opened.splits, recipe, run=opened.path, hooks=[record(opened)], say=print)
+    execution = training.Execution(
+        job=job,
+        steps_per_execution=options.steps_per_execution,
+        jit_compile=config["jit_compile"],
+        checkpoint_minutes=options.checkpoint_minutes,
+    )
+    callbacks = []
+    if job.place.chief:
+        print(f"\ntraining; {path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
+        if options.tensorboard:
+            callbacks.append(_tensorboard(path))
+    return training.train(
+        splits,
+        training.Recipe(**{name: config[name] for name in names}),
+        run=path,
+        hooks=[record(opened)],
+        callbacks=callbacks,
+        execution=execution,
+        identity=identity(config),
+        say=print,
+    )
+
+
+def _tensorboard(path: Path) -> keras.callbacks.Callback:
+    import keras
+
+    return keras.callbacks.TensorBoard(str(path / run_dir.TENSORBOARD), write_graph=False)
 
 
 def record(opened: Run) -> EpochHook:
@@ -274,14 +348,16 @@ def as_csv(rows: Sequence[NamedTuple]) -> str:
 def evaluate(opened: Run, trained: Trained) -> list[np.ndarray]:
     """Evaluates the float32 twin on every split and returns its weights."""
     from fer_pipeline import evaluation, plots
-    from fer_pipeline.model import build_model
+    from fer_pipeline.model import build_model, build_training_model
 
-    path, splits, config = opened
+    path, splits, config, _ = opened
     print("\nevaluating the float32 network", flush=True)
     weights = checkpoints.load_weights(path, config["export_checkpoint"])
-    trained.model.set_weights(weights)
     twin = build_model()
     twin.set_weights(weights)
+    # On this host alone, whatever devices it was trained on.
+    trained_network = build_training_model(dtype_policy=config["precision"])
+    trained_network.set_weights(weights)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     results = {}
     for name, split in parts.items():
@@ -293,7 +369,7 @@ def evaluate(opened: Run, trained: Trained) -> list[np.ndarray]:
         "epochs": len(trained.history),
         "checkpoint": config["export_checkpoint"],
         "model_selected_on": splits.selected_on,
-        "twin": compare_with_twin(opened, trained, twin),
+        "twin": compare_with_twin(opened, trained_network, twin),
         **{name: evaluation.as_json(result) for name, result in results.items()},
     }
     test = results["test"]
@@ -308,7 +384,7 @@ def evaluate(opened: Run, trained: Trained) -> list[np.ndarray]:
     return weights
 
 
-def compare_with_twin(opened: Run, trained: Trained, twin) -> dict[str, Any]:
+def compare_with_twin(opened: Run, trained: keras.Model, twin: keras.Model) -> dict[str, Any]:
     """How far the training network under its dtype policy is from its float32 twin.
 
     Raises:
@@ -321,7 +397,7 @@ def compare_with_twin(opened: Run, trained: Trained, twin) -> dict[str, Any]:
     images, labels = opened.splits.validation
     positions = np.unique(np.linspace(0, len(labels) - 1, _TWIN_IMAGES).astype(int))
     few = Split(images[positions], labels[positions])
-    ours, theirs = (evaluation.predict(model, few) for model in (trained.model, twin))
+    ours, theirs = (evaluation.predict(model, few) for model in (trained, twin))
     agreement = float(np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)))
     if agreement < _TWIN_AGREEMENT:
         raise UserError(

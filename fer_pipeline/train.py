@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from fer_pipeline import cli, precision
+from fer_pipeline import cli, cluster, precision
 
 _DESCRIPTION = """
 Trains the facial-expression CNN and exports it for phones and servers.
@@ -52,6 +52,37 @@ _VALIDATION_FRACTION = flags.DEFINE_float(
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."
 )
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    cluster.STRATEGIES,
+    "Which devices train: one; all GPUs of this host; or the hosts of TF_CONFIG. 'auto' takes the "
+    "hosts if TF_CONFIG is set, else all GPUs.",
+)
+_STEPS_PER_EXECUTION = flags.DEFINE_integer(
+    "steps_per_execution",
+    None,
+    "Steps without Python in between; by default as many as take about a second.",
+    lower_bound=1,
+)
+_JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile", "auto", ["auto", "true", "false"], "Compile by XLA; 'auto' does on one GPU."
+)
+_CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    10.0,
+    "Minutes between two checkpoints inside an epoch; there is one after every epoch, too.",
+    lower_bound=0.0,
+)
+_DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic", False, "Have a repetition give the same bits, on as many threads and devices."
+)
+_THREADS = flags.DEFINE_integer(
+    "threads", None, "Threads of an operation; by default one a core.", lower_bound=1
+)
+_TENSORBOARD = flags.DEFINE_bool(
+    "tensorboard", False, "Write <run_dir>/tensorboard; needs the extra 'tensorboard'."
+)
 _EXPORT = flags.DEFINE_bool("export", True, "Export the trained network to <run_dir>/export.")
 _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "export_checkpoint",
@@ -80,6 +111,13 @@ def main(argv: list[str]) -> None:
         validation_fraction=_VALIDATION_FRACTION.value,
         on_bad_image=_ON_BAD_IMAGE.value,
         export_checkpoint=_EXPORT_CHECKPOINT.value,
+        strategy=_STRATEGY.value,
+        steps_per_execution=_STEPS_PER_EXECUTION.value,
+        jit_compile=_JIT_COMPILE.value,
+        checkpoint_minutes=_CHECKPOINT_MINUTES.value,
+        deterministic=_DETERMINISTIC.value,
+        threads=_THREADS.value,
+        tensorboard=_TENSORBOARD.value,
     )
     with cli.narration():
         stages.run(options, export_stage=_export if _EXPORT.value else None)

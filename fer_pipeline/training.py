@@ -1,23 +1,33 @@
 """The training loop: compiled steps, a plateau schedule, checkpoints and epoch hooks.
 
 Keras' model and optimizer are used as they are. The loop around them is this one because a run
-that is continued has to end as one that was never interrupted, and the callbacks of Keras' ``fit``
-forget their state.
+that is continued has to end as one that was never interrupted, and Keras' ``fit`` forgets where in
+an epoch it was and what its callbacks counted.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import checkpoints, input_pipeline
-from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline import (
+    checkpoints,
+    distribution,
+    guards,
+    input_pipeline,
+    interruption,
+    run_dir,
+    steps,
+)
+from fer_pipeline.datasets.splits import Splits
+from fer_pipeline.distribution import Job
 from fer_pipeline.errors import UserError
 from fer_pipeline.model import build_training_model
 from fer_pipeline.progress import Progress
@@ -27,11 +37,16 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-#: Steps between two looks at the clock: the compiled loop runs this many without Python.
-_STEPS_PER_CALL = 8
-
 #: Evaluation keeps no activations for a backward pass, so larger batches fit and go faster.
 _EVALUATION_BATCH = 256
+
+#: Steps of the first call, and of every call where several hosts have to take the same number.
+_FIRST_CALL = 8
+
+#: A call should take about a second: longer than Python needs between two of them by far, and short
+#: enough for a progress bar and for whoever sends SIGTERM.
+_SHORT_CALL, _LONG_CALL = 0.5, 2.0
+_LARGEST_CALL = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +55,7 @@ class Recipe:
 
     Attributes:
       epochs: passes over the training images.
-      batch_size: images of a step.
+      batch_size: images of a step, over all replicas.
       learning_rate: Adam's, at the start.
       seed: seed of the initial weights, the dropout masks, the shuffling and the flips.
       precision: Keras dtype policy of the training network.
@@ -51,6 +66,24 @@ class Recipe:
     learning_rate: float = 5e-4
     seed: int = 0
     precision: str = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a recipe is carried out; none of it changes what is computed but its rounding.
+
+    Attributes:
+      job: the devices; None is the first one of this host.
+      steps_per_execution: steps between two looks at the clock; None finds how many take about a
+        second.
+      jit_compile: compile steps by XLA; for a single device.
+      checkpoint_minutes: between two checkpoints inside an epoch.
+    """
+
+    job: Job | None = None
+    steps_per_execution: int | None = None
+    jit_compile: bool = False
+    checkpoint_minutes: float = 10.0
 
 
 class EpochLog(NamedTuple):
@@ -82,13 +115,108 @@ class Trained(NamedTuple):
 
     Attributes:
       model: the training network with its last weights.
+      optimizer: its optimizer, ``make_optimizer``'s.
       history: a row an epoch.
       timing: a row an epoch of this process or an earlier one.
     """
 
     model: keras.Model
+    optimizer: keras.optimizers.Optimizer
     history: list[EpochLog]
     timing: list[EpochTiming]
+
+
+@dataclasses.dataclass
+class _State:
+    """Everything about a training that is no variable of its model or optimizer.
+
+    ``step``, ``sums`` and ``seconds`` are those of the epoch that is under way; ``skips`` counts
+    the updates that loss scaling has just skipped in a row.
+    """
+
+    schedule: PlateauSchedule
+    history: list[EpochLog] = dataclasses.field(default_factory=list)
+    timing: list[EpochTiming] = dataclasses.field(default_factory=list)
+    step: int = 0
+    sums: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
+    seconds: float = 0.0
+    skips: int = 0
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums.tolist(),
+            "seconds": self.seconds,
+            "skips": self.skips,
+            "schedule": self.schedule.state(),
+            "history": self.history,
+            "timing": self.timing,
+        }
+
+    def restore(self, value: dict[str, Any]) -> None:
+        self.schedule.restore(value["schedule"])
+        self.history = [EpochLog(*row) for row in value["history"]]
+        self.timing = [EpochTiming(*row) for row in value["timing"]]
+        self.step = value.get("step", 0)
+        self.sums = np.array(value.get("sums", [0.0, 0.0, 0.0]))
+        self.seconds = value.get("seconds", 0.0)
+        self.skips = value.get("skips", 0)
+
+    def finish_epoch(self, log: EpochLog, timing: EpochTiming) -> None:
+        self.history.append(log)
+        self.timing.append(timing)
+        self.schedule.update(log.val_loss)
+        self.step, self.sums, self.seconds = 0, np.zeros(3), 0.0
+
+
+@dataclasses.dataclass
+class _Session:
+    """A training under way; ``run`` is None where nothing is to be written."""
+
+    splits: Splits
+    recipe: Recipe
+    execution: Execution
+    job: Job
+    run: Path | None
+    identity: dict[str, Any]
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    state: _State
+    steps_per_call: int = _FIRST_CALL
+
+    def where(self) -> guards.Where:
+        """Where it stands, for a message."""
+        last = checkpoints.latest(self.run) if self.run else None
+        rate = self.state.schedule.learning_rate
+        return guards.Where(self.state.epoch + 1, self.state.step, rate, str(last or "none"))
+
+    def capture(self) -> checkpoints.Checkpoint:
+        """Everything that it takes to continue."""
+        state = self.state.as_json() | {"identity": self.identity}
+        return checkpoints.capture(self.model, self.optimizer, state)
+
+    def save(self, *, best: bool = False) -> None:
+        """Writes a checkpoint, on the chief."""
+        if self.run:
+            checkpoints.save(self.run, self.capture(), best=best)
+
+    def take(self, rows: np.ndarray, seconds: float) -> None:
+        """Adds the rows of a call's steps to the epoch, unless something has gone wrong."""
+        scale = getattr(self.optimizer, "dynamic_scale", None)
+        self.state.skips = guards.check(
+            rows,
+            self.where(),
+            scale=None if scale is None else float(np.asarray(scale)),
+            skips=self.state.skips,
+        )
+        self.state.sums = steps.add(self.state.sums, rows)
+        self.state.step += len(rows)
+        self.state.seconds += seconds
 
 
 def train(
@@ -97,73 +225,102 @@ def train(
     *,
     run: Path | None = None,
     hooks: Sequence[EpochHook] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    execution: Execution | None = None,
+    identity: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
 
+    On SIGTERM or Ctrl-C the step under way is finished and a checkpoint written.
+
     Args:
-      splits: the data; training uses ``train`` and ``validation``.
-      recipe: how.
-      run: the run directory for checkpoints, or None to keep nothing on disk.
-      hooks: called after every epoch, once its checkpoint is safe.
+      splits: the data; training uses ``train`` and ``validation``. The same on every host.
+      recipe: how the weights are fitted.
+      run: the run directory for checkpoints, or None to keep nothing on disk. With several hosts
+        the chief's counts.
+      hooks: called on the chief after every epoch, once its checkpoint is safe.
+      callbacks: Keras callbacks that act when training or an epoch begins or ends; they are told
+        ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` and ``learning_rate``, and may set
+        ``model.stop_training``. With several hosts they run on all of them. What they count is not
+        part of a checkpoint.
+      execution: how the recipe is carried out; None is ``Execution()``.
+      identity: what makes a checkpoint this training's, as JSON values; beside the recipe, without
+        its epochs.
       say: takes a line of text about what happens.
 
     Returns:
       The trained network and the rows of its epochs, those of an earlier process included.
 
     Raises:
-      UserError: a loss is not finite, or all checkpoints in ``run`` are damaged.
+      UserError: a loss is not finite, all checkpoints in ``run`` are damaged or the newest one is
+        of another training, there is no space for more, or another host has gone.
+      InterruptedByUser: SIGTERM or Ctrl-C came, and a checkpoint is written.
     """
-    model = build_training_model(dtype_policy=recipe.precision, seed=recipe.seed)
-    optimizer = make_optimizer(recipe)
-    optimizer.build(model.trainable_variables)
-    schedule = PlateauSchedule(recipe.learning_rate)
-    history: list[EpochLog] = []
-    timing: list[EpochTiming] = []
-
-    checkpoint = checkpoints.load_latest(run, say) if run else None
-    if checkpoint:
-        checkpoints.restore(checkpoint, model, optimizer)
-        schedule.restore(checkpoint.state["schedule"])
-        history = [EpochLog(*row) for row in checkpoint.state["history"]]
-        timing = [EpochTiming(*row) for row in checkpoint.state["timing"]]
-        say(f"continuing after epoch {len(history)}")
+    execution = execution or Execution()
+    job = execution.job or distribution.join("one_device")
+    check_devices(splits, recipe, execution, job)
+    session = _open(splits, recipe, execution, job, run, identity or {})
+    chief = job.place.chief
+    if _resume(session, say) and chief and session.state.history:
         # Whoever was interrupted between a checkpoint and its hooks catches up.
         for hook in hooks:
-            hook(history, timing)
+            hook(session.state.history, session.state.timing)
+    if session.run:
+        checkpoints.check_space(session.run, session.capture())
 
-    batches = iter(
-        input_pipeline.training_batches(
-            splits.train,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            epoch=len(history),
-            epochs=max(recipe.epochs - len(history), 0),
+    model, optimizer, state = session.model, session.optimizer, session.state
+    train_calls, validate = _compile(session)
+    told = _callback_list(callbacks, model, optimizer)
+    told.on_train_begin()
+    with distribution.lost_worker_explained(job.place), interruption.deferred() as request:
+        while state.epoch < recipe.epochs and not model.stop_training:
+            optimizer.learning_rate = state.schedule.learning_rate
+            progress = Progress(
+                f"epoch {state.epoch + 1}/{recipe.epochs}", len(splits.train.labels)
+            )
+            told.on_epoch_begin(state.epoch)
+            saved = time.monotonic()
+            for images in train_calls():
+                if chief:
+                    progress.update(images)
+                _stop_if_asked(session, request, save=True)
+                if time.monotonic() - saved > 60 * execution.checkpoint_minutes:
+                    session.save()
+                    saved = time.monotonic()
+            log, timing = _finish_epoch(session, validate)
+            best = all(log.val_accuracy > row.val_accuracy for row in state.history)
+            state.finish_epoch(log, timing)
+            session.save(best=best)
+            # Only now: an epoch that is on the terminal is one that will not be lost.
+            if chief:
+                progress.close(_summary(log, timing))
+                for hook in hooks:
+                    hook(state.history, state.timing)
+            told.on_epoch_end(state.epoch - 1, _keras_logs(log))
+            _stop_if_asked(session, request, save=False)
+    told.on_train_end()
+    return Trained(model, optimizer, state.history, state.timing)
+
+
+def check_devices(splits: Splits, recipe: Recipe, execution: Execution, job: Job) -> None:
+    """Checks that a training can be spread over its devices.
+
+    Raises:
+      UserError: a replica would never get an image, or XLA is asked for on several.
+    """
+    replicas = job.replicas
+    if replicas == 1:
+        return
+    if execution.jit_compile:
+        raise UserError(f"--jit_compile: is for one device and not {replicas}; leave it on auto")
+    fewest = min(recipe.batch_size, len(splits.train.labels), len(splits.validation.labels))
+    if fewest < replicas:
+        raise UserError(
+            f"--batch_size={recipe.batch_size}: it, {len(splits.train.labels)} training and "
+            f"{len(splits.validation.labels)} validation images have to be {replicas} or more, one "
+            "for each device"
         )
-    )
-    train_steps = compile_train_steps(model, optimizer)
-    evaluate_steps = compile_evaluate_steps(model)
-    while len(history) < recipe.epochs:
-        epoch = len(history)
-        optimizer.learning_rate = schedule.learning_rate
-        progress = Progress(f"epoch {epoch + 1}/{recipe.epochs}", len(splits.train.labels))
-        log, clock = _run_epoch(
-            splits, recipe, epoch, batches, train_steps, evaluate_steps, progress
-        )
-        log = log._replace(learning_rate=schedule.learning_rate)
-        _check_finite(log)
-        best = all(log.val_accuracy > row.val_accuracy for row in history)
-        history.append(log)
-        timing.append(clock)
-        schedule.update(log.val_loss)
-        if run:
-            state = _state(history, timing, schedule)
-            checkpoints.save(run, model, optimizer, state, best=best)
-        # Only now: an epoch that is on the terminal is one that will not be lost.
-        progress.close(_summary(log, clock))
-        for hook in hooks:
-            hook(history, timing)
-    return Trained(model, history, timing)
 
 
 def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
@@ -176,143 +333,198 @@ def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     return adam
 
 
-def compile_train_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Callable:
-    """Compiles ``(iterator, steps) -> (loss_sum, correct, images)`` over training batches.
-
-    The loss of a step is the mean categorical cross-entropy over its batch, the partial last batch
-    included; what is returned are sums over all images seen, as float32 scalars.
-    """
-    import tensorflow as tf
-
-    @tf.function(reduce_retracing=True)
-    def train_steps(iterator: tf.data.Iterator, steps: tf.Tensor) -> tf.Tensor:
-        totals = tf.zeros([3])
-        for _ in tf.range(steps):
-            images, labels = next(iterator)
-            with tf.GradientTape() as tape:
-                probabilities = model(tf.cast(images, tf.float32), training=True)
-                losses = cross_entropy(labels, probabilities)
-                loss = optimizer.scale_loss(tf.reduce_mean(losses))
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply(gradients, model.trainable_variables)
-            totals += batch_totals(labels, probabilities, losses)
-        return totals
-
-    return train_steps
+def next_call(steps: int, seconds: float) -> int:
+    """How many steps the next call should take, after one of ``steps`` that took ``seconds``."""
+    if seconds < _SHORT_CALL:
+        return min(2 * steps, _LARGEST_CALL)
+    return max(steps // 2, 1) if seconds > _LONG_CALL else steps
 
 
-def compile_evaluate_steps(model: keras.Model) -> Callable:
-    """Compiles ``(iterator, steps) -> (loss_sum, correct, images)`` in inference mode."""
-    import tensorflow as tf
-
-    @tf.function(reduce_retracing=True)
-    def evaluate_steps(iterator: tf.data.Iterator, steps: tf.Tensor) -> tf.Tensor:
-        totals = tf.zeros([3])
-        for _ in tf.range(steps):
-            images, labels = next(iterator)
-            probabilities = model(tf.cast(images, tf.float32), training=False)
-            totals += batch_totals(labels, probabilities, cross_entropy(labels, probabilities))
-        return totals
-
-    return evaluate_steps
-
-
-def cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy in nats, float32 ``[B]``, of int32 ``[B]`` and float32 ``[B, 7]``."""
-    import keras
-
-    return keras.losses.sparse_categorical_crossentropy(labels, probabilities)
-
-
-def batch_totals(labels: tf.Tensor, probabilities: tf.Tensor, losses: tf.Tensor) -> tf.Tensor:
-    """Sum of losses, right answers and images of a batch: float32 ``[3]``."""
-    import tensorflow as tf
-
-    predicted = tf.argmax(probabilities, axis=-1, output_type=labels.dtype)
-    correct = tf.cast(predicted == labels, tf.float32)
-    return tf.stack(
-        [tf.reduce_sum(losses), tf.reduce_sum(correct), tf.reduce_sum(tf.ones_like(losses))]
+def _open(
+    splits: Splits,
+    recipe: Recipe,
+    execution: Execution,
+    job: Job,
+    run: Path | None,
+    identity: Mapping[str, Any],
+) -> _Session:
+    with job.strategy.scope():
+        model = build_training_model(
+            dtype_policy=recipe.precision, seed=recipe.seed, replicas=job.replicas
+        )
+        optimizer = make_optimizer(recipe)
+        optimizer.build(model.trainable_variables)
+    model.stop_training = False
+    of_recipe = dataclasses.asdict(recipe)
+    del of_recipe["epochs"]
+    return _Session(
+        splits=splits,
+        recipe=recipe,
+        execution=execution,
+        job=job,
+        run=run if job.place.chief else None,
+        identity=of_recipe | dict(identity),
+        model=model,
+        optimizer=optimizer,
+        state=_State(PlateauSchedule(recipe.learning_rate)),
     )
 
 
-def evaluate(evaluate_steps: Callable, split: Split) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of a split."""
-    batches = input_pipeline.evaluation_batches(split, batch_size=_EVALUATION_BATCH)
-    steps = input_pipeline.num_steps(len(split.labels), _EVALUATION_BATCH)
-    loss, correct, images = _in_pieces(evaluate_steps, iter(batches), steps)
-    return float(loss / images), float(correct / images)
+def _resume(session: _Session, say: Callable[[str], None]) -> bool:
+    """Puts the newest checkpoint's values in place, on every host; whether there was one."""
+    job, state = session.job, session.state
+    found = checkpoints.load_latest(session.run, say) if session.run else None
+    content = distribution.from_chief(job, checkpoints.pack(found) if found else None)
+    if content is None:
+        return False
+    checkpoint = checkpoints.unpack(content)
+    before = checkpoint.state.get("identity", {})
+    run_dir.refuse_another(session.run or Path("the chief's run"), before, session.identity)
+    checkpoints.restore(checkpoint, session.model, session.optimizer)
+    state.restore(checkpoint.state)
+    say(f"continuing after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
+    return True
 
 
-def _run_epoch(
-    splits: Splits,
-    recipe: Recipe,
-    epoch: int,
-    batches: tf.data.Iterator,
-    train_steps: Callable,
-    evaluate_steps: Callable,
-    progress: Progress,
+def _compile(
+    session: _Session,
+) -> tuple[Callable[[], Iterator[int]], Callable[[], tuple[float, float]]]:
+    """Compiles both kinds of steps and opens their endless batches.
+
+    Returns:
+      A function that trains the rest of an epoch, yielding the images done after each call, and one
+      that gives the mean loss and the accuracy on the validation images.
+    """
+    splits, recipe, job, state = session.splits, session.recipe, session.job, session.state
+    train_batches = distribution.batches(
+        job,
+        lambda share: input_pipeline.training_batches(
+            splits.train,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            epoch=state.epoch,
+            first_step=state.step,
+            epochs=None,
+            share=share,
+        ),
+    )
+    validation_batches = distribution.batches(
+        job,
+        lambda share: input_pipeline.evaluation_batches(
+            splits.validation, batch_size=_EVALUATION_BATCH, epochs=None, share=share
+        ),
+    )
+    train_steps = steps.compile_train_steps(
+        session.model,
+        session.optimizer,
+        strategy=job.strategy,
+        jit_compile=session.execution.jit_compile,
+    )
+    evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=job.strategy)
+    return (
+        lambda: _train_epoch(session, train_steps, train_batches),
+        lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
+    )
+
+
+def _train_epoch(
+    session: _Session, train_steps: Callable, batches: tf.data.Iterator
+) -> Iterator[int]:
+    """Trains what is left of the epoch, yielding the images done after each call."""
+    import tensorflow as tf
+
+    state, recipe, fixed = session.state, session.recipe, session.execution.steps_per_execution
+    images = len(session.splits.train.labels)
+    starts = np.arange(0, images, recipe.batch_size)
+    sizes = np.minimum(recipe.batch_size, images - starts).astype(np.int32)
+    # Hosts have clocks of their own and have to take the same number of steps.
+    adapt = not fixed and session.job.place.workers == 1
+    while state.step < len(sizes):
+        begun = time.perf_counter()
+        count = fixed or session.steps_per_call
+        call = sizes[state.step : state.step + count]
+        rows = train_steps(batches, tf.constant(call)).numpy()
+        seconds = time.perf_counter() - begun
+        if adapt and len(call) == count:
+            session.steps_per_call = next_call(count, seconds)
+        session.take(rows, seconds)
+        yield int(sizes[: state.step].sum())
+
+
+def _validate(
+    evaluate_steps: Callable, batches: tf.data.Iterator, images: int
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of the validation images."""
+    import tensorflow as tf
+
+    count = input_pipeline.num_steps(images, _EVALUATION_BATCH)
+    sums = steps.add(np.zeros(3), evaluate_steps(batches, tf.constant(count)).numpy())
+    return float(sums[steps.LOSS] / images), float(sums[steps.CORRECT] / images)
+
+
+def _finish_epoch(
+    session: _Session, validate: Callable[[], tuple[float, float]]
 ) -> tuple[EpochLog, EpochTiming]:
-    start = time.perf_counter()
-    size = len(splits.train.labels)
-    steps = input_pipeline.num_steps(size, recipe.batch_size)
-    loss, correct, images = _in_pieces(train_steps, batches, steps, progress.update)
-    train_seconds = time.perf_counter() - start
-    val_loss, val_accuracy = evaluate(evaluate_steps, splits.validation)
-    validation_seconds = time.perf_counter() - start - train_seconds
+    """The rows of the epoch whose last step is done."""
+    state = session.state
+    begun = time.perf_counter()
+    val_loss, val_accuracy = validate()
+    loss, correct, images = state.sums
+    if not math.isfinite(val_loss):
+        guards.stop(session.where(), f"the validation loss is {val_loss:g}")
     log = EpochLog(
-        epoch=epoch + 1,
-        learning_rate=recipe.learning_rate,
+        epoch=state.epoch + 1,
+        learning_rate=state.schedule.learning_rate,
         train_loss=float(loss / images),
         train_accuracy=float(correct / images),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
     )
-    return log, EpochTiming(epoch + 1, train_seconds, validation_seconds, size / train_seconds)
+    rate = len(session.splits.train.labels) / state.seconds
+    return log, EpochTiming(log.epoch, state.seconds, time.perf_counter() - begun, rate)
 
 
-def _summary(log: EpochLog, clock: EpochTiming) -> str:
-    seconds = clock.train_seconds + clock.validation_seconds
-    return (
-        f"loss {log.train_loss:.4f}  accuracy {log.train_accuracy:.4f}  "
-        f"val_loss {log.val_loss:.4f}  val_accuracy {log.val_accuracy:.4f}  "
-        f"{seconds:.1f} s  {clock.images_per_second:.0f} images/s"
+def _stop_if_asked(session: _Session, request: interruption.Request, *, save: bool) -> None:
+    """Ends training where a signal has come on any host, with a checkpoint if ``save``."""
+    if not distribution.any_worker(session.job, bool(request)):
+        return
+    if save:
+        session.save()
+    signum = request.signum or signal.SIGTERM
+    kept = "saved; the same command continues" if session.run else "nothing was kept"
+    epoch, step = session.state.epoch, session.state.step
+    raise interruption.InterruptedByUser(
+        signum, f"stopped after epoch {epoch}, step {step}: {kept}"
     )
 
 
-def _check_finite(log: EpochLog) -> None:
-    """Raises UserError for an epoch with a loss that is NaN or infinite."""
-    if not math.isfinite(log.train_loss + log.val_loss):
-        raise UserError(
-            f"epoch {log.epoch}: the loss is {log.train_loss} (validation {log.val_loss}) at "
-            f"learning rate {log.learning_rate:g}; checkpoints before it are kept, lower "
-            "--learning_rate"
-        )
+def _callback_list(
+    callbacks: Sequence[keras.callbacks.Callback],
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+) -> keras.callbacks.CallbackList:
+    import keras
+
+    # Some callbacks, TensorBoard's among them, look for the optimizer at the model.
+    model.optimizer = optimizer
+    return keras.callbacks.CallbackList(list(callbacks), model=model)
 
 
-def _in_pieces(
-    compiled: Callable,
-    iterator: tf.data.Iterator,
-    steps: int,
-    report: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Runs ``steps`` compiled steps, reporting in between; sums in float64 ``[3]``."""
-    import tensorflow as tf
-
-    totals = np.zeros(3)
-    for done in range(0, steps, _STEPS_PER_CALL):
-        count = min(_STEPS_PER_CALL, steps - done)
-        totals += compiled(iterator, tf.constant(count)).numpy()
-        if report:
-            report(int(totals[2]))
-    return totals
-
-
-def _state(
-    history: list[EpochLog], timing: list[EpochTiming], schedule: PlateauSchedule
-) -> dict[str, Any]:
+def _keras_logs(log: EpochLog) -> dict[str, float]:
+    """An epoch under the names that Keras' ``fit`` gives it."""
     return {
-        "epoch": len(history),
-        "schedule": schedule.state(),
-        "history": history,
-        "timing": timing,
+        "loss": log.train_loss,
+        "accuracy": log.train_accuracy,
+        "val_loss": log.val_loss,
+        "val_accuracy": log.val_accuracy,
+        "learning_rate": log.learning_rate,
     }
+
+
+def _summary(log: EpochLog, timing: EpochTiming) -> str:
+    seconds = timing.train_seconds + timing.validation_seconds
+    return (
+        f"loss {log.train_loss:.4f}  accuracy {log.train_accuracy:.4f}  "
+        f"val_loss {log.val_loss:.4f}  val_accuracy {log.val_accuracy:.4f}  "
+        f"{seconds:.1f} s  {timing.images_per_second:.0f} images/s"
+    )

@@ -22,6 +22,10 @@ def model_and_optimizer(seed):
     return model, optimizer
 
 
+def save(run, model, optimizer, state, *, best=False):
+    return checkpoints.save(run, checkpoints.capture(model, optimizer, state), best=best)
+
+
 def values(model, optimizer):
     return [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
 
@@ -29,7 +33,7 @@ def values(model, optimizer):
 def test_every_variable_comes_back_the_dropout_seed_included(tmp_path):
     model, optimizer = model_and_optimizer(1)
     model(np.ones((2, 4)), training=True)
-    path = checkpoints.save(tmp_path, model, optimizer, {"epoch": 1, "note": [1.5]}, best=False)
+    path = save(tmp_path, model, optimizer, {"epoch": 1, "note": [1.5]})
     other, other_optimizer = model_and_optimizer(2)
     checkpoint = checkpoints.load(path)
     checkpoints.restore(checkpoint, other, other_optimizer)
@@ -44,7 +48,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
     model, optimizer = model_and_optimizer(1)
     for epoch in (1, 2, 3, 4):
         model.layers[0].bias.assign(np.full(3, float(epoch)))
-        checkpoints.save(tmp_path, model, optimizer, {"epoch": epoch}, best=epoch == 2)
+        save(tmp_path, model, optimizer, {"epoch": epoch}, best=epoch == 2)
     names = sorted(path.name for path in (tmp_path / run_dir.CHECKPOINTS).iterdir())
     assert names == ["best.npz", "epoch_0003.npz", "epoch_0004.npz"]
     assert checkpoints.load_weights(tmp_path, "best")[1].tolist() == [2.0, 2.0, 2.0]
@@ -55,7 +59,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
 def test_a_damaged_file_is_named_and_the_one_before_is_used(tmp_path, damage):
     model, optimizer = model_and_optimizer(1)
     for epoch in (1, 2):
-        path = checkpoints.save(tmp_path, model, optimizer, {"epoch": epoch}, best=False)
+        path = save(tmp_path, model, optimizer, {"epoch": epoch})
     content = bytearray(path.read_bytes())
     if damage == "changed":
         # A byte of an array's data, so that only its checksum can tell.
@@ -68,13 +72,13 @@ def test_a_damaged_file_is_named_and_the_one_before_is_used(tmp_path, damage):
     assert "epoch_0002.npz" in said[0]
     # It no longer counts as the newest, so that the next ones are not deleted in its favour.
     assert checkpoints.latest_epoch(tmp_path) == 1
-    path = checkpoints.save(tmp_path, model, optimizer, {"epoch": 2}, best=False)
+    path = save(tmp_path, model, optimizer, {"epoch": 2})
     assert checkpoints.load(path).state["epoch"] == 2
 
 
 def test_all_damaged_is_no_fresh_start(tmp_path):
     model, optimizer = model_and_optimizer(1)
-    checkpoints.save(tmp_path, model, optimizer, {"epoch": 1}, best=True).write_bytes(b"")
+    save(tmp_path, model, optimizer, {"epoch": 1}, best=True).write_bytes(b"")
     for _ in range(2):
         with pytest.raises(UserError, match="--overwrite"):
             checkpoints.load_latest(tmp_path)
@@ -86,3 +90,71 @@ def test_a_folder_without_checkpoints(tmp_path):
     assert checkpoints.load_latest(tmp_path) is None
     with pytest.raises(UserError, match="no best checkpoint"):
         checkpoints.load_weights(tmp_path, "best")
+
+
+def test_one_inside_an_epoch_is_newer_than_its_beginning_and_older_than_its_end(tmp_path):
+    model, optimizer = model_and_optimizer(1)
+    for state in ({"epoch": 9}, {"epoch": 9, "step": 2}, {"epoch": 9, "step": 10}):
+        save(tmp_path, model, optimizer, state)
+    assert checkpoints.load_latest(tmp_path).state["step"] == 10
+    assert checkpoints.latest_epoch(tmp_path) == 9
+    save(tmp_path, model, optimizer, {"epoch": 10})
+    names = sorted(path.name for path in (tmp_path / run_dir.CHECKPOINTS).iterdir())
+    assert names == ["epoch_0009_step_000010.npz", "epoch_0010.npz"]
+    assert checkpoints.latest(tmp_path).name == "epoch_0010.npz"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_variable_that_is_not_finite_is_not_written(tmp_path, value):
+    model, optimizer = model_and_optimizer(1)
+    good = save(tmp_path, model, optimizer, {"epoch": 1})
+    model.layers[0].bias.assign([0.0, value, 0.0])
+    with pytest.raises(UserError, match=r"weights is not finite.*epoch_0001\.npz"):
+        save(tmp_path, model, optimizer, {"epoch": 2})
+    assert list((tmp_path / run_dir.CHECKPOINTS).iterdir()) == [good]
+
+
+def test_whatever_byte_changes_is_noticed_or_harmless(tmp_path):
+    """No change gives other values: the format has a few bytes that nobody reads, such as dates."""
+    model, optimizer = model_and_optimizer(1)
+    whole = checkpoints.capture(model, optimizer, {"epoch": 1})
+    content = checkpoints.pack(whole)
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for place in rng.integers(0, len(content), 500):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.integers(8)
+        try:
+            found = checkpoints.unpack(bytes(changed))
+        except ValueError:
+            noticed += 1
+            continue
+        assert found.state == whole.state
+        for ours, theirs in zip(found[:3], whole[:3], strict=True):
+            for a, b in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(a, b)
+    assert noticed > 250
+
+
+def test_a_disk_that_is_too_small_is_found_before_training(tmp_path, monkeypatch):
+    model, optimizer = model_and_optimizer(1)
+    checkpoint = checkpoints.capture(model, optimizer, {"epoch": 0})
+    checkpoints.check_space(tmp_path / "not" / "there", checkpoint)
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match="its checkpoints need"):
+        checkpoints.check_space(tmp_path, checkpoint)
+
+
+def test_a_write_that_fails_is_one_line_and_costs_nothing(tmp_path, monkeypatch):
+    model, optimizer = model_and_optimizer(1)
+    good = save(tmp_path, model, optimizer, {"epoch": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(UserError, match=r"epoch_0002\.npz: cannot be written \(No space left"):
+        save(tmp_path, model, optimizer, {"epoch": 2})
+    assert list((tmp_path / run_dir.CHECKPOINTS).iterdir()) == [good]
+    assert checkpoints.load(good).state == {"epoch": 1}

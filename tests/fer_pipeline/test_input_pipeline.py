@@ -139,6 +139,51 @@ def test_several_epochs_are_the_single_ones_in_a_row(first_step):
             np.testing.assert_array_equal(ours, wanted)
 
 
+@pytest.mark.parametrize("first_step", [0, 3])
+def test_an_endless_dataset_goes_on_with_the_next_epoch(first_step):
+    split = numbered(150)
+    options = {"batch_size": 64, "seed": 3}
+    endless = input_pipeline.training_batches(
+        split, **options, epoch=1, first_step=first_step, epochs=None
+    )
+    assert endless.cardinality() == tf.data.INFINITE_CARDINALITY
+    found = as_lists(endless.take(9 - first_step))
+    expected = as_lists(
+        input_pipeline.training_batches(split, **options, epoch=1, first_step=first_step, epochs=3)
+    )
+    for ours, wanted in zip(found, expected, strict=True):
+        assert [len(batch) for batch in ours] == [64, 64, 22] * (3 - (first_step > 0))
+        np.testing.assert_array_equal(np.concatenate(ours), np.concatenate(wanted))
+
+
+# The last batch has 13, 1 and 2 images: an uneven part, no image for some, one for each.
+@pytest.mark.parametrize("size", [141, 129, 130])
+@pytest.mark.parametrize(("workers", "local"), [(2, 1), (1, 2), (3, 1), (2, 2)])
+def test_the_shares_of_all_processes_put_together_are_the_batches(size, workers, local):
+    split = numbered(size)
+    options = {"batch_size": 64, "seed": 3, "epoch": 1, "epochs": 2}
+    whole = as_lists(input_pipeline.training_batches(split, **options))
+    replicas = workers * local
+    of_workers = [
+        as_lists(
+            input_pipeline.training_batches(
+                split, **options, share=input_pipeline.Share(worker * local, local, replicas)
+            )
+        )
+        for worker in range(workers)
+    ]
+    for kind in (0, 1):
+        for step, expected in enumerate(whole[kind]):
+            parts = [
+                part
+                for worker in of_workers
+                for part in worker[kind][step * local : (step + 1) * local]
+            ]
+            assert len(parts) == replicas
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+            np.testing.assert_array_equal(np.concatenate(parts), expected)
+
+
 def test_evaluation_batches_are_the_split_in_its_order():
     split = numbered(1100)
     images, labels = as_lists(input_pipeline.evaluation_batches(split, batch_size=256))

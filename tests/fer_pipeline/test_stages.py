@@ -9,9 +9,20 @@ import pytest
 from fer_pipeline import run_dir, stages
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
-from fer_pipeline.training import Trained
 
-CONFIG = {"fingerprint": "f" * 64, "seed": 0, "versions": {}, "learning_rate": 5e-4, "epochs": 15}
+CONFIG = {
+    "fingerprint": "f" * 64,
+    "seed": 0,
+    "versions": {},
+    "learning_rate": 5e-4,
+    "epochs": 15,
+    "batch_size": 64,
+    "precision": "float32",
+    "deterministic": False,
+    "threads": 2,
+    "devices": 1,
+    "jit_compile": False,
+}
 
 
 def write_run(path, *, trained, evaluated=None, exported=None):
@@ -68,10 +79,19 @@ def test_another_configuration_is_refused_and_the_old_one_kept(tmp_path, change,
     assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG
 
 
-def test_more_epochs_are_the_same_run(tmp_path):
+@pytest.mark.parametrize("change", [{"epochs": 50}, {"threads": 4}, {"devices": 2}])
+def test_what_does_not_change_what_is_computed_is_the_same_run(tmp_path, change):
     stages.begin(tmp_path, CONFIG)
-    stages.begin(tmp_path, CONFIG | {"epochs": 50})
-    assert json.loads((tmp_path / run_dir.CONFIG).read_text())["epochs"] == 50
+    stages.begin(tmp_path, CONFIG | change)
+    assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG | change
+
+
+@pytest.mark.parametrize(("name", "value"), [("threads", 4), ("devices", 2)])
+def test_a_deterministic_run_keeps_its_threads_and_devices(tmp_path, name, value):
+    config = CONFIG | {"deterministic": True}
+    stages.begin(tmp_path, config)
+    with pytest.raises(UserError, match=f"{name}={config[name]}, not {value}"):
+        stages.begin(tmp_path, config | {name: value})
 
 
 def network(bias):
@@ -85,8 +105,8 @@ def network(bias):
 
 def test_a_twin_that_answers_otherwise_is_refused(tmp_path):
     split = Split(np.zeros((30, 48, 48, 1), np.uint8), np.zeros(30, np.int32))
-    opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "mixed_float16"})
-    trained = Trained(network([1, 0, 0, 0, 0, 0, 0]), [], [])
+    opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "mixed_float16"}, None)
+    trained = network([1, 0, 0, 0, 0, 0, 0])
     near = stages.compare_with_twin(opened, trained, network([0.9, 0, 0, 0, 0, 0, 0]))
     assert near["agreement"] == 1.0
     e, f = np.exp(1.0), np.exp(0.9)
@@ -104,6 +124,6 @@ def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
         "fer_pipeline.evaluation.predict",
         lambda model, few: seen.append(few.images[:, 0, 0, 0].tolist()) or np.eye(7)[[0, 0, 0]],
     )
-    opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "float32"})
-    stages.compare_with_twin(opened, Trained(None, [], []), None)
+    opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "float32"}, None)
+    stages.compare_with_twin(opened, None, None)
     assert seen == [[0, 50, 100]] * 2

@@ -1,11 +1,16 @@
 """The loop against Keras' ``fit``, and a resumed run against an uninterrupted one."""
 
+import csv
+import os
+import signal
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_pipeline import checkpoints, training
+from fer_pipeline import checkpoints, interruption, steps, training
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 
@@ -14,6 +19,13 @@ def split(count, seed):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
     return Split(images, rng.integers(0, 7, count).astype(np.int32))
+
+
+@pytest.fixture(autouse=True)
+def narrow_network(monkeypatch):
+    """The seed's layers with few filters: the same graph, a hundredth of the work."""
+    monkeypatch.setattr("fer_pipeline.model.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
+    monkeypatch.setattr("fer_pipeline.model.DENSE_UNITS", (16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +65,11 @@ def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
     model = small_model()
     optimizer = training.make_optimizer(training.Recipe())
     optimizer.build(model.trainable_variables)
-    train_steps = training.compile_train_steps(model, optimizer)
+    train_steps = steps.compile_train_steps(model, optimizer)
     for epoch in range(3):
-        totals = train_steps(iter(batches(part, 8)), tf.constant(3)).numpy()
-        assert totals[2] == 20
+        rows = train_steps(iter(batches(part, 8)), tf.constant([8, 8, 4])).numpy()
+        assert rows[:, steps.IMAGES].tolist() == [8, 8, 4]
+        totals = rows.sum(axis=0)
         np.testing.assert_allclose(totals[0] / 20, record["loss"][epoch], rtol=1e-5)
         np.testing.assert_allclose(totals[1] / 20, record["accuracy"][epoch], rtol=1e-6)
     for ours, theirs in zip(model.get_weights(), reference.get_weights(), strict=True):
@@ -67,8 +80,10 @@ def test_evaluation_is_keras_evaluate(splits):
     model = small_model()
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     expected = model.evaluate(batches(splits.validation, 9), verbose=0)
-    steps = training.compile_evaluate_steps(model)
-    np.testing.assert_allclose(training.evaluate(steps, splits.validation), expected, rtol=1e-5)
+    rows = steps.compile_evaluate_steps(model)(iter(batches(splits.validation, 5)), tf.constant(2))
+    loss, correct, images = steps.add(np.zeros(3), rows.numpy())
+    assert images == 9
+    np.testing.assert_allclose([loss / 9, correct / 9], expected, rtol=1e-5)
 
 
 def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
@@ -79,7 +94,7 @@ def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
         model = small_model(policy)
         optimizer = training.make_optimizer(training.Recipe(precision=policy))
         optimizer.build(model.trainable_variables)
-        training.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant(1))
+        steps.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant([20]))
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         moments.append([np.asarray(v) for v in inner.variables if "momentum" in v.path])
     float32, float16 = moments
@@ -108,6 +123,145 @@ def test_a_run_continued_from_its_files_is_the_uninterrupted_one(splits, tmp_pat
         np.testing.assert_array_equal(ours, theirs)
 
 
+class KilledError(Exception):
+    """Stands for SIGKILL: nothing after it is run."""
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
+    splits, tmp_path, monkeypatch, precision
+):
+    recipe = training.Recipe(epochs=2, batch_size=4, seed=7, precision=precision)
+    whole = training.train(splits, recipe, say=lambda line: None)
+
+    def killed_after(count):
+        plain, saved = checkpoints.save, []
+
+        def save(*arguments, **options):
+            saved.append(plain(*arguments, **options))
+            if len(saved) == count:
+                raise KilledError
+
+        return save
+
+    often = training.Execution(checkpoint_minutes=0.0, steps_per_execution=2)
+    said = []
+    # Of a 5-step epoch: after steps 4, then after 2 of the next one (its first call is left out).
+    for count in (2, 3):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "save", killed_after(count))
+            with pytest.raises(KilledError):
+                training.train(splits, recipe, run=tmp_path, execution=often, say=said.append)
+    # As many steps a call as it likes.
+    resumed = training.train(splits, recipe, run=tmp_path, say=said.append)
+
+    assert said == ["continuing after epoch 0, step 4", "continuing after epoch 1, step 2"]
+    assert resumed.history == whole.history
+    for ours, theirs in zip(resumed.model.variables, whole.model.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_training_with_a_checkpoint(splits, tmp_path, number, status):
+    class Sender(keras.callbacks.Callback):
+        """In the second epoch, before its first step."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                os.kill(os.getpid(), number)
+
+    recipe = training.Recipe(epochs=2, batch_size=4)
+    execution = training.Execution(steps_per_execution=3)
+    with pytest.raises(interruption.InterruptedByUser, match="after epoch 1, step 3") as stop:
+        training.train(
+            splits,
+            recipe,
+            run=tmp_path,
+            callbacks=[Sender()],
+            execution=execution,
+            say=lambda line: None,
+        )
+    assert stop.value.status == status
+    newest = checkpoints.load_latest(tmp_path)
+    assert (newest.state["epoch"], newest.state["step"]) == (1, 3)
+
+
+def test_a_checkpoint_of_another_training_is_refused(splits, tmp_path):
+    recipe = training.Recipe(epochs=1, batch_size=16)
+    training.train(splits, recipe, run=tmp_path, identity={"fingerprint": "a"}, say=str)
+    other = training.Recipe(epochs=2, batch_size=8)
+    with pytest.raises(UserError, match="--batch_size=16, not 8"):
+        training.train(splits, other, run=tmp_path, say=str)
+    with pytest.raises(UserError, match="other images"):
+        training.train(splits, recipe, run=tmp_path, identity={"fingerprint": "b"}, say=str)
+
+
+def test_keras_callbacks_see_what_fit_would_show_them(splits, tmp_path):
+    seen = []
+    recipe = training.Recipe(epochs=4, batch_size=16)
+    log = tmp_path / "log.csv"
+    callbacks = [
+        # No validation loss is smaller than the first by this much, so the third epoch is the last.
+        keras.callbacks.EarlyStopping(patience=2, min_delta=1e6),
+        keras.callbacks.CSVLogger(log),
+        keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: seen.append(epoch),
+            on_train_end=lambda logs: seen.append("end"),
+        ),
+        keras.callbacks.TensorBoard(tmp_path / "tensorboard", write_graph=False),
+    ]
+    trained = training.train(splits, recipe, callbacks=callbacks, say=str)
+    assert len(trained.history) == 3
+    assert seen == [0, 1, 2, "end"]
+    with open(log, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, expected in zip(rows, trained.history, strict=True):
+        assert int(row["epoch"]) == expected.epoch - 1
+        assert float(row["loss"]) == expected.train_loss
+        assert float(row["val_loss"]) == expected.val_loss
+        assert float(row["accuracy"]) == expected.train_accuracy
+        assert float(row["val_accuracy"]) == expected.val_accuracy
+        assert float(row["learning_rate"]) == expected.learning_rate
+    assert list((tmp_path / "tensorboard").rglob("events.*"))
+
+
+def test_a_call_takes_about_a_second():
+    assert training.next_call(8, 0.1) == 16
+    assert training.next_call(8, 1.0) == 8
+    assert training.next_call(8, 3.0) == 4
+    assert training.next_call(1, 30.0) == 1
+    assert training.next_call(1024, 0.1) == 1024
+
+
+def test_xla_gives_the_same_training(splits):
+    recipe = training.Recipe(epochs=1, batch_size=8)
+    plain = training.train(splits, recipe, say=str)
+    fused = training.train(splits, recipe, execution=training.Execution(jit_compile=True), say=str)
+    np.testing.assert_allclose(fused.history, plain.history, rtol=1e-3)
+
+
+class TwoDevices(NamedTuple):
+    """As much of a job as ``check_devices`` looks at."""
+
+    replicas: int = 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "execution", "said"),
+    [
+        ({"batch_size": 1}, {}, "--batch_size=1: it, 20 training and 9 validation images"),
+        ({}, {"jit_compile": True}, "--jit_compile: is for one device and not 2"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(splits, recipe, execution, said):
+    with pytest.raises(UserError, match=said):
+        training.check_devices(
+            splits, training.Recipe(**recipe), training.Execution(**execution), TwoDevices()
+        )
+
+
 def test_hooks_see_every_epoch_once_its_checkpoint_is_safe(splits, tmp_path):
     seen = []
 
@@ -125,6 +279,8 @@ def test_hooks_see_every_epoch_once_its_checkpoint_is_safe(splits, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_checkpoints(splits, tmp_path):
     diverging = training.Recipe(epochs=3, batch_size=4, learning_rate=1e30)
-    with pytest.raises(UserError, match=r"epoch 1: the loss is .* learning rate 1e\+30"):
+    with pytest.raises(
+        UserError, match=r"epoch 1, step 2: the loss is nan at learning rate 1e\+30"
+    ):
         training.train(splits, diverging, run=tmp_path, say=lambda line: None)
     assert checkpoints.load_latest(tmp_path) is None

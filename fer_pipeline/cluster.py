@@ -1,0 +1,61 @@
+"""The hosts of a job, and this process among them.
+
+One process drives the devices of one host. Hosts are joined by the environment variable
+``TF_CONFIG`` (TensorFlow, "Distributed training with TensorFlow"), the same on all of them but for
+``task.index``. Importing this module is free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fer_pipeline.errors import UserError
+
+#: What ``--strategy`` accepts.
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+
+
+class Place(NamedTuple):
+    """Where this process stands among those of its job: the chief, worker 0, alone writes."""
+
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def chief(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.worker == 0
+
+
+def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
+    """Reads from ``TF_CONFIG`` where this process stands, without TensorFlow.
+
+    Args:
+      strategy: one of ``STRATEGIES``; only ``auto`` and ``multi_worker`` look at ``TF_CONFIG``.
+      environ: the environment.
+
+    Raises:
+      UserError: ``TF_CONFIG`` is missing for ``multi_worker``, or not understood.
+    """
+    text = environ.get("TF_CONFIG", "")
+    if strategy not in ("auto", "multi_worker") or (strategy == "auto" and not text):
+        return Place()
+    if not text:
+        raise UserError("--strategy=multi_worker: set TF_CONFIG; README.md has an example")
+    try:
+        value = json.loads(text)
+        cluster, task = value["cluster"], value["task"]
+        hosts = [("chief", i) for i in range(len(cluster.get("chief", [])))]
+        hosts += [("worker", i) for i in range(len(cluster.get("worker", [])))]
+        here = (task["type"], int(task["index"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            'TF_CONFIG: expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": '
+            f'"worker", "index": 0}}}}, found {text[:200]}'
+        ) from error
+    if here not in hosts:
+        raise UserError(f"TF_CONFIG: its task {here[0]} {here[1]} is not among its cluster's")
+    return Place(hosts.index(here), len(hosts))

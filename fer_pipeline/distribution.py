@@ -1,0 +1,146 @@
+"""Which devices a training runs on, and what its processes tell one another."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fer_pipeline.cluster import Place, place
+from fer_pipeline.errors import UserError
+from fer_pipeline.input_pipeline import Share
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Job(NamedTuple):
+    """A training's devices.
+
+    Attributes:
+      strategy: the ``tf.distribute`` strategy; the default one for a single device.
+      place: of this process.
+    """
+
+    strategy: tf.distribute.Strategy
+    place: Place
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the network, over all hosts."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def share(self) -> Share:
+        """The part of every batch that this process gathers."""
+        count = self.replicas // self.place.workers
+        return Share(self.place.worker * count, count, self.replicas)
+
+
+def join(strategy: str) -> Job:
+    """Makes the strategy; with several hosts, waits for all of them.
+
+    It has to come before anything else that TensorFlow does in the process.
+
+    Args:
+      strategy: one of ``cluster.STRATEGIES``. ``auto`` is ``multi_worker`` where ``TF_CONFIG`` is
+        set, ``mirrored`` where there are several GPUs, else ``one_device``.
+
+    Raises:
+      UserError: ``TF_CONFIG`` is not understood, or a host cannot be reached.
+    """
+    import tensorflow as tf
+
+    here = place(strategy)
+    gpus = len(tf.config.list_logical_devices("GPU")) if here.workers == 1 else 0
+    if here.workers > 1:
+        with lost_worker_explained(here):
+            return Job(tf.distribute.MultiWorkerMirroredStrategy(), here)
+    if strategy == "mirrored" or (strategy == "auto" and gpus > 1):
+        # Of a CPU there is one, unless somebody has split it into logical devices.
+        devices = None if gpus else [d.name for d in tf.config.list_logical_devices("CPU")]
+        return Job(tf.distribute.MirroredStrategy(devices), here)
+    return Job(tf.distribute.get_strategy(), here)
+
+
+def batches(job: Job, make: Callable[[Share], tf.data.Dataset]) -> tf.data.Iterator:
+    """Iterates over batches spread over the replicas.
+
+    Args:
+      job: the devices.
+      make: the endless dataset for a share. (The end of a finite one would cost the hosts a
+        question to one another before every batch.)
+    """
+    return iter(job.strategy.distribute_datasets_from_function(lambda _: make(job.share)))
+
+
+def any_worker(job: Job, flag: bool) -> bool:
+    """Whether ``flag`` is true on any host. All hosts have to ask."""
+    return flag if job.place.workers == 1 else bool(_sum(job, np.array([flag], np.int64))[0])
+
+
+def from_chief(job: Job, content: bytes | None) -> bytes | None:
+    """What the chief holds, on every host; ``content`` counts on the chief alone.
+
+    All hosts have to ask. Files need no folder that the hosts share this way.
+    """
+    if job.place.workers == 1:
+        return content
+    mine = content if job.place.chief else None
+    header = np.array([mine is not None, len(mine or b"")], np.int64)
+    known, size = _sum(job, header if job.place.chief else np.zeros_like(header))
+    words = np.zeros(-(-size // 8), np.int64)
+    if mine is not None:
+        words.view(np.uint8)[:size] = np.frombuffer(mine, np.uint8)
+    # Every other host adds zeros to the chief's words, which leaves their bits as they are.
+    return _sum(job, words).tobytes()[:size] if known else None
+
+
+def _sum(job: Job, values: np.ndarray) -> np.ndarray:
+    """Adds the int64 arrays ``[N]`` of all hosts."""
+    import tensorflow as tf
+
+    def of_replica(context: tf.distribute.ValueContext) -> tf.Tensor:
+        first = context.replica_id_in_sync_group % job.share.count == 0
+        return tf.constant(values if first else np.zeros_like(values))
+
+    parts = job.strategy.experimental_distribute_values_from_function(of_replica)
+    with lost_worker_explained(job.place):
+        return _compiled_sum(job.strategy)(parts).numpy()
+
+
+@functools.cache
+def _compiled_sum(strategy: tf.distribute.Strategy) -> Callable[[Any], tf.Tensor]:
+    import tensorflow as tf
+
+    return tf.function(
+        lambda parts: strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None),
+        reduce_retracing=True,
+    )
+
+
+@contextlib.contextmanager
+def lost_worker_explained(here: Place) -> Iterator[None]:
+    """Turns TensorFlow's ways to say that another host has gone into a UserError."""
+    import tensorflow as tf
+
+    gone = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.InternalError,
+        tf.errors.FailedPreconditionError,
+    )
+    try:
+        yield
+    except gone as error:
+        if here.workers == 1:
+            raise
+        raise UserError(
+            f"worker {here.worker} of {here.workers}: lost another worker; start the same command "
+            f"on all hosts again to continue from the last checkpoint ({type(error).__name__})"
+        ) from error

@@ -1,0 +1,161 @@
+"""Compiled steps: many of them in one call, on one replica or several, without Python in between.
+
+A step reports one row, ``[loss_sum, correct, images, overflows]`` over the whole batch. Rows and
+not sums come back, so that adding them up does not depend on how many steps a call takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+#: Columns of a row: sum of the losses in nats, right answers, images, and the replicas whose scaled
+#: gradients overflowed.
+LOSS, CORRECT, IMAGES, OVERFLOWS = range(4)
+
+
+def compile_train_steps(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    strategy: tf.distribute.Strategy | None = None,
+    jit_compile: bool = False,
+) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
+    """Compiles ``(iterator, sizes) -> rows`` over training batches.
+
+    The loss of a step is the mean categorical cross-entropy over its whole batch, the partial last
+    one included, whatever share of it a replica holds. With a ``LossScaleOptimizer`` an overflow on
+    any replica skips the update on all of them: Keras looks at the gradients before they are added
+    up, so those of the last layer are made infinite everywhere first.
+
+    Args:
+      model: takes float32 ``[B, 48, 48, 1]``, gives probabilities ``[B, 7]``.
+      optimizer: built for the model's trainable variables.
+      strategy: under whose scope both were made; None is the default one.
+      jit_compile: compile a step by XLA, once for each size of a batch.
+
+    Returns:
+      A function of an iterator over (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), spread over the
+      strategy's replicas, and of the int32 sizes ``[S]`` of the next S whole batches. It gives
+      rows ``[S, 4]`` in the dtype of the probabilities.
+    """
+    import keras
+    import tensorflow as tf
+
+    strategy = strategy or tf.distribute.get_strategy()
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+    def step(images: tf.Tensor, labels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            probabilities = model(tf.cast(images, tf.float32), training=True)
+            losses = cross_entropy(labels, probabilities)
+            mean = tf.reduce_sum(losses) / tf.cast(size, losses.dtype)
+            loss = optimizer.scale_loss(mean)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        overflows = _overflows(gradients) if scaled else False
+        row = _all_replicas(_row(labels, probabilities, losses, overflows))
+        if scaled:
+            infinite = tf.fill(tf.shape(gradients[-1]), float("inf"))
+            gradients[-1] = tf.where(row[OVERFLOWS] > 0, infinite, gradients[-1])
+        optimizer.apply(gradients, model.trainable_variables)
+        return row
+
+    run = tf.function(step, jit_compile=True) if jit_compile else step
+
+    @tf.function(reduce_retracing=True)
+    def train_steps(iterator: tf.data.Iterator, sizes: tf.Tensor) -> tf.Tensor:
+        rows = tf.TensorArray(_row_dtype(model), tf.size(sizes), element_shape=[4])
+        for i in tf.range(tf.size(sizes)):
+            images, labels = next(iterator)
+            replicas = strategy.run(run, args=(images, labels, sizes[i]))
+            rows = rows.write(i, strategy.experimental_local_results(replicas)[0])
+        return rows.stack()
+
+    return train_steps
+
+
+def compile_evaluate_steps(
+    model: keras.Model, *, strategy: tf.distribute.Strategy | None = None
+) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
+    """Compiles ``(iterator, steps) -> rows`` in inference mode; see ``compile_train_steps``.
+
+    ``steps`` is an int32 scalar.
+    """
+    import tensorflow as tf
+
+    strategy = strategy or tf.distribute.get_strategy()
+
+    def step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        probabilities = model(tf.cast(images, tf.float32), training=False)
+        losses = cross_entropy(labels, probabilities)
+        return _all_replicas(_row(labels, probabilities, losses, False))
+
+    @tf.function(reduce_retracing=True)
+    def evaluate_steps(iterator: tf.data.Iterator, steps: tf.Tensor) -> tf.Tensor:
+        rows = tf.TensorArray(_row_dtype(model), steps, element_shape=[4])
+        for i in tf.range(steps):
+            replicas = strategy.run(step, args=next(iterator))
+            rows = rows.write(i, strategy.experimental_local_results(replicas)[0])
+        return rows.stack()
+
+    return evaluate_steps
+
+
+def add(sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Adds the rows ``[S, 4]`` of some steps to sums of losses, right answers and images.
+
+    In float64 and one by one, so that the sums of an epoch do not depend on where it was cut. A
+    step whose update was skipped may have a loss that is not finite, and does not count.
+    """
+    counted = rows[rows[:, OVERFLOWS] == 0, :OVERFLOWS].astype(np.float64)
+    return np.concatenate([sums[np.newaxis], counted]).cumsum(axis=0)[-1]
+
+
+def cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy in nats ``[B]`` of int32 ``[B]`` and probabilities ``[B, 7]``."""
+    import keras
+
+    return keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+
+
+def _row(
+    labels: tf.Tensor, probabilities: tf.Tensor, losses: tf.Tensor, overflows: tf.Tensor | bool
+) -> tf.Tensor:
+    import tensorflow as tf
+
+    predicted = tf.argmax(probabilities, axis=-1, output_type=labels.dtype)
+    return tf.stack(
+        [
+            tf.reduce_sum(losses),
+            tf.reduce_sum(tf.cast(predicted == labels, losses.dtype)),
+            tf.reduce_sum(tf.ones_like(losses)),
+            tf.cast(overflows, losses.dtype),
+        ]
+    )
+
+
+def _row_dtype(model: keras.Model) -> str:
+    return model.layers[-1].compute_dtype
+
+
+def _overflows(gradients: list[tf.Tensor]) -> tf.Tensor:
+    import tensorflow as tf
+
+    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+    return tf.logical_not(tf.reduce_all(tf.stack(finite)))
+
+
+def _all_replicas(row: tf.Tensor) -> tf.Tensor:
+    """The sum of a tensor over all replicas; a single one adds nothing to its graph."""
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return row
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, row)

@@ -1,0 +1,107 @@
+"""One process of a training job, run by tests and by the proofs in BUILD_NOTES.md.
+
+    python tests/fer_pipeline/job.py --strategy=mirrored --logical_devices=2 --out=weights.npz
+
+It trains on random faces and writes weights and history. The network is narrow unless --full.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fer_pipeline import cluster, distribution, interruption, model, training
+from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.errors import UserError
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strategy", default="one_device", choices=cluster.STRATEGIES)
+    parser.add_argument("--logical_devices", type=int, default=1)
+    parser.add_argument("--precision", default="float64")
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--images", type=int, default=235)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--checkpoint_minutes", type=float, default=10.0)
+    parser.add_argument("--steps_per_execution", type=int)
+    parser.add_argument("--overflow_at", type=int, default=0, help="step, on the last replica")
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+def faces(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
+    return Split(images, rng.integers(0, 7, count).astype(np.int32))
+
+
+def overflow_at(step):
+    """Makes the loss of the last replica infinite at one step, before anyone has added it up."""
+    import keras
+    import tensorflow as tf
+
+    class Overflowing(keras.optimizers.LossScaleOptimizer):
+        def scale_loss(self, loss):
+            context = tf.distribute.get_replica_context()
+            last = context.replica_id_in_sync_group == context.num_replicas_in_sync - 1
+            # Updates that were skipped are not counted; the scale tells the second try apart.
+            first_try = self.dynamic_scale.value == self.initial_scale
+            hit = tf.logical_and(self.iterations.value == step - 1, tf.logical_and(first_try, last))
+            return super().scale_loss(loss) * tf.where(hit, float("inf"), 1.0)
+
+    training.make_optimizer = lambda recipe: Overflowing(
+        keras.optimizers.Adam(recipe.learning_rate)
+    )
+
+
+def main(options):
+    import tensorflow as tf
+
+    if options.logical_devices > 1:
+        [cpu] = tf.config.list_physical_devices("CPU")
+        devices = [tf.config.LogicalDeviceConfiguration()] * options.logical_devices
+        tf.config.set_logical_device_configuration(cpu, devices)
+    model.DROPOUT_RATE = options.dropout
+    if not options.full:
+        model.CONVOLUTIONS = ((4, 3), (4, 5), (8, 3), (8, 3))
+        model.DENSE_UNITS = (16, 16)
+    if options.overflow_at:
+        overflow_at(options.overflow_at)
+    validation = faces(37, 1)
+    trained = training.train(
+        Splits(faces(options.images, 0), validation, validation),
+        training.Recipe(
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            precision=options.precision,
+        ),
+        run=options.run,
+        execution=training.Execution(
+            job=distribution.join(options.strategy),
+            checkpoint_minutes=options.checkpoint_minutes,
+            steps_per_execution=options.steps_per_execution,
+        ),
+    )
+    if options.out:
+        arrays = {f"w{i:02d}": np.asarray(v) for i, v in enumerate(trained.model.weights)}
+        history = np.array(trained.history)
+        scale = float(np.asarray(getattr(trained.optimizer, "dynamic_scale", 0.0)))
+        updates = int(np.asarray(trained.optimizer.iterations))
+        np.savez(options.out, history=history, scale=scale, updates=updates, **arrays)
+
+
+if __name__ == "__main__":
+    try:
+        main(arguments())
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except interruption.InterruptedByUser as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.status)

@@ -1,0 +1,93 @@
+"""Two replicas train as one device does, in float64 to rounding."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_pipeline import distribution
+from fer_pipeline.cluster import Place
+from fer_pipeline.input_pipeline import Share
+
+JOB = Path(__file__).with_name("job.py")
+
+#: Over 30 steps in float64 without dropout: what rounding alone may do.
+TOLERANCE = 1e-9
+
+
+def start(folder, name, *arguments, environ=None):
+    out = folder / f"{name}.npz"
+    log = open(folder / f"{name}.log", "wb")  # noqa: SIM115
+    process = subprocess.Popen(
+        [sys.executable, str(JOB), f"--out={out}", *arguments],
+        stdout=log,
+        stderr=log,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environ or {}),
+    )
+    return process, out
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The same job on one device, two logical ones, and two workers; one update overflows."""
+    folder = tmp_path_factory.mktemp("jobs")
+    overflow = "--overflow_at=3"
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    jobs = {
+        "one": start(folder, "one", overflow),
+        "mirrored": start(
+            folder, "mirrored", overflow, "--strategy=mirrored", "--logical_devices=2"
+        ),
+    }
+    for index in range(2):
+        task = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+        jobs[f"worker {index}"] = start(
+            folder,
+            f"worker{index}",
+            overflow,
+            "--strategy=multi_worker",
+            environ={"TF_CONFIG": json.dumps(task)},
+        )
+    for name, (process, _) in jobs.items():
+        assert process.wait(timeout=300) == 0, f"{name}: see {folder}"
+    return {name: np.load(out) for name, (_, out) in jobs.items()}
+
+
+@pytest.mark.parametrize("name", ["mirrored", "worker 0", "worker 1"])
+def test_replicas_train_as_one_device_does(results, name):
+    one, several = results["one"], results[name]
+    assert len(one["history"]) == 2
+    np.testing.assert_allclose(several["history"], one["history"], rtol=0, atol=TOLERANCE)
+    for key in (key for key in one.files if key.startswith("w")):
+        np.testing.assert_allclose(several[key], one[key], rtol=0, atol=TOLERANCE, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["one", "mirrored", "worker 0", "worker 1"])
+def test_an_overflow_on_the_last_replica_skips_and_halves_on_all(results, name):
+    assert results[name]["scale"] == 2.0**14
+    assert results[name]["updates"] == 29
+
+
+def test_a_single_process_asks_nobody():
+    job = distribution.join("one_device")
+    assert job.replicas == 1
+    assert job.place == Place()
+    assert job.share == Share(0, 1, 1)
+    assert distribution.any_worker(job, True)
+    assert not distribution.any_worker(job, False)
+    assert distribution.from_chief(job, b"content") == b"content"
