@@ -235,7 +235,9 @@ def test_a_call_takes_about_a_second():
     assert training.next_call(1024, 0.1) == 1024
 
 
-def test_xla_gives_the_same_training(splits):
+def test_xla_gives_the_same_training(splits, monkeypatch):
+    # XLA draws dropout masks by an algorithm of its own.
+    monkeypatch.setattr("fer_pipeline.model.DROPOUT_RATE", 0.0)
     recipe = training.Recipe(epochs=1, batch_size=8)
     plain = training.train(splits, recipe, say=str)
     fused = training.train(splits, recipe, execution=training.Execution(jit_compile=True), say=str)
