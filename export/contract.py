@@ -54,6 +54,7 @@ _SAVED_MODEL = {
 #: shape is any size. The int8 model takes bytes (scale 1, zero point 0) and gives 256ths.
 CONTRACTS: dict[str, dict[str, Any]] = {
     "keras": _KERAS,
+    "keras_v3": _KERAS,
     "saved_model": _SAVED_MODEL,
     "float32": _tflite("float32", None, None),
     "float16": _tflite("float32", None, None),

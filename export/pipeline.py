@@ -129,6 +129,9 @@ def write_artifacts(
     if "keras" in chosen:
         keras_files.write(model, folder)
         yield "keras"
+    if "keras_v3" in chosen:
+        keras_files.write_archive(model, folder / catalogue.KERAS_ARCHIVE)
+        yield "keras_v3"
 
 
 def _write_golden(folder: Path, model: keras.Model) -> golden.Golden:

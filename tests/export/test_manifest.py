@@ -12,6 +12,7 @@ FILES = (
     "golden.npz",
     "labels.txt",
     "model.json",
+    "model.keras",
     "model_dynamic_range.tflite",
     "model_float16.tflite",
     "model_float32.tflite",
