@@ -47,6 +47,10 @@ _SAVED_MODEL = {
             "inputs": [_tensor("image", [None, *_IMAGE], "uint8")],
             "outputs": [_tensor("label", [None], "string"), _tensor("score", [None], "float32")],
         },
+        "serve_encoded": {
+            "inputs": [_tensor("image_bytes", [None], "string")],
+            "outputs": [_tensor("probabilities", [None, NUM_CLASSES], "float32")],
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-"""Artifacts opened in their own runtimes behind one interface: predict, time, classify."""
+"""Artifacts opened in their own runtimes behind one interface: predict, time, classify, decode."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Runtime(NamedTuple):
       predict: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]`` probabilities.
       seconds: (uint8 ``[N, 48, 48, 1]``, repeats) -> the time of each single-image run.
       classify: uint8 ``[N, 48, 48, 1]`` -> (names, scores); SavedModel alone, None elsewhere.
+      encoded: as ``predict``, but the images go to the model as PNG files; SavedModel alone, None
+        elsewhere.
       modules: the top-level modules that its process has imported; None for this process.
     """
 
@@ -42,6 +44,7 @@ class Runtime(NamedTuple):
     predict: Callable[[np.ndarray], np.ndarray]
     seconds: Callable[[np.ndarray, int], list[float]]
     classify: Callable[[np.ndarray], tuple[list[str], list[float]]] | None = None
+    encoded: Callable[[np.ndarray], np.ndarray] | None = None
     modules: Callable[[], list[str]] | None = None
 
 
@@ -112,19 +115,21 @@ def _child(process: subprocess.Popen, artifact: Artifact, scratch: Path) -> Runt
             process.stdin.write(json.dumps(request) + "\n")
         return receive()
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        ask(images, "predict", to=str(scratch / "probabilities.npy"))
+    def probabilities(images: np.ndarray, command: str) -> np.ndarray:
+        ask(images, command, to=str(scratch / "probabilities.npy"))
         return np.load(scratch / "probabilities.npy")
 
     def classify(images: np.ndarray) -> tuple[list[str], list[float]]:
         reply = ask(images, "classify")
         return reply["labels"], reply["scores"]
 
+    served = artifact.runtime == "saved_model"
     return Runtime(
         contract=lambda: greeting()["contract"],
-        predict=predict,
+        predict=lambda images: probabilities(images, "predict"),
         seconds=lambda images, repeats: ask(images, "time", repeats=repeats)["seconds"],
-        classify=classify if artifact.runtime == "saved_model" else None,
+        classify=classify if served else None,
+        encoded=(lambda images: probabilities(images, "encoded")) if served else None,
         modules=lambda: greeting()["modules"],
     )
 

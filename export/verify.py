@@ -22,8 +22,8 @@ from fer_pipeline.expressions import CLASS_NAMES
 _TURNS = 10
 _RUNS = 6
 
-#: Largest difference between a score of ``classify`` and the highest probability.
-_SCORE_TOLERANCE = 1e-5
+#: Largest difference between what another signature says of a face and ``serving_default``.
+_SIGNATURE_TOLERANCE = 1e-5
 
 
 class Comparison(NamedTuple):
@@ -193,6 +193,8 @@ def _examine(name: str, runtime: Runtime, images: np.ndarray, golden: Golden) ->
         failures = _malformed(probabilities, len(images))
         if runtime.classify and not failures:
             failures = _wrong_classes(runtime, golden.images, faces)
+        if runtime.encoded and not failures:
+            failures = _wrong_decoding(runtime, golden.images, faces)
         return _Outcome(contract, probabilities, faces, failures)
     except RuntimeFailedError as failure:
         return _Outcome(failures=(str(failure),))
@@ -211,10 +213,21 @@ def _wrong_classes(
 ) -> tuple[str, ...]:
     labels, scores = runtime.classify(images)
     expected = [CLASS_NAMES[i] for i in probabilities.argmax(axis=1)]
-    right = np.allclose(scores, probabilities.max(axis=1), rtol=0, atol=_SCORE_TOLERANCE)
+    right = np.allclose(scores, probabilities.max(axis=1), rtol=0, atol=_SIGNATURE_TOLERANCE)
     if labels != expected or not right:
         return ("its signature 'classify' contradicts 'serving_default'",)
     return ()
+
+
+def _wrong_decoding(
+    runtime: Runtime, images: np.ndarray, probabilities: np.ndarray
+) -> tuple[str, ...]:
+    # PNG loses nothing, so the decoded faces are these.
+    found = runtime.encoded(images)
+    right = found.shape == probabilities.shape and np.allclose(
+        found, probabilities, rtol=0, atol=_SIGNATURE_TOLERANCE
+    )
+    return () if right else ("its signature 'serve_encoded' contradicts 'serving_default'",)
 
 
 def measure_latency(runtimes: dict[str, Runtime], images: np.ndarray) -> dict[str, Latency]:

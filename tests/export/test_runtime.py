@@ -22,9 +22,11 @@ def test_the_saved_model_runs_without_keras_and_this_project(exported, faces, tw
     with opened(ARTIFACTS["saved_model"], exported.folder, None) as opened_artifact:
         # 70 images: a full batch and a remainder.
         found = opened_artifact.predict(faces.images[:70])
+        decoded = opened_artifact.encoded(faces.images[:70])
         seconds = opened_artifact.seconds(faces.images[:2], 3)
         modules = set(opened_artifact.modules())
     np.testing.assert_allclose(found, twin[:70], atol=1e-4)
+    np.testing.assert_allclose(decoded, twin[:70], atol=1e-4)
     assert len(seconds) == 3
     assert min(seconds) > 0
     assert "tensorflow" in modules
