@@ -160,7 +160,9 @@ def verify_artifacts(
       A report for each artifact. One that does not open or takes its process down has failures
       in place of figures; nothing is raised.
     """
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    # The runtimes are closed first, which ends what the pool's threads wait for: after Ctrl-C
+    # nobody wants it.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, contextlib.ExitStack() as stack:
         runtimes, futures = {}, {}
         for name in written or artifacts:
             runtimes[name] = stack.enter_context(opened(artifacts[name], folder, log_path))
