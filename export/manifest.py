@@ -15,8 +15,10 @@ from export.artifacts import (
     ACCURACY_GATE_IMAGES,
     ARTIFACTS,
     GOLDEN,
+    KERAS_ARCHIVE,
     MANIFEST,
     MANIFEST_HASH,
+    MODEL_WEIGHTS,
     Artifact,
     Gate,
 )
@@ -181,7 +183,8 @@ def verify_folder(
 
     Files against hashes first; then every artifact in its runtime: inputs and outputs as agreed,
     and on the golden faces as near to the twin's probabilities as when it was exported. With
-    ``evaluation`` also the gates, the most exact artifact of the folder standing for the twin.
+    ``evaluation`` also the gates: against the twin, built anew from the weights in the folder's
+    Keras files; or, where it has none, against its most exact artifact.
 
     Args:
       folder: the export.
@@ -190,7 +193,8 @@ def verify_folder(
       max_accuracy_drop: percentage points in place of the gates' own.
 
     Returns:
-      Reports on the evaluation images, or on the golden faces where there are none.
+      Reports on the evaluation images, or on the golden faces where there are none. One is
+      marked as the reference if the others were compared with it.
 
     Raises:
       UserError: names the first file or artifact that is not as it should be.
@@ -199,11 +203,11 @@ def verify_folder(
     from export import golden as golden_lib
     from export import verify
 
-    golden = golden_lib.read(folder / GOLDEN)
+    golden, reference = golden_lib.read(folder / GOLDEN), None
     chosen = {name: ARTIFACTS[name] for name in ARTIFACTS if name in manifest["artifacts"]}
     if evaluation:
         images, labels = evaluation
-        twin = _stand_in(folder, chosen, images, log_path)
+        twin, reference = _twin_of(folder, chosen, images, log_path)
     else:
         images, labels, twin = golden
         chosen = {name: a._replace(gate=Gate(None, None, None)) for name, a in chosen.items()}
@@ -221,20 +225,35 @@ def verify_folder(
         problems = report.failures or _golden_problems(report, manifest)
         if problems:
             raise UserError(f"{folder / report.path}: {'; '.join(problems)}")
-    return reports
+    return [report._replace(reference=report.name == reference) for report in reports]
 
 
-def _stand_in(
+def _twin_of(
     folder: Path, artifacts: dict[str, Artifact], images: np.ndarray, log_path: Path | None
-) -> np.ndarray:
+) -> tuple[np.ndarray, str | None]:
+    """The twin's probabilities, and the format of the artifact that had to stand for it, if any."""
+    from export import inference_model, keras_files
     from export.runtime import RuntimeFailedError, opened
 
-    artifact = next(iter(artifacts.values()))
+    sources = {
+        "keras": (MODEL_WEIGHTS, keras_files.read_weights),
+        "keras_v3": (KERAS_ARCHIVE, lambda path: keras_files.load(path).get_weights()),
+    }
+    for name, (file, read) in sources.items():
+        if name not in artifacts:
+            continue
+        try:
+            twin = inference_model.inference_model(read(folder / file))
+        # Whatever another file under a right hash makes Keras or h5py raise.
+        except Exception as error:
+            raise UserError(f"{folder / file}: {' '.join(str(error).split())[:300]}") from error
+        return inference_model.probabilities(twin, images), None
+    name, artifact = next(iter(artifacts.items()))
     if artifact.gate.probability_difference is None:
         raise UserError(f"{folder}: holds no float artifact to compare the others with on --data")
     with opened(artifact, folder, log_path) as runtime:
         try:
-            return runtime.predict(images)
+            return runtime.predict(images), name
         except RuntimeFailedError as failure:
             raise UserError(f"{folder / artifact.path}: {failure}") from failure
 

@@ -67,6 +67,7 @@ class ArtifactReport(NamedTuple):
       golden_difference: largest difference of any probability on the golden faces, or None.
       latency: None if it did not run.
       failures: gates missed and what else went wrong, a line each; empty when all is well.
+      reference: whether it stood for the twin, so that it was compared with itself.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ArtifactReport(NamedTuple):
     golden_difference: float | None
     latency: Latency | None
     failures: tuple[str, ...]
+    reference: bool = False
 
 
 class _Outcome(NamedTuple):

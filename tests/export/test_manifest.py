@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
+import export.inference_model
 from export import manifest
+from export.artifacts import ARTIFACTS
 from fer_pipeline.errors import UserError
 
 FILES = (
@@ -177,3 +179,33 @@ class TestVerifyFolder:
     def test_accuracy_is_measured_where_there_are_labels(self, small, faces, twin):
         [report] = manifest.verify_folder(small, evaluation=(faces.images, faces.labels))
         assert report.comparison.accuracy == np.mean(twin.argmax(axis=1) == faces.labels)
+        # It is compared with itself, and the report says so.
+        assert report.reference
+
+    @pytest.mark.parametrize(
+        ("name", "kept"),
+        [("keras", {"model.json", "model_weights.h5"}), ("keras_v3", {"model.keras"})],
+    )
+    def test_keras_files_are_compared_with_the_network_of_their_weights(
+        self, copy, faces, rewrite_manifest, monkeypatch, name, kept
+    ):
+        def only_keras(stored):
+            stored["artifacts"] = {name: stored["artifacts"][name]}
+            for path in set(stored["files"]) - kept - {"golden.npz"}:
+                (copy / path).unlink()
+                del stored["files"][path]
+
+        rewrite_manifest(copy, only_keras)
+        data = (faces.images, faces.labels)
+        [report] = manifest.verify_folder(copy, evaluation=data)
+        assert report.comparison.max_difference < 1e-5
+        assert not report.reference
+        # Were the file compared with itself, another network for the twin would not be noticed.
+        inference_model = export.inference_model.inference_model
+
+        def other(weights):
+            return inference_model([*weights[:-1], weights[-1] + np.arange(7, dtype=np.float32)])
+
+        monkeypatch.setattr("export.inference_model.inference_model", other)
+        with pytest.raises(UserError, match=f"{ARTIFACTS[name].path}: a probability differs"):
+            manifest.verify_folder(copy, evaluation=data)
