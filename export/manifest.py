@@ -42,12 +42,11 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
 
 
 def build(
-    folder: Path, reports: Sequence[ArtifactReport], twin_accuracy: float, config: dict[str, Any]
+    reports: Sequence[ArtifactReport], twin_accuracy: float, config: dict[str, Any]
 ) -> dict[str, Any]:
-    """The manifest of a folder that holds everything but the manifest.
+    """What a manifest says of an export, all but the list of its files.
 
     Args:
-      folder: of the export.
       reports: of every artifact in it, with comparison and latency.
       twin_accuracy: the float32 twin's, on the images of the reports.
       config: of the run that trained the weights.
@@ -71,10 +70,6 @@ def build(
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
         "run": config,
-        "files": {
-            path: {"size": (folder / path).stat().st_size, "sha256": sha256(folder / path)}
-            for path in files(folder)
-        },
     }
 
 
@@ -108,8 +103,17 @@ def sha256(path: Path) -> str:
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
-    """Writes ``manifest.json``, and its hash in the form that ``sha256sum --check`` reads."""
-    text = json.dumps(manifest, indent=2) + "\n"
+    """Writes ``manifest.json``, and its hash in the form that ``sha256sum --check`` reads.
+
+    Args:
+      folder: of the export; it holds all its other files.
+      manifest: from ``build``; size and SHA-256 of every file are added.
+    """
+    listed = {
+        path: {"size": (folder / path).stat().st_size, "sha256": sha256(folder / path)}
+        for path in files(folder)
+    }
+    text = json.dumps(manifest | {"files": listed}, indent=2) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     (folder / MANIFEST_HASH).write_text(_hash_line(folder), encoding="utf-8")
 

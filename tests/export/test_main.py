@@ -1,11 +1,15 @@
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fer_pipeline import checkpoints
+from fer_pipeline import checkpoints, evaluation
 from fer_pipeline.datasets.splits import Split, Splits, fingerprint
 
 # The command in a process of its own, with the narrow network and few faces.
@@ -104,7 +108,11 @@ def test_mistakes_are_one_line(tmp_path, arguments, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces):
+def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, twin):
+    result_of = evaluation.as_json(evaluation.score(twin, faces.labels))
+    splits = dict.fromkeys(("train", "validation", "test"), result_of)
+    metrics = {"epochs": 1, "checkpoint": "best", "model_selected_on": "validation"} | splits
+    (run / "metrics.json").write_text(json.dumps(metrics))
     result = _narrow(run, faces, "--formats=int8,keras")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -113,6 +121,9 @@ def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces):
     for name in ("model_int8.tflite", "model.json", "model_weights.h5", "golden.npz"):
         ours, theirs = run / "export" / name, exported.folder / name
         assert ours.read_bytes() == theirs.read_bytes()
+    card = (run / "export/MODEL_CARD.md").read_text()
+    accuracy = np.mean(twin.argmax(axis=1) == faces.labels)
+    assert re.search(rf"^\| test \| 280 \| {accuracy:.2%} \|", card, re.MULTILINE)
 
 
 def test_data_that_changed_since_training_is_refused_unless_it_is_named(run, faces):

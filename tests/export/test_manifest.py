@@ -11,6 +11,7 @@ from export.artifacts import ARTIFACTS
 from fer_pipeline.errors import UserError
 
 FILES = (
+    "MODEL_CARD.md",
     "golden.npz",
     "labels.txt",
     "model.json",

@@ -13,8 +13,15 @@ def _hashes(folder):
 
 
 def _export(run, faces, weights, **options):
-    arguments = {"train": faces, "evaluation": faces, "config": {}, "log_path": run / "tf.log"}
-    return pipeline.export_run(run, weights, **(arguments | {"say": lambda _: None} | options))
+    arguments = {
+        "train": faces,
+        "evaluation": faces,
+        "config": {},
+        "metrics": None,
+        "log_path": run / "tf.log",
+        "say": lambda _: None,
+    }
+    return pipeline.export_run(run, weights, **(arguments | options))
 
 
 def test_every_artifact_passes_and_is_reported(exported, faces, twin):
@@ -54,6 +61,7 @@ def test_some_formats_alone_make_a_whole_export(faces, weights, tmp_path):
     reports = _export(tmp_path, faces, weights, formats=["int8", "float32"])
     assert [report.name for report in reports] == ["float32", "int8"]
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
+        "MODEL_CARD.md",
         "golden.npz",
         "labels.txt",
         "manifest.json",
