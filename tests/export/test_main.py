@@ -148,10 +148,31 @@ def test_verify_only_proves_a_folder_that_was_handed_over(small):
     assert sorted(small.parent.rglob("*")) == before
 
 
-def test_verify_only_names_the_damaged_file_without_tensorflow(copy):
-    path = copy / "model_int8.tflite"
-    path.write_bytes(path.read_bytes()[:-1])
+def _change_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("model_int8.tflite", lambda path: os.truncate(path, path.stat().st_size - 1), "is "),
+        ("model.keras", _change_a_byte, "its SHA-256"),
+        (
+            "saved_model/1/saved_model.pb",
+            lambda path: shutil.copy(path.parents[2] / "model.json", path),
+            "is ",
+        ),
+        ("model_weights.h5", lambda path: path.write_text("a stranger's"), "is "),
+        ("MODEL_CARD.md", Path.unlink, "is missing"),
+        ("notes.txt", Path.touch, "is not of this export"),
+    ],
+)
+def test_verify_only_names_the_damaged_file(copy, name, damage, said):
+    damage(copy / name)
     result = _module(f"--run_dir={copy.parent}", "--verify_only")
     assert result.returncode == 1
-    assert result.stderr.startswith(f"error: {path}: is ")
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {copy / name}: {said}")
     assert len(result.stderr.splitlines()) == 1

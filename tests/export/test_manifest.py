@@ -124,6 +124,20 @@ def test_two_files_exchanged_for_one_another_fail(copy):
         manifest.check_files(copy)
 
 
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.sha256"])
+@pytest.mark.parametrize("stranger", ["another file of the export", "a text"])
+def test_a_strangers_file_fails(copy, name, stranger):
+    if stranger == "a text":
+        (copy / name).write_text("a text")
+    else:
+        other = "model_float16.tflite" if name != "model_float16.tflite" else "model.keras"
+        shutil.copy(copy / other, copy / name)
+    with pytest.raises(UserError, match="manifest" if "manifest" in name else f"{name}: ") as error:
+        manifest.check_files(copy)
+    assert str(copy) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_folder_without_a_manifest_is_no_export(tmp_path):
     with pytest.raises(UserError, match=r"manifest\.json: is missing"):
         manifest.check_files(tmp_path)
