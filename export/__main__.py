@@ -99,9 +99,11 @@ def _export(run: Path) -> None:
     config = run_dir.read_config(run)
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
+    from export.model_card import metrics_of
     from fer_pipeline import checkpoints, native_log
     from fer_pipeline.datasets.splits import fingerprint
 
+    metrics = metrics_of(run, config.get("export_checkpoint", "last"))
     log_path = run / run_dir.TF_LOG
     with native_log.redirected(log_path):
         weights = checkpoints.load_weights(run, config.get("export_checkpoint", "last"))
@@ -119,6 +121,7 @@ def _export(run: Path) -> None:
             train=splits.train,
             evaluation=splits.validation,
             config=config,
+            metrics=metrics,
             log_path=log_path,
             formats=_FORMATS.value,
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,

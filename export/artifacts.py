@@ -10,10 +10,12 @@ LABELS = "labels.txt"
 GOLDEN = "golden.npz"
 MANIFEST = "manifest.json"
 MANIFEST_HASH = "manifest.sha256"
+MODEL_CARD = "MODEL_CARD.md"
 REPORT = "report.json"
 
 MODEL_JSON = "model.json"
 MODEL_WEIGHTS = "model_weights.h5"
+KERAS_ARCHIVE = "model.keras"
 #: TensorFlow Serving wants a numbered version folder.
 SAVED_MODEL = "saved_model/1"
 
@@ -53,7 +55,7 @@ class Artifact(NamedTuple):
     @property
     def files(self) -> tuple[str, ...]:
         """The files and folders it consists of, relative to the export folder."""
-        return (MODEL_JSON, MODEL_WEIGHTS) if self.runtime == "keras" else (self.path,)
+        return (MODEL_JSON, MODEL_WEIGHTS) if self.path == MODEL_JSON else (self.path,)
 
 
 _EXACT = Gate(1e-4, 0.999, None)
@@ -63,6 +65,7 @@ ARTIFACTS: dict[str, Artifact] = {
     "keras": Artifact(
         MODEL_JSON, "keras", _EXACT, "Keras 2 and 3: model_from_json, then load_weights"
     ),
+    "keras_v3": Artifact(KERAS_ARCHIVE, "keras", _EXACT, "Keras 3: load_model"),
     "saved_model": Artifact(SAVED_MODEL, "saved_model", _EXACT, "TensorFlow and TF Serving"),
     "float32": Artifact(
         "model_float32.tflite", "tflite", _EXACT, "LiteRT, the reference on a phone"

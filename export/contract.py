@@ -47,6 +47,10 @@ _SAVED_MODEL = {
             "inputs": [_tensor("image", [None, *_IMAGE], "uint8")],
             "outputs": [_tensor("label", [None], "string"), _tensor("score", [None], "float32")],
         },
+        "serve_encoded": {
+            "inputs": [_tensor("image_bytes", [None], "string")],
+            "outputs": [_tensor("probabilities", [None, NUM_CLASSES], "float32")],
+        },
     }
 }
 
@@ -54,6 +58,7 @@ _SAVED_MODEL = {
 #: shape is any size. The int8 model takes bytes (scale 1, zero point 0) and gives 256ths.
 CONTRACTS: dict[str, dict[str, Any]] = {
     "keras": _KERAS,
+    "keras_v3": _KERAS,
     "saved_model": _SAVED_MODEL,
     "float32": _tflite("float32", None, None),
     "float16": _tflite("float32", None, None),

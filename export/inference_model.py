@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 #: Images at a time when a whole split is predicted: large enough to fill the cores' caches.
-_BATCH = 64
+BATCH = 64
 
 
 def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
@@ -52,7 +52,7 @@ def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     # predict_on_batch keeps one compiled function for full batches and one for the remainder.
     parts = [
-        model.predict_on_batch(images[start : start + _BATCH].astype(np.float32))
-        for start in range(0, len(images), _BATCH)
+        model.predict_on_batch(images[start : start + BATCH].astype(np.float32))
+        for start in range(0, len(images), BATCH)
     ]
     return np.concatenate(parts)

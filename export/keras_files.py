@@ -1,13 +1,17 @@
-"""``model.json`` and ``model_weights.h5``: one pair of files that Keras 2 and Keras 3 both load.
+"""Keras' files: a pair that Keras 2 and Keras 3 both load, and Keras 3's own archive.
 
-Keras 3 writes a JSON that Keras 2 cannot read (``batch_shape``, dtype policies as objects, keys
-its layers refuse) and weights in a layout that is new as well. Keras 3 still reads the old forms,
-so the old forms are written.
+The pair is ``model.json`` and ``model_weights.h5``. Keras 3 writes a JSON that Keras 2 cannot read
+(``batch_shape``, dtype policies as objects, keys its layers refuse) and weights in a layout that
+is new as well. Keras 3 still reads the old forms, so the old forms are written.
+
+The archive is ``model.keras``: one file, for Keras 3 alone, whose members carry CRC-32 sums.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +43,11 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "Flatten": ("data_format",),
     "Dense": ("units", "activation", "use_bias"),
 }
+
+#: What stands for the time of writing in an archive: the earliest that a .zip can name.
+_NO_TIME = (1980, 1, 1, 0, 0, 0)
+_NO_TIME_IN_WORDS = "1980-01-01@00:00:00"
+_ARCHIVE_METADATA = "metadata.json"
 
 
 def architecture_json(model: keras.Sequential) -> str:
@@ -121,10 +130,54 @@ def write(model: keras.Sequential, folder: Path) -> None:
     write_weights(model, folder / MODEL_WEIGHTS)
 
 
-def load(folder: Path) -> keras.Model:
-    """Re-opens the pair with Keras 3, as README shows it to users."""
+def write_archive(model: keras.Sequential, path: Path) -> None:
+    """Writes the Keras 3 archive; the same weights give the same bytes.
+
+    ``Model.save`` stamps its members with the time of writing, and saves the states of the dropout
+    layers' random generators, which have no part in inference and are others in every process. A
+    copy of the model with these states at zero is saved, and its members are packed anew.
+
+    Args:
+      model: the float32 twin.
+      path: where to write; it must end in ``.keras``.
+    """
     import keras
 
-    model = keras.models.model_from_json((folder / MODEL_JSON).read_text(encoding="utf-8"))
-    model.load_weights(folder / MODEL_WEIGHTS)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    weights = {id(variable) for variable in copy.weights}
+    for variable in copy.variables:
+        if id(variable) not in weights:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+    copy.save(path)
+    content = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(content) as saved, zipfile.ZipFile(path, "w") as archive:
+        for name in saved.namelist():
+            member = saved.read(name)
+            if name == _ARCHIVE_METADATA:
+                member = json.dumps(json.loads(member) | {"date_saved": _NO_TIME_IN_WORDS})
+            archive.writestr(zipfile.ZipInfo(name, _NO_TIME), member)
+
+
+def load(path: Path) -> keras.Model:
+    """Re-opens a model with Keras 3, as README shows it to users.
+
+    Args:
+      path: ``model.json``, whose weights lie beside it, or ``model.keras``.
+    """
+    import keras
+
+    if path.name != MODEL_JSON:
+        return keras.models.load_model(path, compile=False)
+    model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
+    model.load_weights(path.with_name(MODEL_WEIGHTS))
     return model
+
+
+def read_weights(path: Path) -> list[np.ndarray]:
+    """The arrays of ``model_weights.h5``, float32, in the order of ``Model.get_weights()``."""
+    import h5py
+
+    with h5py.File(path) as file:
+        groups = [file[name] for name in file.attrs["layer_names"]]
+        return [group[name][:] for group in groups for name in group.attrs["weight_names"]]

@@ -15,8 +15,10 @@ from export.artifacts import (
     ACCURACY_GATE_IMAGES,
     ARTIFACTS,
     GOLDEN,
+    KERAS_ARCHIVE,
     MANIFEST,
     MANIFEST_HASH,
+    MODEL_WEIGHTS,
     Artifact,
     Gate,
 )
@@ -40,12 +42,11 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
 
 
 def build(
-    folder: Path, reports: Sequence[ArtifactReport], twin_accuracy: float, config: dict[str, Any]
+    reports: Sequence[ArtifactReport], twin_accuracy: float, config: dict[str, Any]
 ) -> dict[str, Any]:
-    """The manifest of a folder that holds everything but the manifest.
+    """What a manifest says of an export, all but the list of its files.
 
     Args:
-      folder: of the export.
       reports: of every artifact in it, with comparison and latency.
       twin_accuracy: the float32 twin's, on the images of the reports.
       config: of the run that trained the weights.
@@ -69,10 +70,6 @@ def build(
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
         "run": config,
-        "files": {
-            path: {"size": (folder / path).stat().st_size, "sha256": sha256(folder / path)}
-            for path in files(folder)
-        },
     }
 
 
@@ -106,8 +103,17 @@ def sha256(path: Path) -> str:
 
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
-    """Writes ``manifest.json``, and its hash in the form that ``sha256sum --check`` reads."""
-    text = json.dumps(manifest, indent=2) + "\n"
+    """Writes ``manifest.json``, and its hash in the form that ``sha256sum --check`` reads.
+
+    Args:
+      folder: of the export; it holds all its other files.
+      manifest: from ``build``; size and SHA-256 of every file are added.
+    """
+    listed = {
+        path: {"size": (folder / path).stat().st_size, "sha256": sha256(folder / path)}
+        for path in files(folder)
+    }
+    text = json.dumps(manifest | {"files": listed}, indent=2) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     (folder / MANIFEST_HASH).write_text(_hash_line(folder), encoding="utf-8")
 
@@ -181,7 +187,8 @@ def verify_folder(
 
     Files against hashes first; then every artifact in its runtime: inputs and outputs as agreed,
     and on the golden faces as near to the twin's probabilities as when it was exported. With
-    ``evaluation`` also the gates, the most exact artifact of the folder standing for the twin.
+    ``evaluation`` also the gates: against the twin, built anew from the weights in the folder's
+    Keras files; or, where it has none, against its most exact artifact.
 
     Args:
       folder: the export.
@@ -190,7 +197,8 @@ def verify_folder(
       max_accuracy_drop: percentage points in place of the gates' own.
 
     Returns:
-      Reports on the evaluation images, or on the golden faces where there are none.
+      Reports on the evaluation images, or on the golden faces where there are none. One is
+      marked as the reference if the others were compared with it.
 
     Raises:
       UserError: names the first file or artifact that is not as it should be.
@@ -199,11 +207,11 @@ def verify_folder(
     from export import golden as golden_lib
     from export import verify
 
-    golden = golden_lib.read(folder / GOLDEN)
+    golden, reference = golden_lib.read(folder / GOLDEN), None
     chosen = {name: ARTIFACTS[name] for name in ARTIFACTS if name in manifest["artifacts"]}
     if evaluation:
         images, labels = evaluation
-        twin = _stand_in(folder, chosen, images, log_path)
+        twin, reference = _twin_of(folder, chosen, images, log_path)
     else:
         images, labels, twin = golden
         chosen = {name: a._replace(gate=Gate(None, None, None)) for name, a in chosen.items()}
@@ -221,20 +229,35 @@ def verify_folder(
         problems = report.failures or _golden_problems(report, manifest)
         if problems:
             raise UserError(f"{folder / report.path}: {'; '.join(problems)}")
-    return reports
+    return [report._replace(reference=report.name == reference) for report in reports]
 
 
-def _stand_in(
+def _twin_of(
     folder: Path, artifacts: dict[str, Artifact], images: np.ndarray, log_path: Path | None
-) -> np.ndarray:
+) -> tuple[np.ndarray, str | None]:
+    """The twin's probabilities, and the format of the artifact that had to stand for it, if any."""
+    from export import inference_model, keras_files
     from export.runtime import RuntimeFailedError, opened
 
-    artifact = next(iter(artifacts.values()))
+    sources = {
+        "keras": (MODEL_WEIGHTS, keras_files.read_weights),
+        "keras_v3": (KERAS_ARCHIVE, lambda path: keras_files.load(path).get_weights()),
+    }
+    for name, (file, read) in sources.items():
+        if name not in artifacts:
+            continue
+        try:
+            twin = inference_model.inference_model(read(folder / file))
+        # Whatever another file under a right hash makes Keras or h5py raise.
+        except Exception as error:
+            raise UserError(f"{folder / file}: {' '.join(str(error).split())[:300]}") from error
+        return inference_model.probabilities(twin, images), None
+    name, artifact = next(iter(artifacts.items()))
     if artifact.gate.probability_difference is None:
         raise UserError(f"{folder}: holds no float artifact to compare the others with on --data")
     with opened(artifact, folder, log_path) as runtime:
         try:
-            return runtime.predict(images)
+            return runtime.predict(images), name
         except RuntimeFailedError as failure:
             raise UserError(f"{folder / artifact.path}: {failure}") from failure
 

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export import artifacts as catalogue
-from export import contract, golden, keras_files, manifest, saved_model, staging, tflite, verify
+from export import (
+    contract,
+    golden,
+    keras_files,
+    manifest,
+    model_card,
+    saved_model,
+    staging,
+    tflite,
+    verify,
+)
 from export.artifacts import Artifact
 from export.inference_model import inference_model, probabilities
 from export.table import format_table
@@ -32,6 +42,7 @@ def export_run(
     train: Split,
     evaluation: Split,
     config: dict[str, Any],
+    metrics: dict[str, Any] | None,
     log_path: Path | None,
     formats: Sequence[str] | None = None,
     max_accuracy_drop: float | None = None,
@@ -45,6 +56,7 @@ def export_run(
       train: images that int8 is calibrated on, at least one.
       evaluation: images that the artifacts are compared with the twin on, at least one.
       config: of the run, for the manifest; its ``seed`` draws the calibration images.
+      metrics: the ``metrics.json`` of these weights, for the model card; None where there is none.
       log_path: what native code prints is appended there; None leaves it on the terminal.
       formats: names from ``artifacts.ARTIFACTS``; None means all.
       max_accuracy_drop: percentage points in place of the accuracy gates' own.
@@ -82,7 +94,10 @@ def export_run(
         if any(report.failures for report in reports):
             _fail(run, folder, reports, table, say)
         accuracy = verify.compare(twin, twin, labels).accuracy
-        manifest.write(folder, manifest.build(folder, reports, accuracy, config))
+        promised = manifest.build(reports, accuracy, config)
+        card = model_card.text(promised, metrics)
+        (folder / catalogue.MODEL_CARD).write_text(card, encoding="utf-8")
+        manifest.write(folder, promised)
         staging.publish(run, folder)
     count = f"{len(labels):,} validation images, float32 accuracy {accuracy:.2%}"
     say(f"{table}\nverified on {count}; exported in {time.perf_counter() - started:.1f} s")
@@ -129,6 +144,9 @@ def write_artifacts(
     if "keras" in chosen:
         keras_files.write(model, folder)
         yield "keras"
+    if "keras_v3" in chosen:
+        keras_files.write_archive(model, folder / catalogue.KERAS_ARCHIVE)
+        yield "keras_v3"
 
 
 def _write_golden(folder: Path, model: keras.Model) -> golden.Golden:

@@ -12,6 +12,8 @@ Requests and replies are lines of JSON. The first reply, before any request, is
   float32 ``[N, 7]`` probabilities to OUT; replies ``{}``.
   ``{"time": IN, "repeats": R}``: runs R single images; replies ``{"seconds": [...]}``.
   ``{"classify": IN}``: SavedModel alone; replies ``{"labels": [...], "scores": [...]}``.
+  ``{"encoded": IN, "to": OUT}``: SavedModel alone; as ``predict``, but each image is made a PNG
+  first and goes to the signature that decodes image files; replies ``{}``.
 
 A reply ``{"error": "..."}`` says what went wrong.
 """
@@ -40,13 +42,15 @@ class Opened(NamedTuple):
       prepare: uint8 pixels -> what the model's input takes.
       run: prepared batch -> float32 probabilities.
       classify: uint8 pixels -> names and scores, or None.
+      encoded: uint8 pixels -> float32 probabilities by way of image files, or None.
     """
 
     contract: dict[str, Any]
     batch: int
     prepare: Callable[[np.ndarray], np.ndarray]
     run: Callable[[np.ndarray], np.ndarray]
-    classify: Callable[[np.ndarray], tuple[list[str], list[float]]] | None
+    classify: Callable[[np.ndarray], tuple[list[str], list[float]]] | None = None
+    encoded: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def open_tflite(path: str) -> Opened:
@@ -78,7 +82,7 @@ def open_tflite(path: str) -> Opened:
         "inputs": [_tensor(n, d) for n, d in zip(names["inputs"], inputs, strict=True)],
         "outputs": [_tensor(n, d) for n, d in zip(names["outputs"], outputs, strict=True)],
     }
-    return Opened(contract, int(source["shape"][0]), prepare, run, None)
+    return Opened(contract, int(source["shape"][0]), prepare, run)
 
 
 def _tensor(name: str, details: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +108,10 @@ def open_saved_model(path: str) -> Opened:
         labels = [label.decode() for label in result["label"].numpy()]
         return labels, result["score"].numpy().tolist()
 
+    def encoded(images: np.ndarray) -> np.ndarray:
+        files = tf.stack([tf.io.encode_png(image) for image in images])
+        return loaded.signatures["serve_encoded"](image_bytes=files)["probabilities"].numpy()
+
     contract = {
         "signatures": {
             name: {
@@ -119,6 +127,7 @@ def open_saved_model(path: str) -> Opened:
         lambda images: images.astype(np.float32),
         lambda batch: serve(image=tf.constant(batch))["probabilities"].numpy(),
         labels_and_scores,
+        encoded,
     )
 
 
@@ -134,6 +143,9 @@ def answer(opened: Opened, request: dict[str, Any]) -> dict[str, Any]:
     if "classify" in request:
         labels, scores = opened.classify(np.load(request["classify"]))
         return {"labels": labels, "scores": scores}
+    if "encoded" in request:
+        np.save(request["to"], opened.encoded(np.load(request["encoded"])))
+        return {}
     if "predict" in request:
         inputs = np.load(request["predict"])
         parts = [

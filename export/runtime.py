@@ -1,4 +1,4 @@
-"""Artifacts opened in their own runtimes behind one interface: predict, time, classify."""
+"""Artifacts opened in their own runtimes behind one interface: predict, time, classify, decode."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ class Runtime(NamedTuple):
       predict: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]`` probabilities.
       seconds: (uint8 ``[N, 48, 48, 1]``, repeats) -> the time of each single-image run.
       classify: uint8 ``[N, 48, 48, 1]`` -> (names, scores); SavedModel alone, None elsewhere.
+      encoded: as ``predict``, but the images go to the model as PNG files; SavedModel alone, None
+        elsewhere.
       modules: the top-level modules that its process has imported; None for this process.
     """
 
@@ -41,6 +44,7 @@ class Runtime(NamedTuple):
     predict: Callable[[np.ndarray], np.ndarray]
     seconds: Callable[[np.ndarray, int], list[float]]
     classify: Callable[[np.ndarray], tuple[list[str], list[float]]] | None = None
+    encoded: Callable[[np.ndarray], np.ndarray] | None = None
     modules: Callable[[], list[str]] | None = None
 
 
@@ -48,7 +52,8 @@ class Runtime(NamedTuple):
 def opened(artifact: Artifact, folder: Path, log_path: Path | None) -> Iterator[Runtime]:
     """Opens an artifact: Keras files in this process, the others each in a child process.
 
-    A child starts at once and is not waited for; the first call waits.
+    A child starts at once and is not waited for; the first call waits. When the block ends, calls
+    that other threads are in end soon: a child is killed, and Keras stops before the next batch.
 
     Args:
       artifact: what to open.
@@ -56,7 +61,11 @@ def opened(artifact: Artifact, folder: Path, log_path: Path | None) -> Iterator[
       log_path: what the child's native code prints is appended there; None drops it.
     """
     if artifact.runtime == "keras":
-        yield _keras(folder)
+        closed = threading.Event()
+        try:
+            yield _keras(folder / artifact.path, closed)
+        finally:
+            closed.set()
         return
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -106,19 +115,21 @@ def _child(process: subprocess.Popen, artifact: Artifact, scratch: Path) -> Runt
             process.stdin.write(json.dumps(request) + "\n")
         return receive()
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        ask(images, "predict", to=str(scratch / "probabilities.npy"))
+    def probabilities(images: np.ndarray, command: str) -> np.ndarray:
+        ask(images, command, to=str(scratch / "probabilities.npy"))
         return np.load(scratch / "probabilities.npy")
 
     def classify(images: np.ndarray) -> tuple[list[str], list[float]]:
         reply = ask(images, "classify")
         return reply["labels"], reply["scores"]
 
+    served = artifact.runtime == "saved_model"
     return Runtime(
         contract=lambda: greeting()["contract"],
-        predict=predict,
+        predict=lambda images: probabilities(images, "predict"),
         seconds=lambda images, repeats: ask(images, "time", repeats=repeats)["seconds"],
-        classify=classify if artifact.runtime == "saved_model" else None,
+        classify=classify if served else None,
+        encoded=(lambda images: probabilities(images, "encoded")) if served else None,
         modules=lambda: greeting()["modules"],
     )
 
@@ -130,15 +141,24 @@ def _ending(status: int) -> str:
     return f"the runtime's process ended with status {status}"
 
 
-def _keras(folder: Path) -> Runtime:
+def _keras(path: Path, closed: threading.Event) -> Runtime:
     from export import inference_model, keras_files
 
     try:
-        model = keras_files.load(folder)
+        model = keras_files.load(path)
     except Exception as error:
         # Whatever a damaged file makes Keras, h5py or json raise, it is a failed artifact.
         failure = RuntimeFailedError(" ".join(f"{type(error).__name__}: {error}".split())[:300])
         return _broken(failure)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        parts = []
+        for start in range(0, len(images), inference_model.BATCH):
+            if closed.is_set():
+                raise RuntimeFailedError("the runtime was closed")
+            part = images[start : start + inference_model.BATCH]
+            parts.append(inference_model.probabilities(model, part))
+        return np.concatenate(parts)
 
     def seconds(images: np.ndarray, repeats: int) -> list[float]:
         inputs = images.astype(np.float32)
@@ -155,7 +175,7 @@ def _keras(folder: Path) -> Runtime:
             "outputs": [_keras_tensor(model.layers[-1].name, tensor) for tensor in model.outputs],
         }
 
-    return Runtime(contract, lambda images: inference_model.probabilities(model, images), seconds)
+    return Runtime(contract, predict, seconds)
 
 
 def _keras_tensor(name: str, tensor: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer_pipeline import faces
 from fer_pipeline.expressions import IMAGE_SIZE
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
       ``probabilities`` float32 ``[N, 7]``.
       ``classify``: ``image`` uint8 ``[N, 48, 48, 1]`` -> ``label`` string ``[N]`` and ``score``
       float32 ``[N]``, the name and the probability of the most probable class.
+      ``serve_encoded``: ``image_bytes`` string ``[N]``, image files (JPEG, PNG, BMP, GIF) of any
+      size, grey or RGB, converted as ``fer_pipeline.faces`` does for training -> ``probabilities``
+      float32 ``[N, 7]``. Bytes that are no whole image make it raise InvalidArgumentError. (Clients
+      of TF Serving's REST API send them as ``{"b64": ...}``.)
 
     Of two processes that did the same before, all files are equal but ``fingerprint.pb``, which
     holds a random id. (TensorFlow numbers a graph's functions by a counter of the process.)
@@ -60,10 +65,21 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
         label = tf.gather(tf.constant(list(names)), tf.argmax(probabilities, axis=-1))
         return {"label": label, "score": tf.reduce_max(probabilities, axis=-1)}
 
-    module.serve, module.classify = serve, classify
-    tf.saved_model.save(
-        module, str(folder), signatures={"serving_default": serve, "classify": classify}
-    )
+    # Without autograph: decode_face is made of TensorFlow ops alone.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
+    def serve_encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The decoders exist for the CPU alone, and there everybody gets the same grey levels.
+        with tf.device("/CPU:0"):
+            images = tf.map_fn(
+                lambda encoded: faces.decode_face(encoded)[0],
+                image_bytes,
+                fn_output_signature=tf.TensorSpec(faces.FACE_SHAPE, tf.uint8),
+            )
+        return {"probabilities": model(tf.cast(images, tf.float32), training=False)}
+
+    signatures = {"serving_default": serve, "classify": classify, "serve_encoded": serve_encoded}
+    module.serve, module.classify, module.serve_encoded = signatures.values()
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> None:

@@ -43,11 +43,12 @@ def _row(report: ArtifactReport) -> tuple[str, ...]:
             str(comparison.ties),
             f"{comparison.max_difference:.1e}",
         )
+    verdict = "reference" if report.reference else "passed"
     timed = (f"{latency.p50_ms:.2f} ms", f"{latency.p90_ms:.2f} ms") if latency else ("-", "-")
     return (
         report.path,
         f"{report.size / 1e6:.2f} MB",
         *compared,
         *timed,
-        "FAILED" if report.failures else "passed",
+        "FAILED" if report.failures else verdict,
     )

@@ -22,8 +22,8 @@ from fer_pipeline.expressions import CLASS_NAMES
 _TURNS = 10
 _RUNS = 6
 
-#: Largest difference between a score of ``classify`` and the highest probability.
-_SCORE_TOLERANCE = 1e-5
+#: Largest difference between what another signature says of a face and ``serving_default``.
+_SIGNATURE_TOLERANCE = 1e-5
 
 
 class Comparison(NamedTuple):
@@ -67,6 +67,7 @@ class ArtifactReport(NamedTuple):
       golden_difference: largest difference of any probability on the golden faces, or None.
       latency: None if it did not run.
       failures: gates missed and what else went wrong, a line each; empty when all is well.
+      reference: whether it stood for the twin, so that it was compared with itself.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ArtifactReport(NamedTuple):
     golden_difference: float | None
     latency: Latency | None
     failures: tuple[str, ...]
+    reference: bool = False
 
 
 class _Outcome(NamedTuple):
@@ -160,7 +162,9 @@ def verify_artifacts(
       A report for each artifact. One that does not open or takes its process down has failures
       in place of figures; nothing is raised.
     """
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    # The runtimes are closed first, which ends what the pool's threads wait for: after Ctrl-C
+    # nobody wants it.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, contextlib.ExitStack() as stack:
         runtimes, futures = {}, {}
         for name in written or artifacts:
             runtimes[name] = stack.enter_context(opened(artifacts[name], folder, log_path))
@@ -193,6 +197,8 @@ def _examine(name: str, runtime: Runtime, images: np.ndarray, golden: Golden) ->
         failures = _malformed(probabilities, len(images))
         if runtime.classify and not failures:
             failures = _wrong_classes(runtime, golden.images, faces)
+        if runtime.encoded and not failures:
+            failures = _wrong_decoding(runtime, golden.images, faces)
         return _Outcome(contract, probabilities, faces, failures)
     except RuntimeFailedError as failure:
         return _Outcome(failures=(str(failure),))
@@ -211,10 +217,21 @@ def _wrong_classes(
 ) -> tuple[str, ...]:
     labels, scores = runtime.classify(images)
     expected = [CLASS_NAMES[i] for i in probabilities.argmax(axis=1)]
-    right = np.allclose(scores, probabilities.max(axis=1), rtol=0, atol=_SCORE_TOLERANCE)
+    right = np.allclose(scores, probabilities.max(axis=1), rtol=0, atol=_SIGNATURE_TOLERANCE)
     if labels != expected or not right:
         return ("its signature 'classify' contradicts 'serving_default'",)
     return ()
+
+
+def _wrong_decoding(
+    runtime: Runtime, images: np.ndarray, probabilities: np.ndarray
+) -> tuple[str, ...]:
+    # PNG loses nothing, so the decoded faces are these.
+    found = runtime.encoded(images)
+    right = found.shape == probabilities.shape and np.allclose(
+        found, probabilities, rtol=0, atol=_SIGNATURE_TOLERANCE
+    )
+    return () if right else ("its signature 'serve_encoded' contradicts 'serving_default'",)
 
 
 def measure_latency(runtimes: dict[str, Runtime], images: np.ndarray) -> dict[str, Latency]:

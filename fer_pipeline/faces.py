@@ -142,8 +142,10 @@ def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
         # Byte 24 of every PNG is its bit depth. Decoded as uint8, 16-bit samples would be cut
-        # off rather than rounded.
-        deep = tf.equal(tf.strings.substr(encoded, 24, 1), b"\x10")
+        # off rather than rounded. A file that is shorter is filled up: the error of substr would
+        # quote it, and bytes that are no text make no Python exception.
+        header = tf.strings.join([tf.strings.substr(encoded, 0, 25), b"\0" * 25])
+        deep = tf.equal(tf.strings.substr(header, 24, 1), b"\x10")
 
         def rounded() -> tf.Tensor:
             samples = tf.io.decode_png(encoded, channels=0, dtype=tf.uint16)

@@ -27,7 +27,7 @@ Prints a line for each picture: file, expression, probability.
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "A .tflite file, a SavedModel folder, an export's model.json or a run directory.",
+    "A .tflite file, a SavedModel folder, an export's model.json or .keras, or a run directory.",
 )
 _ALL = flags.DEFINE_bool("all", False, "Print all seven probabilities, too.")
 _ON_BAD_IMAGE = flags.DEFINE_enum(
@@ -56,6 +56,9 @@ def main(argv: list[str]) -> None:
         if not len(decoded.kept):
             raise UserError("no readable picture among those given")
         probabilities = model(decoded.images)
+    # Written so that a NaN counts.
+    if not (probabilities >= 0).all():
+        raise UserError(f"{_MODEL.value}: damaged (it gives no probabilities); export it again")
     kept = [names[i] for i in decoded.kept]
     width = max(map(len, kept))
     for name, row in zip(kept, probabilities, strict=True):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from fer_pipeline import checkpoints, run_dir
+from fer_pipeline import checkpoints, integrity, run_dir
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]``.
 Model = Callable[[np.ndarray], np.ndarray]
 
-_KINDS = "a .tflite file, a SavedModel folder, an export's model.json or a run directory"
+_KINDS = "a .tflite file, a SavedModel folder, an export's model.json or .keras, or a run directory"
 _FACE = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
 #: Bytes 4 to 8 of a TFLite flatbuffer, and where they are.
@@ -39,11 +39,14 @@ _REFUSED = 3
 
 #: Keras' weights beside its ``model.json``.
 _KERAS_WEIGHTS = "model_weights.h5"
+_KERAS_SUFFIX = ".keras"
 _SAVED_MODEL = "saved_model.pb"
 
 
 def open_model(path: Path) -> Model:
     """Opens a model; its kind is told from what is at ``path``.
+
+    A file of an export is held to the export's manifest first.
 
     Raises:
       UserError: nothing is there, it is none of the known kinds, is damaged, or takes or gives
@@ -53,10 +56,14 @@ def open_model(path: Path) -> Model:
         if (path / run_dir.CONFIG).is_file():
             return _keras_function(twin(path), path)
         if version := _saved_model_version(path):
+            integrity.check(version)
             return _saved_model(version)
     elif path.suffix == ".json" and path.is_file():
         return _keras_json(path)
     elif path.is_file():
+        integrity.check(path)
+        if path.suffix == _KERAS_SUFFIX:
+            return _keras_function(_keras_archive(path), path)
         if _first_bytes(path)[_TFLITE_MAGIC_AT] == _TFLITE_MAGIC:
             return lambda images: _in_child(path, images)
     else:
@@ -210,7 +217,10 @@ def _saved_model(path: Path) -> Model:
         parts = [images] if spec.shape[0] is None else np.split(images, len(images))
         # By way of the module, which has to outlive its signatures.
         serve = loaded.signatures["serving_default"]
-        results = [serve(**{input_name: tf.cast(p, spec.dtype)})[output_name] for p in parts]
+        try:
+            results = [serve(**{input_name: tf.cast(p, spec.dtype)})[output_name] for p in parts]
+        except tf.errors.OpError as error:
+            _refuse(path, error)
         return np.concatenate(results)
 
     return probabilities
@@ -222,6 +232,8 @@ def _keras_json(path: Path) -> Model:
     weights = path.with_name(_KERAS_WEIGHTS)
     if not weights.is_file():
         raise UserError(f"{weights}: not there; it belongs beside {path.name}")
+    for file in (path, weights):
+        integrity.check(file)
     try:
         model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
         model.load_weights(weights)
@@ -229,6 +241,16 @@ def _keras_json(path: Path) -> Model:
     except Exception as error:
         _refuse(path, error)
     return _keras_function(model, path)
+
+
+def _keras_archive(path: Path) -> keras.Model:
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    # As above, and zipfile's errors.
+    except Exception as error:
+        _refuse(path, error)
 
 
 def _keras_function(model: keras.Model, path: Path) -> Model:

@@ -93,8 +93,8 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
 
     Args:
       options: what the user chose.
-      export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config`` and
-        ``log_path`` once the metrics are written; None leaves the export out.
+      export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config``,
+        ``metrics`` and ``log_path`` once the metrics are written; None leaves the export out.
 
     Raises:
       UserError: bad input, a run that is finished or was started with another configuration, or a
@@ -132,6 +132,7 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
                         train=opened.splits.train,
                         evaluation=opened.splits.validation,
                         config=opened.config,
+                        metrics=run_dir.read_metrics(path),
                         log_path=path / run_dir.TF_LOG,
                     )
     minutes, seconds = divmod(round(time.perf_counter() - start), 60)

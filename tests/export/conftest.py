@@ -116,6 +116,7 @@ def exported(tmp_path_factory, faces, weights):
             train=faces,
             evaluation=faces,
             config={"seed": 3, "data": "synthetic"},
+            metrics=None,
             log_path=run / "tf.log",
             say=said.append,
         )

@@ -16,7 +16,7 @@ def test_chosen_keeps_the_tables_order():
 
 @pytest.mark.parametrize("names", [[], [""], ["int8", "onnx"]])
 def test_chosen_refuses_nothing_and_the_unknown(names):
-    with pytest.raises(UserError, match="choose from keras, saved_model, float32"):
+    with pytest.raises(UserError, match="choose from keras, keras_v3, saved_model, float32"):
         artifacts.chosen(names)
 
 
@@ -30,6 +30,7 @@ def test_the_gates_are_as_agreed():
     exact = (1e-4, 0.999, None)
     assert gates == {
         "keras": exact,
+        "keras_v3": exact,
         "saved_model": exact,
         "float32": exact,
         "float16": (5e-3, None, 0.1),

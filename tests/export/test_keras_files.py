@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import h5py
 import numpy as np
@@ -15,6 +16,30 @@ def test_stock_keras_3_loads_both_files(exported, faces, twin):
     model.load_weights(exported.folder / "model_weights.h5")
     found = model.predict(faces.images.astype(np.float32), verbose=0)
     np.testing.assert_allclose(found, twin, atol=1e-5)
+
+
+def test_stock_keras_3_loads_the_archive(exported, faces, twin):
+    import keras
+
+    model = keras.models.load_model(exported.folder / "model.keras")
+    found = model.predict(faces.images.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(found, twin, atol=1e-5)
+
+
+def test_the_archive_knows_no_time_and_no_random_state(exported, weights, tmp_path):
+    keras_files.write_archive(inference_model(weights), tmp_path / "model.keras")
+    content = (tmp_path / "model.keras").read_bytes()
+    assert content == (exported.folder / "model.keras").read_bytes()
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert archive.testzip() is None
+        assert json.loads(archive.read("metadata.json"))["keras_version"].startswith("3.")
+
+
+def test_read_weights_gives_them_in_the_networks_order(exported, weights):
+    found = keras_files.read_weights(exported.folder / "model_weights.h5")
+    for ours, original in zip(found, weights, strict=True):
+        np.testing.assert_array_equal(ours, original)
 
 
 def test_keras_2_loads_both_files(exported, faces, twin):

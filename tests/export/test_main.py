@@ -1,11 +1,15 @@
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fer_pipeline import checkpoints
+from fer_pipeline import checkpoints, evaluation
 from fer_pipeline.datasets.splits import Split, Splits, fingerprint
 
 # The command in a process of its own, with the narrow network and few faces.
@@ -104,7 +108,11 @@ def test_mistakes_are_one_line(tmp_path, arguments, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces):
+def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, twin):
+    result_of = evaluation.as_json(evaluation.score(twin, faces.labels))
+    splits = dict.fromkeys(("train", "validation", "test"), result_of)
+    metrics = {"epochs": 1, "checkpoint": "best", "model_selected_on": "validation"} | splits
+    (run / "metrics.json").write_text(json.dumps(metrics))
     result = _narrow(run, faces, "--formats=int8,keras")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -113,6 +121,9 @@ def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces):
     for name in ("model_int8.tflite", "model.json", "model_weights.h5", "golden.npz"):
         ours, theirs = run / "export" / name, exported.folder / name
         assert ours.read_bytes() == theirs.read_bytes()
+    card = (run / "export/MODEL_CARD.md").read_text()
+    accuracy = np.mean(twin.argmax(axis=1) == faces.labels)
+    assert re.search(rf"^\| test \| 280 \| {accuracy:.2%} \|", card, re.MULTILINE)
 
 
 def test_data_that_changed_since_training_is_refused_unless_it_is_named(run, faces):
@@ -137,10 +148,31 @@ def test_verify_only_proves_a_folder_that_was_handed_over(small):
     assert sorted(small.parent.rglob("*")) == before
 
 
-def test_verify_only_names_the_damaged_file_without_tensorflow(copy):
-    path = copy / "model_int8.tflite"
-    path.write_bytes(path.read_bytes()[:-1])
+def _change_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("model_int8.tflite", lambda path: os.truncate(path, path.stat().st_size - 1), "is "),
+        ("model.keras", _change_a_byte, "its SHA-256"),
+        (
+            "saved_model/1/saved_model.pb",
+            lambda path: shutil.copy(path.parents[2] / "model.json", path),
+            "is ",
+        ),
+        ("model_weights.h5", lambda path: path.write_text("a stranger's"), "is "),
+        ("MODEL_CARD.md", Path.unlink, "is missing"),
+        ("notes.txt", Path.touch, "is not of this export"),
+    ],
+)
+def test_verify_only_names_the_damaged_file(copy, name, damage, said):
+    damage(copy / name)
     result = _module(f"--run_dir={copy.parent}", "--verify_only")
     assert result.returncode == 1
-    assert result.stderr.startswith(f"error: {path}: is ")
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {copy / name}: {said}")
     assert len(result.stderr.splitlines()) == 1

@@ -5,13 +5,17 @@ import shutil
 import numpy as np
 import pytest
 
+import export.inference_model
 from export import manifest
+from export.artifacts import ARTIFACTS
 from fer_pipeline.errors import UserError
 
 FILES = (
+    "MODEL_CARD.md",
     "golden.npz",
     "labels.txt",
     "model.json",
+    "model.keras",
     "model_dynamic_range.tflite",
     "model_float16.tflite",
     "model_float32.tflite",
@@ -120,6 +124,20 @@ def test_two_files_exchanged_for_one_another_fail(copy):
         manifest.check_files(copy)
 
 
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.sha256"])
+@pytest.mark.parametrize("stranger", ["another file of the export", "a text"])
+def test_a_strangers_file_fails(copy, name, stranger):
+    if stranger == "a text":
+        (copy / name).write_text("a text")
+    else:
+        other = "model_float16.tflite" if name != "model_float16.tflite" else "model.keras"
+        shutil.copy(copy / other, copy / name)
+    with pytest.raises(UserError, match="manifest" if "manifest" in name else f"{name}: ") as error:
+        manifest.check_files(copy)
+    assert str(copy) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_folder_without_a_manifest_is_no_export(tmp_path):
     with pytest.raises(UserError, match=r"manifest\.json: is missing"):
         manifest.check_files(tmp_path)
@@ -176,3 +194,33 @@ class TestVerifyFolder:
     def test_accuracy_is_measured_where_there_are_labels(self, small, faces, twin):
         [report] = manifest.verify_folder(small, evaluation=(faces.images, faces.labels))
         assert report.comparison.accuracy == np.mean(twin.argmax(axis=1) == faces.labels)
+        # It is compared with itself, and the report says so.
+        assert report.reference
+
+    @pytest.mark.parametrize(
+        ("name", "kept"),
+        [("keras", {"model.json", "model_weights.h5"}), ("keras_v3", {"model.keras"})],
+    )
+    def test_keras_files_are_compared_with_the_network_of_their_weights(
+        self, copy, faces, rewrite_manifest, monkeypatch, name, kept
+    ):
+        def only_keras(stored):
+            stored["artifacts"] = {name: stored["artifacts"][name]}
+            for path in set(stored["files"]) - kept - {"golden.npz"}:
+                (copy / path).unlink()
+                del stored["files"][path]
+
+        rewrite_manifest(copy, only_keras)
+        data = (faces.images, faces.labels)
+        [report] = manifest.verify_folder(copy, evaluation=data)
+        assert report.comparison.max_difference < 1e-5
+        assert not report.reference
+        # Were the file compared with itself, another network for the twin would not be noticed.
+        inference_model = export.inference_model.inference_model
+
+        def other(weights):
+            return inference_model([*weights[:-1], weights[-1] + np.arange(7, dtype=np.float32)])
+
+        monkeypatch.setattr("export.inference_model.inference_model", other)
+        with pytest.raises(UserError, match=f"{ARTIFACTS[name].path}: a probability differs"):
+            manifest.verify_folder(copy, evaluation=data)

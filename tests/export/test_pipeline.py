@@ -1,11 +1,33 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from export import artifacts, manifest, pipeline
 from export.artifacts import Gate
+from fer_pipeline import model
 from fer_pipeline.errors import UserError
+
+# All artifacts of the narrow network, written in a process that does nothing else.
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+from export import artifacts, pipeline
+from export.inference_model import inference_model
+from fer_pipeline import model
+from fer_pipeline.datasets.splits import Split
+model.CONVOLUTIONS, model.DENSE_UNITS = {convolutions}, {dense_units}
+given = np.load({given!r})
+weights = [given[f"arr_{{i}}"] for i in range(len(given.files) - 2)]
+folder, scratch = (Path(name) for name in sys.argv[1:])
+list(pipeline.write_artifacts(
+    folder, scratch, inference_model(weights), artifacts.ARTIFACTS,
+    Split(given["images"], given["labels"]), seed=3,
+))
+"""
 
 
 def _hashes(folder):
@@ -13,8 +35,15 @@ def _hashes(folder):
 
 
 def _export(run, faces, weights, **options):
-    arguments = {"train": faces, "evaluation": faces, "config": {}, "log_path": run / "tf.log"}
-    return pipeline.export_run(run, weights, **(arguments | {"say": lambda _: None} | options))
+    arguments = {
+        "train": faces,
+        "evaluation": faces,
+        "config": {},
+        "metrics": None,
+        "log_path": run / "tf.log",
+        "say": lambda _: None,
+    }
+    return pipeline.export_run(run, weights, **(arguments | options))
 
 
 def test_every_artifact_passes_and_is_reported(exported, faces, twin):
@@ -54,6 +83,7 @@ def test_some_formats_alone_make_a_whole_export(faces, weights, tmp_path):
     reports = _export(tmp_path, faces, weights, formats=["int8", "float32"])
     assert [report.name for report in reports] == ["float32", "int8"]
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
+        "MODEL_CARD.md",
         "golden.npz",
         "labels.txt",
         "manifest.json",
@@ -91,3 +121,28 @@ def test_an_unknown_format_is_named_before_anything_is_done(faces, weights, tmp_
     with pytest.raises(UserError, match=r"unknown format 'onnx'; choose from keras, "):
         _export(tmp_path, faces, weights, formats=["int8", "onnx"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_write_the_same_bytes(faces, weights, tmp_path):
+    np.savez(tmp_path / "given.npz", *weights, **faces._asdict())
+    code = WRITE.format(
+        convolutions=model.CONVOLUTIONS,
+        dense_units=model.DENSE_UNITS,
+        given=str(tmp_path / "given.npz"),
+    )
+    written = []
+    for name in ("first", "second"):
+        folders = [tmp_path / name, tmp_path / f"{name} scratch"]
+        for folder in folders:
+            folder.mkdir()
+        command = [sys.executable, "-c", code, *map(str, folders)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        written.append(_hashes(folders[0]))
+    first, second = written
+    # TensorFlow puts a random id into it.
+    for hashes in written:
+        del hashes["saved_model/1/fingerprint.pb"]
+    assert first == second
+    for artifact in artifacts.ARTIFACTS.values():
+        assert any(name.startswith(artifact.path) for name in first)

@@ -22,9 +22,11 @@ def test_the_saved_model_runs_without_keras_and_this_project(exported, faces, tw
     with opened(ARTIFACTS["saved_model"], exported.folder, None) as opened_artifact:
         # 70 images: a full batch and a remainder.
         found = opened_artifact.predict(faces.images[:70])
+        decoded = opened_artifact.encoded(faces.images[:70])
         seconds = opened_artifact.seconds(faces.images[:2], 3)
         modules = set(opened_artifact.modules())
     np.testing.assert_allclose(found, twin[:70], atol=1e-4)
+    np.testing.assert_allclose(decoded, twin[:70], atol=1e-4)
     assert len(seconds) == 3
     assert min(seconds) > 0
     assert "tensorflow" in modules
@@ -42,13 +44,35 @@ def test_a_damaged_tflite_file_is_a_failure_of_that_file(copy, faces, keep):
         opened_artifact.predict(faces.images[:2])
 
 
-@pytest.mark.parametrize("name", ["model.json", "model_weights.h5"])
-def test_damaged_keras_files_are_a_failure(copy, faces, name):
+@pytest.mark.parametrize(
+    ("artifact", "name"),
+    [("keras", "model.json"), ("keras", "model_weights.h5"), ("keras_v3", "model.keras")],
+)
+def test_damaged_keras_files_are_a_failure(copy, faces, artifact, name):
     (copy / name).write_bytes((copy / name).read_bytes()[:1000])
     with (
-        opened(ARTIFACTS["keras"], copy, None) as opened_artifact,
+        opened(ARTIFACTS[artifact], copy, None) as opened_artifact,
         pytest.raises(RuntimeFailedError),
     ):
+        opened_artifact.predict(faces.images[:2])
+
+
+def test_a_changed_weight_in_the_archive_is_a_failure(copy, faces):
+    path = copy / "model.keras"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with (
+        opened(ARTIFACTS["keras_v3"], copy, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="CRC"),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+def test_keras_stops_when_the_block_ends(exported, faces):
+    with opened(ARTIFACTS["keras"], exported.folder, None) as opened_artifact:
+        pass
+    with pytest.raises(RuntimeFailedError, match="closed"):
         opened_artifact.predict(faces.images[:2])
 
 

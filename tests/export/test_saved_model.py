@@ -1,8 +1,31 @@
+import io
+
 import numpy as np
+import pytest
+from PIL import Image
 
 from export import saved_model
 from export.inference_model import inference_model
+from fer_pipeline import faces as faces_lib
 from fer_pipeline.expressions import CLASS_NAMES
+
+
+@pytest.fixture(scope="module")
+def loaded(exported):
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(exported.folder / "saved_model/1"))
+
+
+def _file(face, kind, mode, size):
+    """A face as the bytes of an image file; its colours differ from one another."""
+    image = Image.fromarray(face[..., 0]).resize(size, Image.Resampling.BICUBIC)
+    if mode == "RGB":
+        grey = np.asarray(image)
+        image = Image.fromarray(np.stack([grey, 255 - grey, grey // 2], axis=-1))
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
 
 
 def _files(folder):
@@ -13,27 +36,63 @@ def _files(folder):
     }
 
 
-def test_serving_default_takes_any_batch(exported, faces, twin):
+def test_serving_default_takes_any_batch(loaded, faces, twin):
     import tensorflow as tf
 
-    serve = tf.saved_model.load(str(exported.folder / "saved_model/1")).signatures[
-        "serving_default"
-    ]
+    serve = loaded.signatures["serving_default"]
     for count in (1, 33):
         image = tf.constant(faces.images[:count], tf.float32)
         found = serve(image=image)["probabilities"].numpy()
         np.testing.assert_allclose(found, twin[:count], atol=1e-5)
 
 
-def test_classify_takes_bytes_and_gives_names_and_scores(exported, faces, twin):
+def test_classify_takes_bytes_and_gives_names_and_scores(loaded, faces, twin):
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(exported.folder / "saved_model/1"))
     result = loaded.signatures["classify"](image=tf.constant(faces.images[:50]))
     labels = [label.decode() for label in result["label"].numpy()]
     assert labels == [CLASS_NAMES[i] for i in twin[:50].argmax(axis=1)]
     assert len(set(labels)) > 3
     np.testing.assert_allclose(result["score"].numpy(), twin[:50].max(axis=1), atol=1e-5)
+
+
+def test_serve_encoded_takes_image_files_of_any_kind_and_size(loaded, network, faces):
+    import tensorflow as tf
+
+    kinds = [
+        (kind, mode, size)
+        for kind in ("PNG", "JPEG")
+        for mode in ("L", "RGB")
+        for size in ((48, 48), (100, 100), (31, 77))
+    ]
+    files = [_file(face, *kind) for face, kind in zip(faces.images, kinds, strict=False)]
+    found = loaded.signatures["serve_encoded"](image_bytes=tf.constant(files))
+    decoded = faces_lib.decode_faces(files, [str(kind) for kind in kinds])
+    assert decoded.converted == 10
+    expected = network.predict(decoded.images.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(found["probabilities"].numpy(), expected, atol=1e-5)
+    # The first file is a face as it is: neither resized nor turned into grey.
+    as_it_is = network.predict(faces.images[:1].astype(np.float32), verbose=0)
+    np.testing.assert_allclose(found["probabilities"].numpy()[:1], as_it_is, atol=1e-5)
+
+
+def test_serve_encoded_takes_no_image_at_all(loaded):
+    import tensorflow as tf
+
+    none = tf.constant([], tf.string)
+    found = loaded.signatures["serve_encoded"](image_bytes=none)["probabilities"]
+    assert found.shape == (0, 7)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
+@pytest.mark.parametrize("keep", [0, 4, 20, 0.5])
+def test_serve_encoded_refuses_what_is_no_whole_image(loaded, faces, kind, keep):
+    import tensorflow as tf
+
+    whole = _file(faces.images[0], kind, "L", (48, 48))
+    cut = whole[: keep if keep != 0.5 else len(whole) // 2]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        loaded.signatures["serve_encoded"](image_bytes=tf.constant([whole, cut]))
 
 
 def test_the_class_names_are_an_asset(exported):

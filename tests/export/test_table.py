@@ -13,10 +13,12 @@ def test_columns_are_aligned_and_failures_stand_out():
         Latency(0.4012, 0.52),
         (),
     )
+    reference = good._replace(reference=True)
     broken = ArtifactReport("keras", "model.json", 12, None, None, None, None, ("it is damaged",))
-    header, first, second = format_table([good, broken]).splitlines()
+    header, first, second, third = format_table([good, broken, reference]).splitlines()
     assert first.split() == (
         "model_int8.tflite 4.53 MB 61.23% 98.21% 71 5.0e-02 0.40 ms 0.52 ms passed".split()
     )
     assert second.split() == "model.json 0.00 MB - - - - - - FAILED".split()
-    assert len(header) == len(first) == len(second)
+    assert third.split()[-1] == "reference"
+    assert len(header) == len(first) == len(second) == len(third)

@@ -1,4 +1,6 @@
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from export import golden as golden_lib
 from export import verify
 from export.artifacts import ARTIFACTS, Gate
+from export.contract import CONTRACTS
 from export.runtime import Runtime, RuntimeFailedError
 
 
@@ -72,7 +75,7 @@ class TestMissedGates:
         assert verify.missed_gates(far, Gate(None, None, None), 0.0) == ()
 
 
-def _verify(folder, names, faces, twin):
+def _verify(folder, names, faces, twin, **options):
     return verify.verify_artifacts(
         folder,
         {name: ARTIFACTS[name] for name in names},
@@ -81,6 +84,7 @@ def _verify(folder, names, faces, twin):
         twin[:70],
         golden_lib.read(folder / "golden.npz"),
         log_path=None,
+        **options,
     )
 
 
@@ -130,6 +134,42 @@ def test_classify_must_not_contradict_serving_default(labels, scores, right):
     runtime = Runtime(None, None, None, classify=lambda images: (labels, scores))
     failures = verify._wrong_classes(runtime, None, probabilities)
     assert (failures == ()) is right
+
+
+@pytest.mark.parametrize(("change", "right"), [(0.0, True), (1e-6, True), (1e-3, False)])
+def test_serve_encoded_must_not_contradict_serving_default(change, right):
+    probabilities = np.eye(7, dtype=np.float32)
+    runtime = Runtime(None, None, None, encoded=lambda images: probabilities + change)
+    assert (verify._wrong_decoding(runtime, None, probabilities) == ()) is right
+    fewer = Runtime(None, None, None, encoded=lambda images: probabilities[:1])
+    assert verify._wrong_decoding(fewer, None, probabilities)
+
+
+def test_ctrl_c_does_not_wait_for_running_predictions(exported, faces, twin, monkeypatch, tmp_path):
+    # A child that takes a request, says so and never replies; after a minute it ends itself.
+    asked = tmp_path / "asked"
+    os.mkfifo(asked)
+    script = tmp_path / "runner.py"
+    script.write_text(
+        "import json, signal, sys\n"
+        "signal.alarm(60)\n"
+        f"contract = {CONTRACTS['float32']!r}\n"
+        "print(json.dumps({'contract': contract, 'modules': []}), flush=True)\n"
+        "sys.stdin.readline()\n"
+        f"open({str(asked)!r}, 'w').close()\n"
+        "signal.pause()\n"
+    )
+    monkeypatch.setattr("export.runtime._RUNNER", script)
+
+    def interrupted():
+        yield "float32"
+        asked.read_bytes()
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        _verify(exported.folder, ["float32"], faces, twin, written=interrupted())
+    assert time.monotonic() - started < 45
 
 
 def test_nan_and_wrong_shapes_are_failures():

@@ -68,6 +68,7 @@ def models(tmp_path_factory):
     model.export(folder / "saved_model" / "12", verbose=False)
     (folder / "model.json").write_text(model.to_json())
     write_legacy_weights(model, folder / "model_weights.h5")
+    model.save(folder / "model.keras")
     to_tflite(folder / "float32.tflite")
     to_tflite(folder / "uint8.tflite", quantised=True)
     return folder
@@ -78,7 +79,9 @@ def expected():
     return small_model().predict(faces(20).astype(np.float32), verbose=0)
 
 
-@pytest.mark.parametrize("name", ["float32.tflite", "saved_model", "saved_model/1", "model.json"])
+@pytest.mark.parametrize(
+    "name", ["float32.tflite", "saved_model", "saved_model/1", "model.json", "model.keras"]
+)
 def test_models_answer_as_keras_does(models, expected, name):
     probabilities = runtimes.open_model(models / name)(faces(20))
     assert probabilities.dtype == np.float32
@@ -161,6 +164,26 @@ def test_a_damaged_saved_model_or_keras_file_is_named(models, tmp_path):
         runtimes.open_model(tmp_path / "model.json")
 
 
+@pytest.mark.parametrize("what", ["text", "cut", "a byte", "weights"])
+def test_a_damaged_keras_archive_is_named(models, tmp_path, what):
+    path = tmp_path / "model.keras"
+    content = bytearray((models / "model.keras").read_bytes())
+    # The middle lies among the weights.
+    content[len(content) // 2] ^= 1
+    match what:
+        case "text":
+            path.write_text("a text")
+        case "cut":
+            path.write_bytes(content[: len(content) // 2])
+        case "a byte":
+            path.write_bytes(content)
+        case "weights":
+            path.write_bytes((models / "model_weights.h5").read_bytes())
+    with pytest.raises(UserError, match=r"model\.keras: damaged or not a model") as error:
+        runtimes.open_model(path)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("options", [{"classes": 6}, {"channels": 3}])
 def test_models_with_other_ends_are_refused(tmp_path, options):
     tflite = to_tflite(tmp_path / "other.tflite", **options)
@@ -212,3 +235,21 @@ def test_mistakes_on_the_command_line_are_one_line_each(tmp_path):
     assert_refused(predict("face.jpg"), "--model")
     assert_refused(predict("--model=x.tflite", tmp_path / "none.jpg"), tmp_path / "none.jpg")
     assert_refused(predict("--modle=x.tflite", "face.jpg"), "modle")
+
+
+@pytest.mark.parametrize("name", ["float32.tflite", "model.keras"])
+def test_the_command_refuses_a_damaged_model_in_one_line(models, tmp_path, name):
+    (tmp_path / "face.png").write_bytes(tf.io.encode_png(faces(1)[0]).numpy())
+    content = (models / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    result = predict(f"--model={tmp_path / name}", tmp_path / "face.png")
+    assert_refused(result, tmp_path / name, "damaged or not a model")
+
+
+def test_a_model_that_gives_nan_is_refused(tmp_path):
+    (tmp_path / "face.png").write_bytes(tf.io.encode_png(faces(1)[0]).numpy())
+    model = small_model()
+    model.layers[-1].bias.assign([np.nan] * 7)
+    model.save(tmp_path / "model.keras")
+    result = predict(f"--model={tmp_path / 'model.keras'}", tmp_path / "face.png")
+    assert_refused(result, tmp_path / "model.keras", "gives no probabilities")

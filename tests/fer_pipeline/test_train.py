@@ -115,7 +115,8 @@ def test_one_command_leaves_every_file(finished):
         "config.json history.csv timing.csv metrics.json tf.log figures/samples.png "
         "figures/class_counts.png figures/curves.png figures/confusion_matrix.png "
         "figures/architecture.png export/model.json export/model_weights.h5 "
-        "export/saved_model/1/saved_model.pb export/labels.txt export/golden.npz "
+        "export/model.keras export/MODEL_CARD.md export/saved_model/1/saved_model.pb "
+        "export/labels.txt export/golden.npz "
         "export/manifest.json export/manifest.sha256 export/model_float32.tflite "
         "export/model_float16.tflite export/model_dynamic_range.tflite export/model_int8.tflite"
     ).split():
@@ -146,6 +147,8 @@ def test_the_metrics_are_those_of_the_exported_keras_files(finished, faces):
     predicted = np.argmax(model.predict_on_batch(images), axis=1)
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] == pytest.approx(np.mean(predicted == labels))
+    card = (run / "export/MODEL_CARD.md").read_text()
+    assert f"| test, also validation | 14 | {np.mean(predicted == labels):.2%} |" in card
 
 
 @pytest.mark.parametrize(
