@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from export import metadata
+from export.contract import labels_text
+
 #: Calibration images drawn of each class.
 _CALIBRATION_PER_CLASS = 30
 
@@ -51,7 +54,7 @@ def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.
 def convert(
     source: Path, name: str, calibration: np.ndarray | None = None, batch_size: int = 1
 ) -> bytes:
-    """Converts a fixed-batch SavedModel into a TFLite flatbuffer.
+    """Converts a fixed-batch SavedModel into a TFLite file with metadata.
 
     Args:
       source: folder from ``saved_model.write_fixed_batch``.
@@ -90,7 +93,7 @@ def convert(
         problems = int8_problems(describe(content))
         if problems:
             raise ValueError(f"the int8 conversion went wrong: {'; '.join(problems)}")
-    return content
+    return metadata.with_metadata(content, metadata.describe(name), labels_text())
 
 
 class Tensor(NamedTuple):

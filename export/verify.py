@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from export import metadata
 from export.artifacts import ACCURACY_GATE_IMAGES, Artifact, Gate
 from export.contract import contract_of
 from export.golden import Golden
@@ -265,6 +266,8 @@ def _report(
         comparison = compare(outcome.probabilities, twin, labels)
         golden_difference = float(np.abs(outcome.golden - golden.probabilities).max())
         failures = missed_gates(comparison, artifact.gate, max_accuracy_drop)
+        if artifact.runtime == "tflite":
+            failures += metadata.problems((folder / artifact.path).read_bytes(), name)
         if latency is None:
             failures += ("it stopped while it was being timed",)
     return ArtifactReport(
