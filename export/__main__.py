@@ -49,6 +49,12 @@ _VERIFY_ONLY = flags.DEFINE_bool(
     False,
     "Write nothing; prove hashes, completeness, inputs and outputs, and golden outputs.",
 )
+_TFLITE_BATCH = flags.DEFINE_integer(
+    "tflite_batch",
+    1,
+    f"Images that every TFLite file takes a call, up to {artifacts.MAX_TFLITE_BATCH}: more suit a "
+    "server, phones and MediaPipe Tasks want 1. With --verify_only the manifest tells.",
+)
 _MAX_ACCURACY_DROP = flags.DEFINE_float(
     "max_accuracy_drop",
     None,
@@ -96,6 +102,7 @@ def _verify(run: Path) -> None:
 
 def _export(run: Path) -> None:
     artifacts.chosen(_FORMATS.value)
+    artifacts.check_tflite_batch(_TFLITE_BATCH.value)
     config = run_dir.read_config(run)
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
@@ -125,6 +132,7 @@ def _export(run: Path) -> None:
             log_path=log_path,
             formats=_FORMATS.value,
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,
+            tflite_batch=_TFLITE_BATCH.value,
         )
 
 

@@ -22,6 +22,10 @@ SAVED_MODEL = "saved_model/1"
 #: Accuracy is gated on this many images or more: on fewer, one image weighs too much.
 ACCURACY_GATE_IMAGES = 2000
 
+#: Most images of a TFLite file's fixed batch. The largest activation, the first convolution's,
+#: takes 144 MiB in float32 then.
+MAX_TFLITE_BATCH = 256
+
 
 class Gate(NamedTuple):
     """Limits against the float32 twin; None is reported but not limited.
@@ -45,12 +49,14 @@ class Artifact(NamedTuple):
       runtime: ``"keras"``, ``"saved_model"`` or ``"tflite"``.
       gate: what it is held to.
       what: one line for whoever has to choose a file.
+      channels: of its images, 1 (grey) or 3 (RGB).
     """
 
     path: str
     runtime: str
     gate: Gate
     what: str
+    channels: int = 1
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -59,6 +65,7 @@ class Artifact(NamedTuple):
 
 
 _EXACT = Gate(1e-4, 0.999, None)
+_INT8 = Gate(None, 0.97, 0.5)
 
 #: Every format by the name that ``--formats`` takes, in the order of the final table.
 ARTIFACTS: dict[str, Artifact] = {
@@ -82,8 +89,22 @@ ARTIFACTS: dict[str, Artifact] = {
     "int8": Artifact(
         "model_int8.tflite",
         "tflite",
-        Gate(None, 0.97, 0.5),
+        _INT8,
         "LiteRT, integers only: CPU, DSP and NPU delegates",
+    ),
+    "float32_rgb": Artifact(
+        "model_float32_rgb.tflite",
+        "tflite",
+        _EXACT,
+        "LiteRT with colour images; MediaPipe Tasks with a batch of 1",
+        channels=3,
+    ),
+    "int8_rgb": Artifact(
+        "model_int8_rgb.tflite",
+        "tflite",
+        _INT8,
+        "LiteRT with colour images, integers only; MediaPipe Tasks with a batch of 1",
+        channels=3,
     ),
 }
 
@@ -102,3 +123,13 @@ def chosen(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
         problem = f"unknown format {unknown[0]!r}" if unknown else "no format given"
         raise UserError(f"--formats: {problem}; choose from {', '.join(ARTIFACTS)}")
     return {name: artifact for name, artifact in ARTIFACTS.items() if name in wanted}
+
+
+def check_tflite_batch(size: int) -> None:
+    """Refuses a batch size that the TFLite files cannot have.
+
+    Raises:
+      UserError: it is not from 1 to ``MAX_TFLITE_BATCH``.
+    """
+    if not 1 <= size <= MAX_TFLITE_BATCH:
+        raise UserError(f"--tflite_batch={size}: choose from 1 to {MAX_TFLITE_BATCH} images a call")

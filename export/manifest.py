@@ -42,7 +42,10 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
 
 
 def build(
-    reports: Sequence[ArtifactReport], twin_accuracy: float, config: dict[str, Any]
+    reports: Sequence[ArtifactReport],
+    twin_accuracy: float,
+    config: dict[str, Any],
+    tflite_batch: int = 1,
 ) -> dict[str, Any]:
     """What a manifest says of an export, all but the list of its files.
 
@@ -50,12 +53,14 @@ def build(
       reports: of every artifact in it, with comparison and latency.
       twin_accuracy: the float32 twin's, on the images of the reports.
       config: of the run that trained the weights.
+      tflite_batch: images of a call of every TFLite file.
     """
     return {
         "schema": _SCHEMA,
         "labels": list(CLASS_NAMES),
         "preprocessing": PREPROCESSING,
         "postprocessing": POSTPROCESSING,
+        "tflite_batch": tflite_batch,
         "artifacts": {report.name: _entry(report) for report in reports},
         "evaluation": {
             "images": reports[0].comparison.images,
@@ -63,8 +68,8 @@ def build(
             "accuracy_gated": reports[0].comparison.images >= ACCURACY_GATE_IMAGES,
         },
         "latency": (
-            "One image at a time, median and 90th percentile, artifacts taking turns in one run;"
-            " LiteRT on one thread, Keras and TensorFlow on as many as they choose."
+            "Of one call, with so many images: median and 90th percentile, artifacts taking turns"
+            " in one run; LiteRT on one thread, Keras and TensorFlow on as many as they choose."
         ),
         "machine": {"processor": cpu_model(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version()}
@@ -224,6 +229,8 @@ def verify_folder(
         golden,
         log_path=log_path,
         max_accuracy_drop=max_accuracy_drop,
+        # Before there was a choice it was one.
+        tflite_batch=manifest.get("tflite_batch", 1),
     )
     for report in reports:
         problems = report.failures or _golden_problems(report, manifest)

@@ -17,6 +17,7 @@ from export import (
     keras_files,
     manifest,
     model_card,
+    rgb,
     saved_model,
     staging,
     tflite,
@@ -46,6 +47,7 @@ def export_run(
     log_path: Path | None,
     formats: Sequence[str] | None = None,
     max_accuracy_drop: float | None = None,
+    tflite_batch: int = 1,
     say: Callable[[str], None] = print,
 ) -> list[ArtifactReport]:
     """Exports trained weights to ``<run>/export``, every artifact proved before it appears there.
@@ -60,16 +62,18 @@ def export_run(
       log_path: what native code prints is appended there; None leaves it on the terminal.
       formats: names from ``artifacts.ARTIFACTS``; None means all.
       max_accuracy_drop: percentage points in place of the accuracy gates' own.
+      tflite_batch: images of a call of every TFLite file.
       say: shows a line or the table.
 
     Returns:
       A report for each artifact.
 
     Raises:
-      UserError: a gate was missed. The previous export stays; the new one is left in
-        ``export.failed`` with ``report.json``.
+      UserError: a format or ``tflite_batch`` is not possible; or a gate was missed. The previous
+        export stays then, and the new one is left in ``export.failed`` with ``report.json``.
     """
     chosen = catalogue.chosen(formats)
+    catalogue.check_tflite_batch(tflite_batch)
     started = time.perf_counter()
     say(f"exporting and verifying {', '.join(chosen)}")
     with native_log.redirected(log_path), staging.staged(run) as (folder, scratch):
@@ -86,15 +90,22 @@ def export_run(
             proof,
             log_path=log_path,
             max_accuracy_drop=max_accuracy_drop,
+            tflite_batch=tflite_batch,
             written=write_artifacts(
-                folder, scratch, model, chosen, train, seed=config.get("seed", 0)
+                folder,
+                scratch,
+                model,
+                chosen,
+                train,
+                seed=config.get("seed", 0),
+                tflite_batch=tflite_batch,
             ),
         )
         table = format_table(reports)
         if any(report.failures for report in reports):
             _fail(run, folder, reports, table, say)
         accuracy = verify.compare(twin, twin, labels).accuracy
-        promised = manifest.build(reports, accuracy, config)
+        promised = manifest.build(reports, accuracy, config, tflite_batch)
         card = model_card.text(promised, metrics)
         (folder / catalogue.MODEL_CARD).write_text(card, encoding="utf-8")
         manifest.write(folder, promised)
@@ -112,6 +123,7 @@ def write_artifacts(
     train: Split,
     *,
     seed: int,
+    tflite_batch: int = 1,
 ) -> Iterator[str]:
     """Writes ``labels.txt`` and the chosen artifacts, and yields each one's name when it is there.
 
@@ -125,21 +137,25 @@ def write_artifacts(
       chosen: artifacts by format.
       train: where calibration images are drawn from.
       seed: of the draw.
+      tflite_batch: images of a call of a TFLite file.
     """
     labels_file = folder / catalogue.LABELS
     labels_file.write_text(contract.labels_text(), encoding="utf-8")
     if "saved_model" in chosen:
         saved_model.write(model, folder / catalogue.SAVED_MODEL, labels_file, CLASS_NAMES)
         yield "saved_model"
-    lite = [name for name, artifact in chosen.items() if artifact.runtime == "tflite"]
-    source = scratch / "fixed_batch"
-    if lite:
-        saved_model.write_fixed_batch(model, source)
-    for name in lite:
+    lite = {name: artifact for name, artifact in chosen.items() if artifact.runtime == "tflite"}
+    for channels in sorted({artifact.channels for artifact in lite.values()}):
+        network = rgb.rgb_model(model) if channels == 3 else model
+        saved_model.write_fixed_batch(network, scratch / f"channels_{channels}", tflite_batch)
+    for name, artifact in lite.items():
         images = None
-        if name == "int8":
+        if name.startswith("int8"):
             images = tflite.calibration_images(train.images, train.labels, seed)
-        (folder / chosen[name].path).write_bytes(tflite.convert(source, name, images))
+            images = rgb.colour_images(images) if artifact.channels == 3 else images
+        source = scratch / f"channels_{artifact.channels}"
+        content = tflite.convert(source, name, images, tflite_batch)
+        (folder / artifact.path).write_bytes(content)
         yield name
     if "keras" in chosen:
         keras_files.write(model, folder)

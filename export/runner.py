@@ -8,9 +8,10 @@ LiteRT without TensorFlow, SavedModels by TensorFlow without Keras.
 Requests and replies are lines of JSON. The first reply, before any request, is
 ``{"contract": ..., "modules": [...]}``. Requests:
 
-  ``{"predict": IN, "to": OUT}``: reads uint8 ``[N, 48, 48, 1]`` from the .npy file IN and writes
+  ``{"predict": IN, "to": OUT}``: reads uint8 ``[N, 48, 48, C]`` from the .npy file IN and writes
   float32 ``[N, 7]`` probabilities to OUT; replies ``{}``.
-  ``{"time": IN, "repeats": R}``: runs R single images; replies ``{"seconds": [...]}``.
+  ``{"time": IN, "repeats": R}``: runs R calls, of one image or of a fixed batch; replies
+  ``{"seconds": [...]}``.
   ``{"classify": IN}``: SavedModel alone; replies ``{"labels": [...], "scores": [...]}``.
   ``{"encoded": IN, "to": OUT}``: SavedModel alone; as ``predict``, but each image is made a PNG
   first and goes to the signature that decodes image files; replies ``{}``.
@@ -38,7 +39,8 @@ class Opened(NamedTuple):
 
     Attributes:
       contract: its inputs and outputs, as JSON.
-      batch: images that ``run`` takes at a time; the last call may take fewer if this is not 1.
+      batch: images that ``run`` takes at a time.
+      fixed: whether it takes no fewer.
       prepare: uint8 pixels -> what the model's input takes.
       run: prepared batch -> float32 probabilities.
       classify: uint8 pixels -> names and scores, or None.
@@ -47,6 +49,7 @@ class Opened(NamedTuple):
 
     contract: dict[str, Any]
     batch: int
+    fixed: bool
     prepare: Callable[[np.ndarray], np.ndarray]
     run: Callable[[np.ndarray], np.ndarray]
     classify: Callable[[np.ndarray], tuple[list[str], list[float]]] | None = None
@@ -82,7 +85,7 @@ def open_tflite(path: str) -> Opened:
         "inputs": [_tensor(n, d) for n, d in zip(names["inputs"], inputs, strict=True)],
         "outputs": [_tensor(n, d) for n, d in zip(names["outputs"], outputs, strict=True)],
     }
-    return Opened(contract, int(source["shape"][0]), prepare, run)
+    return Opened(contract, int(source["shape"][0]), True, prepare, run)
 
 
 def _tensor(name: str, details: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +127,7 @@ def open_saved_model(path: str) -> Opened:
     return Opened(
         contract,
         _BATCH,
+        False,
         lambda images: images.astype(np.float32),
         lambda batch: serve(image=tf.constant(batch))["probabilities"].numpy(),
         labels_and_scores,
@@ -149,18 +153,28 @@ def answer(opened: Opened, request: dict[str, Any]) -> dict[str, Any]:
     if "predict" in request:
         inputs = np.load(request["predict"])
         parts = [
-            opened.run(opened.prepare(inputs[start : start + opened.batch]))
+            _run_up_to(opened, inputs[start : start + opened.batch])
             for start in range(0, len(inputs), opened.batch)
         ]
         np.save(request["to"], np.concatenate(parts))
         return {}
     inputs = opened.prepare(np.load(request["time"]))
+    size = opened.batch if opened.fixed else 1
     seconds = []
     for i in range(request["repeats"]):
+        batch = inputs[np.arange(i * size, (i + 1) * size) % len(inputs)]
         start = time.perf_counter()
-        opened.run(inputs[i % len(inputs)][None])
+        opened.run(batch)
         seconds.append(time.perf_counter() - start)
     return {"seconds": seconds}
+
+
+def _run_up_to(opened: Opened, images: np.ndarray) -> np.ndarray:
+    """Probabilities of as many images as a call takes, or fewer: a fixed batch is filled up."""
+    missing = opened.batch - len(images) if opened.fixed else 0
+    # With the last image: whatever the others are, every image's answer is its own.
+    filled = np.concatenate([images, images[-1:].repeat(missing, axis=0)])
+    return opened.run(opened.prepare(filled))[: len(images)]
 
 
 def main(kind: str, path: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export.artifacts import Artifact
+from export.rgb import colour_images
 
 _RUNNER = Path(__file__).with_name("runner.py")
 
@@ -32,8 +33,10 @@ class Runtime(NamedTuple):
     Attributes:
       contract: names, shapes, dtypes and quantisation of inputs and outputs; waits for the
         artifact to be open.
-      predict: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]`` probabilities.
-      seconds: (uint8 ``[N, 48, 48, 1]``, repeats) -> the time of each single-image run.
+      predict: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]`` probabilities. An artifact for colour
+        images is given ``rgb.colour_images`` of these, whose grey they are.
+      seconds: (uint8 ``[N, 48, 48, 1]``, repeats) -> the time of each call, which takes one image
+        or, of a TFLite file, its fixed batch.
       classify: uint8 ``[N, 48, 48, 1]`` -> (names, scores); SavedModel alone, None elsewhere.
       encoded: as ``predict``, but the images go to the model as PNG files; SavedModel alone, None
         elsewhere.
@@ -108,7 +111,8 @@ def _child(process: subprocess.Popen, artifact: Artifact, scratch: Path) -> Runt
 
     def ask(images: np.ndarray, command: str, **arguments: Any) -> dict[str, Any]:
         greeting()
-        np.save(scratch / "images.npy", images)
+        given = colour_images(images) if artifact.channels == 3 else images
+        np.save(scratch / "images.npy", given)
         request = {command: str(scratch / "images.npy"), **arguments}
         # A process that has ended since is reported by receive().
         with contextlib.suppress(BrokenPipeError):

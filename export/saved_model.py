@@ -90,14 +90,14 @@ def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> 
     model again for each.
 
     Args:
-      model: takes float32 ``[N, 48, 48, 1]``.
+      model: takes float32 ``[N, 48, 48, C]``.
       folder: where to write.
       batch_size: images of a call.
     """
     import tensorflow as tf
 
     module = _module(model)
-    spec = tf.TensorSpec([batch_size, IMAGE_SIZE, IMAGE_SIZE, 1], tf.float32, "image")
+    spec = tf.TensorSpec([batch_size, *model.input_shape[1:]], tf.float32, "image")
     module.serve = tf.function(
         lambda image: {"probabilities": model(image, training=False)}, input_signature=[spec]
     )

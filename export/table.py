@@ -22,7 +22,10 @@ _HEADER = (
 
 
 def format_table(reports: Sequence[ArtifactReport]) -> str:
-    """One line an artifact: size, accuracy, agreement with the twin, ties, latency, gates."""
+    """One line an artifact: size, accuracy, agreement with the twin, ties, latency, gates.
+
+    Latency is a call's: of one image, or of as many as stand behind the slash.
+    """
     rows = [_HEADER, *(_row(report) for report in reports)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
     return "\n".join(_line(row, widths) for row in rows)
@@ -44,7 +47,10 @@ def _row(report: ArtifactReport) -> tuple[str, ...]:
             f"{comparison.max_difference:.1e}",
         )
     verdict = "reference" if report.reference else "passed"
-    timed = (f"{latency.p50_ms:.2f} ms", f"{latency.p90_ms:.2f} ms") if latency else ("-", "-")
+    timed = ("-", "-")
+    if latency:
+        of = f" / {latency.images}" if latency.images > 1 else ""
+        timed = tuple(f"{ms:.2f} ms{of}" for ms in (latency.p50_ms, latency.p90_ms))
     return (
         report.path,
         f"{report.size / 1e6:.2f} MB",

@@ -1,4 +1,4 @@
-"""The TFLite family: float32, float16, dynamic range and int8, each for a batch of one image."""
+"""The TFLite family: float32, float16, dynamic range and int8, each for a fixed batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from export import metadata
+from export.contract import labels_text
 
 #: Calibration images drawn of each class.
 _CALIBRATION_PER_CLASS = 30
@@ -48,13 +51,16 @@ def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.
     return np.concatenate([drawn, extremes])
 
 
-def convert(source: Path, kind: str, calibration: np.ndarray | None = None) -> bytes:
-    """Converts a fixed-batch SavedModel into a TFLite flatbuffer.
+def convert(
+    source: Path, name: str, calibration: np.ndarray | None = None, batch_size: int = 1
+) -> bytes:
+    """Converts a fixed-batch SavedModel into a TFLite file with metadata.
 
     Args:
       source: folder from ``saved_model.write_fixed_batch``.
-      kind: ``"float32"``, ``"float16"``, ``"dynamic_range"`` or ``"int8"``.
-      calibration: uint8 ``[M, 48, 48, 1]`` from ``calibration_images``; int8 alone needs it.
+      name: a TFLite format of ``artifacts.ARTIFACTS``.
+      calibration: uint8 ``[M, 48, 48, C]``, from ``calibration_images``; int8 alone needs it.
+      batch_size: the SavedModel's.
 
     Raises:
       ValueError: the int8 model is not what phones need: uint8 ends with input scale 1 and zero
@@ -62,6 +68,8 @@ def convert(source: Path, kind: str, calibration: np.ndarray | None = None) -> b
     """
     import tensorflow as tf
 
+    # The RGB formats differ in the network that was saved.
+    kind = name.removesuffix("_rgb")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -70,8 +78,10 @@ def convert(source: Path, kind: str, calibration: np.ndarray | None = None) -> b
     if kind == "int8":
 
         def representative() -> Iterator[list[np.ndarray]]:
-            for image in calibration:
-                yield [image[None].astype(np.float32)]
+            for start in range(0, len(calibration), batch_size):
+                # A last batch that is not full takes some images once more.
+                positions = np.arange(start, start + batch_size) % len(calibration)
+                yield [calibration[positions].astype(np.float32)]
 
         converter.representative_dataset = representative
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -83,7 +93,7 @@ def convert(source: Path, kind: str, calibration: np.ndarray | None = None) -> b
         problems = int8_problems(describe(content))
         if problems:
             raise ValueError(f"the int8 conversion went wrong: {'; '.join(problems)}")
-    return content
+    return metadata.with_metadata(content, metadata.describe(name), labels_text())
 
 
 class Tensor(NamedTuple):

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from export import metadata
 from export.artifacts import ACCURACY_GATE_IMAGES, Artifact, Gate
-from export.contract import CONTRACTS
+from export.contract import contract_of
 from export.golden import Golden
 from export.runtime import Runtime, RuntimeFailedError, opened
 from fer_pipeline.expressions import CLASS_NAMES
@@ -49,10 +50,14 @@ class Comparison(NamedTuple):
 
 
 class Latency(NamedTuple):
-    """Milliseconds of one image: half of the runs and nine in ten took at most this long."""
+    """Milliseconds of one call: half of the runs and nine in ten took at most this long.
+
+    A call takes one image, or of a TFLite file its fixed batch: ``images``.
+    """
 
     p50_ms: float
     p90_ms: float
+    images: int = 1
 
 
 class ArtifactReport(NamedTuple):
@@ -141,6 +146,7 @@ def verify_artifacts(
     *,
     log_path: Path | None,
     max_accuracy_drop: float | None = None,
+    tflite_batch: int = 1,
     written: Iterable[str] | None = None,
 ) -> list[ArtifactReport]:
     """Opens artifacts from their files and compares them with the twin.
@@ -154,6 +160,7 @@ def verify_artifacts(
       golden: faces that go with the export.
       log_path: what native code in child processes prints is appended there.
       max_accuracy_drop: see ``missed_gates``.
+      tflite_batch: images of a call that TFLite files should take.
       written: formats in the order in which their files are complete. An iterator that writes
         them makes the two overlap: artifacts run in their own processes while the next is made.
         None: all are there.
@@ -168,10 +175,14 @@ def verify_artifacts(
         runtimes, futures = {}, {}
         for name in written or artifacts:
             runtimes[name] = stack.enter_context(opened(artifacts[name], folder, log_path))
-            futures[name] = pool.submit(_examine, name, runtimes[name], images, golden)
+            agreed = contract_of(name, tflite_batch)
+            futures[name] = pool.submit(_examine, runtimes[name], agreed, images, golden)
         outcomes = {name: futures[name].result() for name in artifacts}
         running = {name: runtimes[name] for name in artifacts if not outcomes[name].failures}
         latencies = measure_latency(running, golden.images)
+    for name in latencies:
+        if artifacts[name].runtime == "tflite":
+            latencies[name] = latencies[name]._replace(images=tflite_batch)
     return [
         _report(
             folder,
@@ -188,10 +199,12 @@ def verify_artifacts(
     ]
 
 
-def _examine(name: str, runtime: Runtime, images: np.ndarray, golden: Golden) -> _Outcome:
+def _examine(
+    runtime: Runtime, agreed: dict[str, Any], images: np.ndarray, golden: Golden
+) -> _Outcome:
     try:
         contract = runtime.contract()
-        if contract != CONTRACTS[name]:
+        if contract != agreed:
             return _Outcome(contract, failures=("its inputs and outputs are not as agreed",))
         probabilities, faces = runtime.predict(images), runtime.predict(golden.images)
         failures = _malformed(probabilities, len(images))
@@ -235,7 +248,7 @@ def _wrong_decoding(
 
 
 def measure_latency(runtimes: dict[str, Runtime], images: np.ndarray) -> dict[str, Latency]:
-    """Times single images of uint8 ``[N, 48, 48, 1]`` in every runtime, taking turns.
+    """Times calls with uint8 ``[N, 48, 48, 1]`` in every runtime, taking turns.
 
     The first turn warms up and does not count. A runtime that fails is left out.
     """
@@ -270,6 +283,8 @@ def _report(
         comparison = compare(outcome.probabilities, twin, labels)
         golden_difference = float(np.abs(outcome.golden - golden.probabilities).max())
         failures = missed_gates(comparison, artifact.gate, max_accuracy_drop)
+        if artifact.runtime == "tflite":
+            failures += metadata.problems((folder / artifact.path).read_bytes(), name)
         if latency is None:
             failures += ("it stopped while it was being timed",)
     return ArtifactReport(

@@ -21,7 +21,8 @@ Names the expression on each picture of a face.
 
   python -m fer_pipeline.predict --model=runs/NAME/export/model_int8.tflite face.jpg more.png
 
-Prints a line for each picture: file, expression, probability.
+Prints a line for each picture: file, expression, probability. Pictures of any size and colour are
+converted to 48x48 grey first, for models that take RGB too.
 """
 
 _MODEL = flags.DEFINE_string(

@@ -106,7 +106,9 @@ def _first_bytes(path: Path) -> bytes:
 def tflite_probabilities(path: Path, images: np.ndarray) -> np.ndarray:
     """Runs a TFLite file in this process.
 
-    Quantised inputs and outputs are converted by their tensors' scale and zero point.
+    A model for RGB gets the grey face in three equal channels: the face that every other model
+    sees, converted and resized as ``faces`` does it. Quantised inputs and outputs are converted by
+    their tensors' scale and zero point.
 
     Raises:
       UserError: LiteRT refuses the file, or its input or output is another.
@@ -119,17 +121,21 @@ def tflite_probabilities(path: Path, images: np.ndarray) -> np.ndarray:
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, RuntimeError) as error:
         _refuse(path, error)
-    _check_contract(path, [i["shape"] for i in inputs], [o["shape"] for o in outputs])
-    if inputs[0]["shape"][0] != 1:
-        raise UserError(f"{path}: wants {inputs[0]['shape'][0]} images at a time, not one")
+    shapes = [i["shape"] for i in inputs], [o["shape"] for o in outputs]
+    _check_contract(path, *shapes, channels=(1, 3))
+    batch, *_, channels = inputs[0]["shape"]
     probabilities = np.empty((len(images), NUM_CLASSES), np.float32)
-    for i, image in enumerate(images):
-        interpreter.set_tensor(inputs[0]["index"], _quantised(image[np.newaxis], inputs[0]))
+    for start in range(0, len(images), batch):
+        # A last batch that is not full is filled up with its last image.
+        positions = np.minimum(np.arange(start, start + batch), len(images) - 1)
+        faces = images[positions].repeat(channels, axis=-1)
+        interpreter.set_tensor(inputs[0]["index"], _quantised(faces, inputs[0]))
         try:
             interpreter.invoke()
         except RuntimeError as error:
             _refuse(path, error)
-        probabilities[i] = _dequantised(interpreter.get_tensor(outputs[0]["index"])[0], outputs[0])
+        answers = _dequantised(interpreter.get_tensor(outputs[0]["index"]), outputs[0])
+        probabilities[start : start + batch] = answers[: len(images) - start]
     return probabilities
 
 
@@ -260,10 +266,12 @@ def _keras_function(model: keras.Model, path: Path) -> Model:
     return lambda images: np.asarray(model(images.astype(np.float32), training=False))
 
 
-def _check_contract(path: Path, inputs: list, outputs: list) -> None:
+def _check_contract(
+    path: Path, inputs: list, outputs: list, *, channels: tuple[int, ...] = (1,)
+) -> None:
     """Raises UserError where the shapes are not those of a face and seven probabilities."""
     faces, probabilities = ([tuple(s)[1:] for s in shapes] for shapes in (inputs, outputs))
-    if faces != [_FACE] or probabilities != [(NUM_CLASSES,)]:
+    if faces not in [[(*_FACE[:2], c)] for c in channels] or probabilities != [(NUM_CLASSES,)]:
         shown = " -> ".join(", ".join(map(str, shapes)) for shapes in (faces, probabilities))
         raise UserError(
             f"{path}: another kind of model, {shown} an image, where {_FACE} -> ({NUM_CLASSES},) "

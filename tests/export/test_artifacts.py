@@ -1,7 +1,7 @@
 import pytest
 
 from export import artifacts
-from export.contract import CONTRACTS, labels_text
+from export.contract import CONTRACTS, contract_of, labels_text
 from fer_pipeline.errors import UserError
 
 
@@ -36,4 +36,22 @@ def test_the_gates_are_as_agreed():
         "float16": (5e-3, None, 0.1),
         "dynamic_range": (None, 0.99, 0.3),
         "int8": (None, 0.97, 0.5),
+        "float32_rgb": exact,
+        "int8_rgb": (None, 0.97, 0.5),
     }
+
+
+def test_a_contract_for_another_batch_differs_in_the_tflite_shapes_alone():
+    assert contract_of("int8_rgb") == CONTRACTS["int8_rgb"]
+    eight = contract_of("int8_rgb", 8)
+    assert eight["inputs"][0]["shape"] == [8, 48, 48, 3]
+    assert eight["outputs"][0]["shape"] == [8, 7]
+    assert eight["inputs"][0]["quantization"] == {"scale": 1.0, "zero_point": 0}
+    assert CONTRACTS["int8_rgb"]["inputs"][0]["shape"] == [1, 48, 48, 3]
+    assert contract_of("saved_model", 8) == CONTRACTS["saved_model"]
+
+
+@pytest.mark.parametrize("size", [0, -3, 257])
+def test_a_batch_out_of_bounds_is_refused(size):
+    with pytest.raises(UserError, match=f"--tflite_batch={size}: choose from 1 to 256"):
+        artifacts.check_tflite_batch(size)

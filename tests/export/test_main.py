@@ -75,7 +75,7 @@ def _narrow(run, faces, *arguments):
 def test_help_names_the_flags_and_succeeds():
     result = _module("--help")
     assert result.returncode == 0
-    for flag in ("run_dir", "formats", "data", "verify_only", "max_accuracy_drop"):
+    for flag in ("run_dir", "formats", "data", "verify_only", "tflite_batch"):
         assert f"--{flag}" in result.stdout
 
 
@@ -96,6 +96,8 @@ def test_help_imports_no_tensorflow():
         (["--run_dir={run}"], "config.json"),
         (["--run_dir={run}", "--verify_only"], "manifest.json: is missing"),
         (["--run_dir={run}", "--max_accuracy_drop=-1"], "max_accuracy_drop"),
+        (["--run_dir={run}", "--tflite_batch=0"], "--tflite_batch=0: choose from 1 to 256"),
+        (["--run_dir={run}", "--tflite_batch=many"], "tflite_batch"),
         (["--run_dir={run}", "int8"], "unexpected argument 'int8'"),
     ],
 )

@@ -19,7 +19,9 @@ FILES = (
     "model_dynamic_range.tflite",
     "model_float16.tflite",
     "model_float32.tflite",
+    "model_float32_rgb.tflite",
     "model_int8.tflite",
+    "model_int8_rgb.tflite",
     "model_weights.h5",
     "saved_model/1/assets/labels.txt",
     "saved_model/1/fingerprint.pb",
@@ -59,6 +61,7 @@ def test_says_what_a_developer_has_to_know(stored):
     ]
     assert int8["outputs"][0]["quantization"] == {"scale": 1 / 256, "zero_point": 0}
     assert int8["latency"]["p50_ms"] > 0
+    assert int8["latency"]["images"] == stored["tflite_batch"] == 1
     assert 0 < int8["accuracy"] <= 1
     assert stored["labels"] == "angry disgust fear happy neutral sad surprise".split()
     assert "0..255" in stored["preprocessing"]

@@ -8,6 +8,7 @@ import pytest
 from export import artifacts, manifest, pipeline
 from export.artifacts import Gate
 from fer_pipeline import model
+from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
 
 # All artifacts of the narrow network, written in a process that does nothing else.
@@ -91,6 +92,28 @@ def test_some_formats_alone_make_a_whole_export(faces, weights, tmp_path):
         "model_float32.tflite",
         "model_int8.tflite",
     ]
+
+
+def test_a_batch_of_several_images_is_exported_stated_and_proved(faces, weights, tmp_path):
+    # 45 images: five calls and most of a sixth.
+    few = Split(faces.images[:45], faces.labels[:45])
+    arguments = {"formats": ["float32", "int8_rgb"], "tflite_batch": 8, "evaluation": few}
+    reports = _export(tmp_path, faces, weights, **arguments)
+    assert [report.latency.images for report in reports] == [8, 8]
+    assert [report.comparison.images for report in reports] == [45, 45]
+    assert reports[0].comparison.max_difference < 1e-4
+    stored = manifest.check_files(tmp_path / "export")
+    assert stored["tflite_batch"] == 8
+    assert stored["artifacts"]["int8_rgb"]["inputs"][0]["shape"] == [8, 48, 48, 3]
+    assert stored["artifacts"]["int8_rgb"]["outputs"][0]["shape"] == [8, 7]
+    proved = manifest.verify_folder(tmp_path / "export")
+    assert [report.latency.images for report in proved] == [8, 8]
+
+
+def test_an_impossible_batch_is_refused_before_anything_is_done(faces, weights, tmp_path):
+    with pytest.raises(UserError, match="--tflite_batch=0"):
+        _export(tmp_path, faces, weights, tflite_batch=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missed_gate_keeps_the_previous_export(copy, faces, weights, monkeypatch):

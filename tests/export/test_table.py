@@ -22,3 +22,8 @@ def test_columns_are_aligned_and_failures_stand_out():
     assert second.split() == "model.json 0.00 MB - - - - - - FAILED".split()
     assert third.split()[-1] == "reference"
     assert len(header) == len(first) == len(second) == len(third)
+
+
+def test_latency_of_several_images_says_so():
+    report = ArtifactReport("int8", "i", 1, {}, None, None, Latency(3.2, 4.0, 8), ())
+    assert "3.20 ms / 8  4.00 ms / 8" in format_table([report])

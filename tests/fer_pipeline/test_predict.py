@@ -29,8 +29,9 @@ def small_model(batch_size=None, classes=7, channels=1):
     return model
 
 
-def to_tflite(path, *, quantised=False, **options):
-    converter = tf.lite.TFLiteConverter.from_keras_model(small_model(batch_size=1, **options))
+def to_tflite(path, *, quantised=False, batch_size=1, **options):
+    model = small_model(batch_size=batch_size, **options)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if quantised:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -184,7 +185,21 @@ def test_a_damaged_keras_archive_is_named(models, tmp_path, what):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{"classes": 6}, {"channels": 3}])
+def test_a_fixed_batch_of_several_images_is_filled_up(tmp_path, expected):
+    path = to_tflite(tmp_path / "eight.tflite", batch_size=8)
+    # 20 images: two calls and a half.
+    np.testing.assert_allclose(runtimes.open_model(path)(faces(20)), expected, atol=1e-5)
+
+
+def test_an_rgb_model_gets_the_face_in_three_channels(tmp_path):
+    path = to_tflite(tmp_path / "rgb.tflite", channels=3)
+    wanted = small_model(channels=3).predict(
+        np.concatenate([faces(5)] * 3, axis=-1).astype(np.float32), verbose=0
+    )
+    np.testing.assert_allclose(runtimes.open_model(path)(faces(5)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"classes": 6}, {"channels": 2}])
 def test_models_with_other_ends_are_refused(tmp_path, options):
     tflite = to_tflite(tmp_path / "other.tflite", **options)
     with pytest.raises(UserError, match="another kind of model"):
