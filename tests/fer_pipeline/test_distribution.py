@@ -14,7 +14,7 @@ from fer_pipeline import distribution
 from fer_pipeline.cluster import Place
 from fer_pipeline.input_pipeline import Share
 
-JOB = Path(__file__).with_name("job.py")
+JOB = Path(__file__).parents[1] / "proofs" / "job.py"
 
 #: Over 30 steps in float64 without dropout: what rounding alone may do.
 TOLERANCE = 1e-9

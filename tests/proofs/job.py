@@ -1,6 +1,6 @@
 """One process of a training job, run by tests and by the proofs in BUILD_NOTES.md.
 
-    python tests/fer_pipeline/job.py --strategy=mirrored --logical_devices=2 --out=weights.npz
+    python tests/proofs/job.py --strategy=mirrored --logical_devices=2 --out=weights.npz
 
 It trains on random faces and writes weights and history. The network is narrow unless --full.
 """
@@ -9,7 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from fer_pipeline import cluster, distribution, interruption, model, training
 from fer_pipeline.datasets.splits import Split, Splits
@@ -31,6 +33,7 @@ def arguments():
     parser.add_argument("--checkpoint_minutes", type=float, default=10.0)
     parser.add_argument("--steps_per_execution", type=int)
     parser.add_argument("--overflow_at", type=int, default=0, help="step, on the last replica")
+    parser.add_argument("--trace", action="store_true", help="keep the weights of every epoch")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
@@ -43,8 +46,6 @@ def faces(count, seed):
 
 def overflow_at(step):
     """Makes the loss of the last replica infinite at one step, before anyone has added it up."""
-    import keras
-    import tensorflow as tf
 
     class Overflowing(keras.optimizers.LossScaleOptimizer):
         def scale_loss(self, loss):
@@ -60,8 +61,19 @@ def overflow_at(step):
     )
 
 
+class Trace(keras.callbacks.Callback):
+    """All trainable weights after every epoch, as one vector each."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = [np.asarray(variable).ravel() for variable in self.model.trainable_variables]
+        self.weights.append(np.concatenate(values))
+
+
 def main(options):
-    import tensorflow as tf
 
     if options.logical_devices > 1:
         [cpu] = tf.config.list_physical_devices("CPU")
@@ -74,6 +86,7 @@ def main(options):
     if options.overflow_at:
         overflow_at(options.overflow_at)
     validation = faces(37, 1)
+    trace = Trace() if options.trace else None
     trained = training.train(
         Splits(faces(options.images, 0), validation, validation),
         training.Recipe(
@@ -83,6 +96,7 @@ def main(options):
             precision=options.precision,
         ),
         run=options.run,
+        callbacks=[trace] if trace else [],
         execution=training.Execution(
             job=distribution.join(options.strategy),
             checkpoint_minutes=options.checkpoint_minutes,
@@ -94,6 +108,8 @@ def main(options):
         history = np.array(trained.history)
         scale = float(np.asarray(getattr(trained.optimizer, "dynamic_scale", 0.0)))
         updates = int(np.asarray(trained.optimizer.iterations))
+        if trace:
+            arrays["trace"] = np.stack(trace.weights)
         np.savez(options.out, history=history, scale=scale, updates=updates, **arrays)
 
 
