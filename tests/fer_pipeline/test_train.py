@@ -118,7 +118,8 @@ def test_one_command_leaves_every_file(finished):
         "export/model.keras export/MODEL_CARD.md export/saved_model/1/saved_model.pb "
         "export/labels.txt export/golden.npz "
         "export/manifest.json export/manifest.sha256 export/model_float32.tflite "
-        "export/model_float16.tflite export/model_dynamic_range.tflite export/model_int8.tflite"
+        "export/model_float16.tflite export/model_dynamic_range.tflite export/model_int8.tflite "
+        "export/model_float32_rgb.tflite export/model_int8_rgb.tflite"
     ).split():
         assert (run / name).stat().st_size > 0, name
 
