@@ -126,7 +126,7 @@ def metrics_of(run: Path, checkpoint: str) -> dict[str, Any] | None:
     if not metrics.keys() >= _METRICS_KEYS:
         raise UserError(f"{path}: not written by a training run; restore it or delete it")
     evaluated = (metrics["epochs"], metrics["checkpoint"])
-    return metrics if evaluated == (checkpoints.latest_epoch(run), checkpoint) else None
+    return metrics if evaluated == (checkpoints.progress(run)[0], checkpoint) else None
 
 
 def text(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:

@@ -7,11 +7,13 @@ dump of ``model.variables`` and ``optimizer.variables`` does not.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import json
 import shutil
+import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,9 +31,12 @@ _EPOCH = "epoch_{:04d}.npz"
 _STEP = "epoch_{:04d}_step_{:06d}.npz"
 _KEEP = 2
 
-#: Files of a checkpoint's size that have to fit on the disk: those kept, the best, and the next
-#: one while it is written.
-_FILES = _KEEP + 2
+#: Files of a checkpoint's size that have to fit on the disk: those kept, the last epoch's end, the
+#: best, and the next one while it is written.
+_FILES = _KEEP + 3
+
+#: Hexadecimal digits of SHA-256.
+_DIGEST_SIZE = 64
 
 _GROUPS = ("weights", "other", "optimizer")
 
@@ -72,8 +77,8 @@ def restore(
 def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
     """Writes a checkpoint and returns its path.
 
-    The last two are kept, and with ``best`` the file also becomes the best one. Every file
-    appears whole or not at all.
+    Kept are the last two, the last one at an epoch's end, and the best: with ``best`` this one is
+    it. Every file appears whole or not at all.
 
     Raises:
       UserError: a variable is NaN or infinite, or the file cannot be written; the files that were
@@ -83,19 +88,23 @@ def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
         if not all(np.isfinite(array).all() for array in arrays):
             raise UserError(
                 f"{run}: a variable among {group} is not finite, so no checkpoint is written; "
-                f"the last good one is {latest(run) or 'none'}; lower --learning_rate"
+                f"the last good one is {latest(run) or 'none'}; start anew with a lower "
+                "--learning_rate"
             )
     folder = run / run_dir.CHECKPOINTS
     epoch, step = checkpoint.state["epoch"], checkpoint.state.get("step", 0)
     path = folder / (_STEP.format(epoch, step) if step else _EPOCH.format(epoch))
-    with run_dir.whole_file(path) as temporary:
-        temporary.write_bytes(pack(checkpoint))
-    if best:
-        # A copy and not a link: what damages one file should not take both.
-        with run_dir.whole_file(folder / _BEST) as temporary:
-            shutil.copyfile(path, temporary)
-    for old in _by_age(folder)[:-_KEEP]:
-        old.unlink()
+    content = pack(checkpoint)
+    # The best first: killed in between, the run repeats the epoch and writes both. And not as a
+    # link: what damages one file should not take both.
+    for target in (folder / _BEST, path) if best else (path,):
+        with run_dir.whole_file(target) as temporary:
+            temporary.write_bytes(content)
+    kept = {*_by_age(folder)[-_KEEP:], *_epoch_ends(folder)[-1:]}
+    for old in set(_by_age(folder)) - kept:
+        # One that cannot be deleted is in nobody's way.
+        with contextlib.suppress(OSError):
+            old.unlink()
     return path
 
 
@@ -108,15 +117,20 @@ def pack(checkpoint: Checkpoint) -> bytes:
     }
     buffer = io.BytesIO()
     np.savez(buffer, state=np.array(json.dumps(checkpoint.state)), **arrays)
-    return buffer.getvalue()
+    # The archive ends with the length of its comment, none so far.
+    body = buffer.getvalue()[:-2]
+    return body + struct.pack("<H", _DIGEST_SIZE) + _digest(body)
 
 
 def unpack(content: bytes) -> Checkpoint:
     """The checkpoint in a file's bytes.
 
     Raises:
-      ValueError: they are damaged; every array and the JSON carry a CRC-32 checksum.
+      ValueError: they are damaged, by the SHA-256 of everything that is the archive's comment.
     """
+    body, comment = content[: -2 - _DIGEST_SIZE], content[-_DIGEST_SIZE:]
+    if comment != _digest(body):
+        raise ValueError("its checksum is wrong")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             state = json.loads(str(file["state"]))
@@ -124,9 +138,7 @@ def unpack(content: bytes) -> Checkpoint:
                 [file[name] for name in sorted(file.files) if name.startswith(f"{group}/")]
                 for group in _GROUPS
             ]
-    except (OSError, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(str(error)) from error
-    except (zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+    except (KeyError, zipfile.BadZipFile) as error:
         raise ValueError(str(error)) from error
     return Checkpoint(*groups, state)
 
@@ -139,8 +151,10 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         return unpack(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged; delete it to use the one before") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); put that right") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged; export another checkpoint or train it again") from error
 
 
 def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | None:
@@ -155,10 +169,12 @@ def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | 
     damaged = []
     for path in reversed(_by_age(run / run_dir.CHECKPOINTS)):
         try:
-            checkpoint = load(path)
-        except UserError:
+            checkpoint = unpack(path.read_bytes())
+        except ValueError:
             damaged.append(path)
             continue
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); put that right") from error
         for newer in damaged:
             newer.rename(newer.with_suffix(".damaged"))
             warn(f"{newer}: damaged and set aside; using {path.name}")
@@ -174,19 +190,20 @@ def latest(run: Path) -> Path | None:
     return paths[-1] if paths else None
 
 
-def latest_epoch(run: Path) -> int:
-    """Epochs that the newest checkpoint has finished, by its name; 0 where there is none."""
+def progress(run: Path) -> tuple[int, int]:
+    """Epochs that are finished, and steps of the next one, by the newest checkpoint's name."""
     path = latest(run)
-    return _age(path)[0] if path else 0
+    return _age(path) if path else (0, 0)
 
 
 def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
-    """The float32 weights of a run's last or best checkpoint, for ``set_weights``.
+    """The float32 weights at the end of a run's last or best epoch, for ``set_weights``.
 
     Raises:
       UserError: there is none, or it is damaged.
     """
-    path = run / run_dir.CHECKPOINTS / _BEST if which == "best" else latest(run)
+    folder = run / run_dir.CHECKPOINTS
+    path = next(reversed(_epoch_ends(folder)), None) if which == "last" else folder / _BEST
     if path is None or not path.exists():
         raise UserError(f"{run}: no {which} checkpoint; train it first with --run_dir={run}")
     return load(path).weights
@@ -199,9 +216,9 @@ def check_space(run: Path, checkpoint: Checkpoint) -> None:
       UserError: they will not.
     """
     size = sum(array.nbytes for arrays in checkpoint[:3] for array in arrays)
-    there = len(list((run / run_dir.CHECKPOINTS).glob("*.npz")))
-    needed = size * max(1, _FILES - there)
-    free = shutil.disk_usage(run_dir.existing(run)).free
+    folder = run / run_dir.CHECKPOINTS
+    needed = size * max(1, _FILES - len(list(folder.glob("*.npz"))))
+    free = shutil.disk_usage(run_dir.existing(folder)).free
     if free < needed:
         raise UserError(
             f"--run_dir={run}: {free / 1e6:,.0f} MB are free and its checkpoints need "
@@ -209,8 +226,16 @@ def check_space(run: Path, checkpoint: Checkpoint) -> None:
         )
 
 
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
+
+
 def _by_age(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch_*.npz"), key=_age)
+
+
+def _epoch_ends(folder: Path) -> list[Path]:
+    return [path for path in _by_age(folder) if not _age(path)[1]]
 
 
 def _age(path: Path) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -48,8 +49,11 @@ def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
     try:
         value = json.loads(text)
         cluster, task = value["cluster"], value["task"]
-        hosts = [("chief", i) for i in range(len(cluster.get("chief", [])))]
-        hosts += [("worker", i) for i in range(len(cluster.get("worker", [])))]
+        hosts = [
+            (kind, index)
+            for kind in ("chief", "worker")
+            for index, _ in enumerate(_addresses(cluster.get(kind, [])))
+        ]
         here = (task["type"], int(task["index"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -59,3 +63,14 @@ def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
     if here not in hosts:
         raise UserError(f"TF_CONFIG: its task {here[0]} {here[1]} is not among its cluster's")
     return Place(hosts.index(here), len(hosts))
+
+
+def _addresses(value: object) -> list[str]:
+    """A list of different ``host:port``; raises ValueError for anything else."""
+    addresses = list(value) if isinstance(value, list) else [None]
+    for address in addresses:
+        if not isinstance(address, str) or not re.fullmatch(r".+:\d+", address):
+            raise ValueError(f"{address} is no host:port")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("an address is there twice")
+    return addresses

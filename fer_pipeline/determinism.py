@@ -16,7 +16,7 @@ def pin(*, seed: int, threads: int | None, deterministic: bool) -> int:
 
     Args:
       seed: for Python's, NumPy's and Keras' global generators.
-      threads: of one operation; None is one a core.
+      threads: of one operation; None is one for each core that this process may use.
       deterministic: whether a repetition has to give the same bits.
 
     Returns:
@@ -28,7 +28,7 @@ def pin(*, seed: int, threads: int | None, deterministic: bool) -> int:
     import keras
     import tensorflow as tf
 
-    count = threads or os.cpu_count() or 1
+    count = threads or len(os.sched_getaffinity(0))
     if threads or deterministic:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(count)

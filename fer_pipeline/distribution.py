@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
+import re
+import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +18,15 @@ from fer_pipeline.input_pipeline import Share
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+_LOST = (
+    "lost another worker; start the same command on all hosts again to continue from the last "
+    "checkpoint"
+)
+
+#: What errors that are about other hosts say, whatever their kind.
+_OF_PEERS = re.compile(r"collective|coordination|heartbeat|peer|socket closed|connection", re.I)
 
 
 class Job(NamedTuple):
@@ -55,11 +67,12 @@ def join(strategy: str) -> Job:
     import tensorflow as tf
 
     here = place(strategy)
-    gpus = len(tf.config.list_logical_devices("GPU")) if here.workers == 1 else 0
     if here.workers > 1:
-        with lost_worker_explained(here):
+        print(f"worker {here.worker}: waiting for {here.workers - 1} other workers", flush=True)
+        with lost_worker_explained(here, "cannot reach another worker; start all of them"):
             return Job(tf.distribute.MultiWorkerMirroredStrategy(), here)
-    if strategy == "mirrored" or (strategy == "auto" and gpus > 1):
+    gpus = len(tf.config.list_logical_devices("GPU"))
+    if strategy == "mirrored" or (strategy != "one_device" and gpus > 1):
         # Of a CPU there is one, unless somebody has split it into logical devices.
         devices = None if gpus else [d.name for d in tf.config.list_logical_devices("CPU")]
         return Job(tf.distribute.MirroredStrategy(devices), here)
@@ -82,6 +95,38 @@ def any_worker(job: Job, flag: bool) -> bool:
     return flag if job.place.workers == 1 else bool(_sum(job, np.array([flag], np.int64))[0])
 
 
+def raise_together(job: Job, problem: UserError | None) -> None:
+    """Ends all hosts where one has a problem, so that none waits for it. All hosts have to call.
+
+    Raises:
+      UserError: this host's problem, or word of another's.
+    """
+    if not any_worker(job, problem is not None):
+        return
+    of_chief = from_chief(job, str(problem or "").encode())
+    if problem:
+        raise problem
+    raise UserError(of_chief.decode() or "another worker has stopped; see what it printed")
+
+
+def check_same(job: Job, settings: dict[str, Any]) -> None:
+    """Checks that all hosts were started alike; ``settings`` are JSON values.
+
+    Raises:
+      UserError: on all of them, where one was not.
+    """
+    chiefs = json.loads(from_chief(job, json.dumps(settings).encode()))
+    different = [name for name, value in settings.items() if chiefs.get(name) != value]
+    problem = None
+    if different:
+        name = different[0]
+        problem = UserError(
+            f"worker {job.place.worker}: its {name} is {settings[name]}, the chief's "
+            f"{chiefs.get(name)}; start all workers with the same flags and data"
+        )
+    raise_together(job, problem)
+
+
 def from_chief(job: Job, content: bytes | None) -> bytes | None:
     """What the chief holds, on every host; ``content`` counts on the chief alone.
 
@@ -97,6 +142,11 @@ def from_chief(job: Job, content: bytes | None) -> bytes | None:
         words.view(np.uint8)[:size] = np.frombuffer(mine, np.uint8)
     # Every other host adds zeros to the chief's words, which leaves their bits as they are.
     return _sum(job, words).tobytes()[:size] if known else None
+
+
+def number_from_chief(job: Job, number: float) -> float:
+    """The chief's number, on every host. All hosts have to ask."""
+    return struct.unpack("d", from_chief(job, struct.pack("d", number)))[0]
 
 
 def _sum(job: Job, values: np.ndarray) -> np.ndarray:
@@ -123,24 +173,15 @@ def _compiled_sum(strategy: tf.distribute.Strategy) -> Callable[[Any], tf.Tensor
 
 
 @contextlib.contextmanager
-def lost_worker_explained(here: Place) -> Iterator[None]:
+def lost_worker_explained(here: Place, what: str = _LOST) -> Iterator[None]:
     """Turns TensorFlow's ways to say that another host has gone into a UserError."""
     import tensorflow as tf
 
-    gone = (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.CancelledError,
-        tf.errors.DeadlineExceededError,
-        tf.errors.InternalError,
-        tf.errors.FailedPreconditionError,
-    )
     try:
         yield
-    except gone as error:
-        if here.workers == 1:
+    except tf.errors.OpError as error:
+        gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+        if here.workers == 1 or not (isinstance(error, gone) or _OF_PEERS.search(str(error))):
             raise
-        raise UserError(
-            f"worker {here.worker} of {here.workers}: lost another worker; start the same command "
-            f"on all hosts again to continue from the last checkpoint ({type(error).__name__})"
-        ) from error
+        kind = type(error).__name__
+        raise UserError(f"worker {here.worker} of {here.workers}: {what} ({kind})") from error

@@ -46,15 +46,18 @@ def check(rows: np.ndarray, where: Where, *, scale: float | None, skips: int) ->
       UserError: without loss scaling, at the first loss that is NaN or infinite; with it, where 20
         updates in a row overflow or the scale falls below 1.
     """
-    for row in rows:
-        where = where._replace(step=where.step + 1)
+    overflowed = where
+    for step, row in enumerate(rows, where.step + 1):
+        where = where._replace(step=step)
+        if row[steps.OVERFLOWS]:
+            overflowed = where
         skips = skips + 1 if row[steps.OVERFLOWS] else 0
         if skips >= _MAX_SKIPS:
             stop(where, f"{skips} updates in a row overflowed in float16")
         if not row[steps.OVERFLOWS] and not np.isfinite(row[steps.LOSS]):
             stop(where, f"the loss is {row[steps.LOSS]:g}")
     if scale is not None and scale < 1:
-        stop(where, f"the loss scale has fallen to {scale:g}")
+        stop(overflowed, f"the loss scale has fallen to {scale:g}")
     return skips
 
 
@@ -62,6 +65,6 @@ def stop(where: Where, problem: str) -> NoReturn:
     """Raises the UserError that names a problem and where it came up."""
     raise UserError(
         f"epoch {where.epoch}, step {where.step}: {problem} at learning rate "
-        f"{where.learning_rate:g}; the last good checkpoint is {where.checkpoint}; lower "
-        "--learning_rate"
+        f"{where.learning_rate:g}; the last good checkpoint is {where.checkpoint}; start anew with "
+        "a lower --learning_rate"
     )

@@ -12,10 +12,13 @@ _WIDTH = 24
 class Progress:
     """A progress bar with images/s and the time left; off a terminal, only its last line."""
 
-    def __init__(self, title: str, total: int, stream: TextIO | None = None) -> None:
-        """Starts the clock for ``total`` images."""
+    def __init__(
+        self, title: str, total: int, *, done: int = 0, stream: TextIO | None = None
+    ) -> None:
+        """Starts the clock for ``total`` images, of which ``done`` were done before."""
         self._title = title
         self._total = total
+        self._before = done
         self._stream = stream or sys.stdout
         self._start = time.perf_counter()
         self._shown = 0
@@ -23,7 +26,8 @@ class Progress:
     def update(self, done: int) -> None:
         """Redraws the bar for ``done`` images of the total."""
         if self._stream.isatty():
-            self._draw(bar(self._title, done, self._total, time.perf_counter() - self._start))
+            seconds = time.perf_counter() - self._start
+            self._draw(bar(self._title, done, self._total, seconds, before=self._before))
 
     def close(self, summary: str) -> None:
         """Replaces the bar by the title and ``summary``, and ends the line."""
@@ -39,10 +43,10 @@ class Progress:
         self._shown = len(text)
 
 
-def bar(title: str, done: int, total: int, seconds: float) -> str:
-    """The text of a bar, ``seconds`` after its start."""
+def bar(title: str, done: int, total: int, seconds: float, *, before: int = 0) -> str:
+    """The text of a bar, ``seconds`` after its start with ``before`` images done."""
     filled = _WIDTH * done // total
-    rate = done / seconds if seconds else 0.0
+    rate = (done - before) / seconds if seconds else 0.0
     left = round((total - done) / rate) if rate else 0
     return (
         f"{title}  [{'#' * filled}{'.' * (_WIDTH - filled)}] {done}/{total}"

@@ -149,8 +149,13 @@ def refuse_another(run: Path, before: Mapping[str, Any], now: Mapping[str, Any])
             continue
         if name == "fingerprint":
             problem = "other images; pass"
+        elif name == "devices":
+            problem = f"{before[name]} devices, not {value}, and --deterministic; pass"
         else:
-            problem = f"--{name}={before[name]}, not {value}; pass that to continue it,"
+            was, is_now = (
+                str(v).lower() if isinstance(v, bool) else v for v in (before[name], value)
+            )
+            problem = f"--{name}={was}, not {is_now}; pass that to continue it,"
         raise UserError(
             f"{run}: was started with {problem} --overwrite to start anew, or another --run_dir"
         )
@@ -226,7 +231,9 @@ def check_usable(run: Path) -> None:
         raise UserError(f"--run_dir={run}: {parent} cannot be written; name another directory")
     if not run.is_dir():
         return
-    strangers = sorted(path.name for path in run.iterdir() if path.name != _LOCK)
+    names = (path.name for path in run.iterdir())
+    # A start that was killed early leaves these.
+    strangers = sorted(n for n in names if n != _LOCK and not n.startswith(_TEMPORARY))
     if CONFIG in strangers:
         read_config(run)
     elif strangers:

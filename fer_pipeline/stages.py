@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import importlib.util
@@ -12,7 +13,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -102,24 +103,19 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     """
     start = time.perf_counter()
     path = Path(options.run_dir or default_run_dir(options))
-    chief = cluster.place(options.strategy).chief
-    if chief:
-        run_dir.check_usable(path)
-        if not options.overwrite:
-            refuse_finished(path, options, exporting=export_stage is not None)
+    here = cluster.place(options.strategy)
+    problem = refusal(path, options, exporting=export_stage is not None) if here.chief else None
+    if problem and here.workers == 1:
+        raise problem
     # Until the data has proved good nothing is written, not even a log.
     with tempfile.TemporaryDirectory() as scratch:
         scratch_log = Path(scratch) / run_dir.TF_LOG
         with native_log.redirected(scratch_log):
-            opened = open_run(path, options)
-            if not chief:
-                fit(opened, options)
-                print(f"worker {opened.job.place.worker}: done; the chief evaluates and exports")
+            opened = open_run(path, options, problem)
+            if not here.chief:
+                follow(opened, options)
                 return path
-        with run_dir.owned(path):
-            if options.overwrite:
-                run_dir.clear(path)
-            begin(path, opened.config)
+        with own(opened, overwrite=options.overwrite):
             (path / run_dir.TF_LOG).write_bytes(scratch_log.read_bytes())
             with native_log.redirected(path / run_dir.TF_LOG):
                 draw_data(opened)
@@ -140,6 +136,42 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     return path
 
 
+def refusal(path: Path, options: Options, *, exporting: bool) -> UserError | None:
+    """Why the run directory cannot be used as it is wanted; None where it can."""
+    try:
+        run_dir.check_usable(path)
+        if not options.overwrite:
+            refuse_finished(path, options, exporting=exporting)
+    except UserError as error:
+        return error
+    return None
+
+
+def follow(opened: Run, options: Options) -> None:
+    """What a host that is not the chief does: it trains."""
+    # The chief's word on whether the run directory is its own.
+    distribution.raise_together(opened.job, None)
+    fit(opened, options)
+    print(f"worker {opened.job.place.worker}: done; the chief evaluates and exports")
+
+
+@contextlib.contextmanager
+def own(opened: Run, *, overwrite: bool) -> Iterator[None]:
+    """Holds the run directory and begins or continues the run in it; tells the other hosts."""
+    path = opened.path
+    with contextlib.ExitStack() as stack:
+        problem = None
+        try:
+            stack.enter_context(run_dir.owned(path))
+            if overwrite:
+                run_dir.clear(path)
+            begin(path, opened.config)
+        except UserError as error:
+            problem = error
+        distribution.raise_together(opened.job, problem)
+        yield
+
+
 def default_run_dir(options: Options) -> Path:
     """``runs/<data>-<recipe>-s<seed>``."""
     recipe = f"b{options.batch_size}-lr{options.learning_rate:g}"
@@ -148,11 +180,12 @@ def default_run_dir(options: Options) -> Path:
 
 def refuse_finished(path: Path, options: Options, *, exporting: bool) -> None:
     """Raises UserError where ``path`` holds a run with nothing left to do, or with more epochs."""
-    trained = checkpoints.latest_epoch(path)
-    if trained > options.epochs:
+    trained, step = checkpoints.progress(path)
+    if (trained, step) > (options.epochs, 0):
+        begun = trained + (step > 0)
         raise UserError(
-            f"{path}: has trained {trained} epochs already; pass --epochs={trained} or more, or "
-            "--overwrite to start anew"
+            f"{path}: has trained {trained} epochs already{' and begun another' if step else ''}; "
+            f"pass --epochs={begun} or more, or --overwrite to start anew"
         )
     wanted = {"epochs": options.epochs, "export_checkpoint": options.export_checkpoint}
     if trained == options.epochs and wanted == evaluated(path):
@@ -182,12 +215,23 @@ def exported(path: Path) -> dict[str, Any]:
         return {}
 
 
-def open_run(path: Path, options: Options) -> Run:
-    """Joins the other hosts if there are any, loads the faces and makes the configuration."""
+def open_run(path: Path, options: Options, problem: UserError | None = None) -> Run:
+    """Joins the other hosts if there are any, loads the faces and makes the configuration.
+
+    Args:
+      path: the run directory.
+      options: what the user chose.
+      problem: what keeps this host from training, to be told to the others.
+
+    Raises:
+      UserError: on all hosts, where one cannot train.
+    """
     from fer_pipeline.precision import resolve
 
     if not 0 < options.learning_rate < math.inf:
         raise UserError(f"--learning_rate={options.learning_rate}: must be a number above 0")
+    if not 0 <= options.checkpoint_minutes < math.inf:
+        raise UserError(f"--checkpoint_minutes={options.checkpoint_minutes}: must be a number")
     if options.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
     threads = determinism.pin(
@@ -196,7 +240,12 @@ def open_run(path: Path, options: Options) -> Run:
     job = distribution.join(options.strategy)
     if job.replicas > 1:
         print(f"{job.replicas} devices; worker {job.place.worker} of {job.place.workers}")
-    splits = load_data(options)
+    if not problem:
+        try:
+            splits = load_data(options)
+        except UserError as error:
+            problem = error
+    distribution.raise_together(job, problem)
     policy = resolve(options.precision)
     config = dataclasses.asdict(options) | {
         "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),

@@ -29,7 +29,11 @@ _EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the training images.",
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images of a training step.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-4, "Adam's, at the start.", lower_bound=0.0)
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Seed of weights, dropout, shuffling and flips.", lower_bound=0
+    "seed",
+    0,
+    "Seed of weights, dropout, shuffling and flips.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,
 )
 _PRECISION = flags.DEFINE_enum(
     "precision", "auto", ["auto", *precision.POLICIES], "Keras dtype policy of the training."
@@ -78,7 +82,11 @@ _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic", False, "Have a repetition give the same bits, on as many threads and devices."
 )
 _THREADS = flags.DEFINE_integer(
-    "threads", None, "Threads of an operation; by default one a core.", lower_bound=1
+    "threads",
+    None,
+    "Threads of an operation; by default one a core.",
+    lower_bound=1,
+    upper_bound=4096,
 )
 _TENSORBOARD = flags.DEFINE_bool(
     "tensorboard", False, "Write <run_dir>/tensorboard; needs the extra 'tensorboard'."

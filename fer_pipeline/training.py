@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 #: Evaluation keeps no activations for a backward pass, so larger batches fit and go faster.
 _EVALUATION_BATCH = 256
 
-#: Steps of the first call, and of every call where several hosts have to take the same number.
+#: Batches of a call of evaluation.
+_EVALUATION_CALL = 4
+
+#: Steps of the first call.
 _FIRST_CALL = 8
 
 #: A call should take about a second: longer than Python needs between two of them by far, and short
@@ -176,7 +179,7 @@ class _State:
 
 @dataclasses.dataclass
 class _Session:
-    """A training under way; ``run`` is None where nothing is to be written."""
+    """A training under way."""
 
     splits: Splits
     recipe: Recipe
@@ -188,6 +191,22 @@ class _Session:
     optimizer: keras.optimizers.Optimizer
     state: _State
     steps_per_call: int = _FIRST_CALL
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes checkpoints."""
+        return self.run is not None and self.job.place.chief
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Images of every step of an epoch: int32 ``[S]``."""
+        images, size = len(self.splits.train.labels), self.recipe.batch_size
+        return np.minimum(size, images - np.arange(0, images, size)).astype(np.int32)
+
+    @property
+    def images(self) -> int:
+        """Training images done in the epoch under way."""
+        return int(self.sizes[: self.state.step].sum())
 
     def where(self) -> guards.Where:
         """Where it stands, for a message."""
@@ -202,7 +221,7 @@ class _Session:
 
     def save(self, *, best: bool = False) -> None:
         """Writes a checkpoint, on the chief."""
-        if self.run:
+        if self.writes:
             checkpoints.save(self.run, self.capture(), best=best)
 
     def take(self, rows: np.ndarray, seconds: float) -> None:
@@ -232,7 +251,7 @@ def train(
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
 
-    On SIGTERM or Ctrl-C the step under way is finished and a checkpoint written.
+    On SIGTERM or Ctrl-C the steps of the call under way are finished and a checkpoint written.
 
     Args:
       splits: the data; training uses ``train`` and ``validation``. The same on every host.
@@ -242,8 +261,9 @@ def train(
       hooks: called on the chief after every epoch, once its checkpoint is safe.
       callbacks: Keras callbacks that act when training or an epoch begins or ends; they are told
         ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` and ``learning_rate``, and may set
-        ``model.stop_training``. With several hosts they run on all of them. What they count is not
-        part of a checkpoint.
+        ``model.stop_training``; the learning rate is the schedule's. With several hosts they run on
+        all of them. What they count is not part of a checkpoint, so that a run which one of them
+        has stopped goes on when it is continued.
       execution: how the recipe is carried out; None is ``Execution()``.
       identity: what makes a checkpoint this training's, as JSON values; beside the recipe, without
         its epochs.
@@ -261,34 +281,35 @@ def train(
     job = execution.job or distribution.join("one_device")
     check_devices(splits, recipe, execution, job)
     session = _open(splits, recipe, execution, job, run, identity or {})
+    distribution.check_same(job, _settings(session))
     chief = job.place.chief
     if _resume(session, say) and chief and session.state.history:
         # Whoever was interrupted between a checkpoint and its hooks catches up.
         for hook in hooks:
             hook(session.state.history, session.state.timing)
-    if session.run:
+    if session.writes:
         checkpoints.check_space(session.run, session.capture())
 
     model, optimizer, state = session.model, session.optimizer, session.state
     train_calls, validate = _compile(session)
     told = _callback_list(callbacks, model, optimizer)
     told.on_train_begin()
+    model.stop_training = distribution.any_worker(job, bool(model.stop_training))
     with distribution.lost_worker_explained(job.place), interruption.deferred() as request:
         while state.epoch < recipe.epochs and not model.stop_training:
             optimizer.learning_rate = state.schedule.learning_rate
-            progress = Progress(
-                f"epoch {state.epoch + 1}/{recipe.epochs}", len(splits.train.labels)
-            )
+            title = f"epoch {state.epoch + 1}/{recipe.epochs}"
+            progress = Progress(title, len(splits.train.labels), done=session.images)
             told.on_epoch_begin(state.epoch)
             saved = time.monotonic()
-            for images in train_calls():
+            for _ in train_calls():
                 if chief:
-                    progress.update(images)
+                    progress.update(session.images)
                 _stop_if_asked(session, request, save=True)
                 if time.monotonic() - saved > 60 * execution.checkpoint_minutes:
                     session.save()
                     saved = time.monotonic()
-            log, timing = _finish_epoch(session, validate)
+            log, timing = _finish_epoch(session, validate, request)
             best = all(log.val_accuracy > row.val_accuracy for row in state.history)
             state.finish_epoch(log, timing)
             session.save(best=best)
@@ -298,6 +319,7 @@ def train(
                 for hook in hooks:
                     hook(state.history, state.timing)
             told.on_epoch_end(state.epoch - 1, _keras_logs(log))
+            model.stop_training = distribution.any_worker(job, bool(model.stop_training))
             _stop_if_asked(session, request, save=False)
     told.on_train_end()
     return Trained(model, optimizer, state.history, state.timing)
@@ -362,7 +384,7 @@ def _open(
         recipe=recipe,
         execution=execution,
         job=job,
-        run=run if job.place.chief else None,
+        run=run,
         identity=of_recipe | dict(identity),
         model=model,
         optimizer=optimizer,
@@ -370,30 +392,43 @@ def _open(
     )
 
 
+def _settings(session: _Session) -> dict[str, Any]:
+    """What all hosts have to be started with, or they would wait for one another for ever."""
+    settings = session.identity | {
+        "epochs": session.recipe.epochs,
+        "steps_per_execution": session.execution.steps_per_execution,
+        "number of devices": session.job.share.count,
+        "number of training images": len(session.splits.train.labels),
+        "number of validation images": len(session.splits.validation.labels),
+    }
+    # Each may have its own.
+    settings.pop("threads", None)
+    return settings
+
+
 def _resume(session: _Session, say: Callable[[str], None]) -> bool:
     """Puts the newest checkpoint's values in place, on every host; whether there was one."""
     job, state = session.job, session.state
-    found = checkpoints.load_latest(session.run, say) if session.run else None
+    found = checkpoints.load_latest(session.run, say) if session.writes else None
     content = distribution.from_chief(job, checkpoints.pack(found) if found else None)
     if content is None:
         return False
     checkpoint = checkpoints.unpack(content)
-    before = checkpoint.state.get("identity", {})
-    run_dir.refuse_another(session.run or Path("the chief's run"), before, session.identity)
+    if session.writes:
+        before = checkpoint.state.get("identity", {})
+        run_dir.refuse_another(session.run, before, session.identity)
     checkpoints.restore(checkpoint, session.model, session.optimizer)
     state.restore(checkpoint.state)
     say(f"continuing after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
     return True
 
 
-def _compile(
-    session: _Session,
-) -> tuple[Callable[[], Iterator[int]], Callable[[], tuple[float, float]]]:
+def _compile(session: _Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
     """Compiles both kinds of steps and opens their endless batches.
 
     Returns:
-      A function that trains the rest of an epoch, yielding the images done after each call, and one
-      that gives the mean loss and the accuracy on the validation images.
+      A function that trains the rest of an epoch, yielding after each call, and one that yields the
+      rows of the validation images, call by call.
     """
     splits, recipe, job, state = session.splits, session.recipe, session.job, session.state
     train_batches = distribution.batches(
@@ -429,46 +464,50 @@ def _compile(
 
 def _train_epoch(
     session: _Session, train_steps: Callable, batches: tf.data.Iterator
-) -> Iterator[int]:
-    """Trains what is left of the epoch, yielding the images done after each call."""
+) -> Iterator[None]:
+    """Trains what is left of the epoch, yielding after each call."""
     import tensorflow as tf
 
-    state, recipe, fixed = session.state, session.recipe, session.execution.steps_per_execution
-    images = len(session.splits.train.labels)
-    starts = np.arange(0, images, recipe.batch_size)
-    sizes = np.minimum(recipe.batch_size, images - starts).astype(np.int32)
-    # Hosts have clocks of their own and have to take the same number of steps.
-    adapt = not fixed and session.job.place.workers == 1
+    state, fixed, sizes = session.state, session.execution.steps_per_execution, session.sizes
     while state.step < len(sizes):
         begun = time.perf_counter()
         count = fixed or session.steps_per_call
         call = sizes[state.step : state.step + count]
         rows = train_steps(batches, tf.constant(call)).numpy()
         seconds = time.perf_counter() - begun
-        if adapt and len(call) == count:
-            session.steps_per_call = next_call(count, seconds)
+        if not fixed and len(call) == count:
+            # Hosts have clocks of their own and have to take the same number of steps.
+            of_chief = distribution.number_from_chief(session.job, seconds)
+            session.steps_per_call = next_call(count, of_chief)
         session.take(rows, seconds)
-        yield int(sizes[: state.step].sum())
+        yield
 
 
 def _validate(
     evaluate_steps: Callable, batches: tf.data.Iterator, images: int
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of the validation images."""
+) -> Iterator[np.ndarray]:
+    """Rows of the validation images, call by call."""
     import tensorflow as tf
 
     count = input_pipeline.num_steps(images, _EVALUATION_BATCH)
-    sums = steps.add(np.zeros(3), evaluate_steps(batches, tf.constant(count)).numpy())
-    return float(sums[steps.LOSS] / images), float(sums[steps.CORRECT] / images)
+    for done in range(0, count, _EVALUATION_CALL):
+        call = tf.constant(min(_EVALUATION_CALL, count - done))
+        yield evaluate_steps(batches, call).numpy()
 
 
 def _finish_epoch(
-    session: _Session, validate: Callable[[], tuple[float, float]]
+    session: _Session, validate: Callable[[], Iterator], request: interruption.Request
 ) -> tuple[EpochLog, EpochTiming]:
     """The rows of the epoch whose last step is done."""
     state = session.state
     begun = time.perf_counter()
-    val_loss, val_accuracy = validate()
+    sums = np.zeros(3)
+    for rows in validate():
+        sums = steps.add(sums, rows)
+        # Continued, the run begins with this validation.
+        _stop_if_asked(session, request, save=True)
+    val_loss = float(sums[steps.LOSS] / sums[steps.IMAGES])
+    val_accuracy = float(sums[steps.CORRECT] / sums[steps.IMAGES])
     loss, correct, images = state.sums
     if not math.isfinite(val_loss):
         guards.stop(session.where(), f"the validation loss is {val_loss:g}")
@@ -491,7 +530,8 @@ def _stop_if_asked(session: _Session, request: interruption.Request, *, save: bo
     if save:
         session.save()
     signum = request.signum or signal.SIGTERM
-    kept = "saved; the same command continues" if session.run else "nothing was kept"
+    continues = "saved; the same command, without --overwrite, continues"
+    kept = continues if session.run else "nothing was kept"
     epoch, step = session.state.epoch, session.state.step
     raise interruption.InterruptedByUser(
         signum, f"stopped after epoch {epoch}, step {step}: {kept}"

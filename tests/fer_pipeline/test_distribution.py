@@ -63,8 +63,13 @@ def results(tmp_path_factory):
             "--strategy=multi_worker",
             environ={"TF_CONFIG": json.dumps(task)},
         )
-    for name, (process, _) in jobs.items():
-        assert process.wait(timeout=300) == 0, f"{name}: see {folder}"
+    try:
+        for name, (process, _) in jobs.items():
+            assert process.wait(timeout=300) == 0, f"{name}: see {folder}"
+    finally:
+        # Workers wait for one another.
+        for process, _ in jobs.values():
+            process.kill()
     return {name: np.load(out) for name, (_, out) in jobs.items()}
 
 

@@ -22,7 +22,7 @@ def test_finite_losses_pass():
 def test_the_first_loss_that_is_not_finite_is_named(loss):
     said = (
         f"epoch 2, step 12: the loss is {loss:g} at learning rate 0.0005; the last good checkpoint "
-        "is epoch_0001.npz; lower --learning_rate"
+        "is epoch_0001.npz; start anew with a lower --learning_rate"
     )
     with pytest.raises(UserError) as error:
         guards.check(rows([1.0, loss, np.nan]), WHERE, scale=None, skips=0)

@@ -1,5 +1,7 @@
 """The network against the seed's summary, and the training variant against Keras' layers."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import pytest
@@ -152,3 +154,35 @@ def test_no_two_layers_draw_the_same_numbers():
     # Uniform draws of one stream differ by their limits alone, and correlate perfectly.
     correlation = np.corrcoef([kernel / np.abs(kernel).max() for kernel in kernels])
     assert np.abs(correlation - np.eye(len(kernels))).max() < 0.3
+
+
+class Context(NamedTuple):
+    """As much of a replica's context as the layer looks at."""
+
+    replica_id_in_sync_group: int
+    num_replicas_in_sync: int
+
+
+def test_every_replica_drops_other_units_and_no_two_steps_the_same(monkeypatch):
+    ones = tf.ones((64, 256))
+    masks = []
+    for replica in range(3):
+        layer = fast_layers.Dropout(0.25, seed=5)
+        monkeypatch.setattr(tf.distribute, "get_replica_context", lambda r=replica: Context(r, 3))
+        for _ in range(2):
+            outputs = layer(ones, training=True).numpy()
+            assert set(np.unique(outputs)) == {0.0, np.float32(1 / 0.75)}
+            masks.append(outputs > 0)
+        np.testing.assert_array_equal(layer(ones, training=False), ones)
+    for i, first in enumerate(masks):
+        assert abs(first.mean() - 0.75) < 0.02
+        for other in masks[i + 1 :]:
+            # Independent masks agree on 0.75^2 + 0.25^2 of the units.
+            assert abs((first == other).mean() - 0.625) < 0.02
+
+
+def test_a_single_replica_drops_what_keras_does():
+    ones = tf.ones((8, 32))
+    ours, keras_layer = (kind(0.25, seed=5) for kind in (fast_layers.Dropout, keras.layers.Dropout))
+    for _ in range(2):
+        np.testing.assert_array_equal(ours(ones, training=True), keras_layer(ones, training=True))

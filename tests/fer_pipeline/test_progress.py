@@ -24,7 +24,7 @@ def test_nothing_seen_yet_is_no_division_by_zero():
 
 def test_only_the_last_line_off_a_terminal():
     stream = io.StringIO()
-    progress = Progress("epoch 1/2", 10, stream)
+    progress = Progress("epoch 1/2", 10, stream=stream)
     progress.update(5)
     progress.close("loss 1.0")
     assert stream.getvalue() == "epoch 1/2  loss 1.0\n"
@@ -32,10 +32,15 @@ def test_only_the_last_line_off_a_terminal():
 
 def test_a_terminal_line_is_overwritten_whole():
     stream = Terminal()
-    progress = Progress("epoch 1/2", 10, stream)
+    progress = Progress("epoch 1/2", 10, stream=stream)
     progress.update(5)
     progress.close("done")
     first, last = stream.getvalue().split("\r")[1:]
     assert first.startswith("epoch 1/2  [")
     assert last.rstrip() == "epoch 1/2  done"
     assert len(last) >= len(first)
+
+
+def test_what_an_earlier_process_did_does_not_count_as_speed():
+    text = bar("epoch 2/3", 60, 100, 4.0, before=40)
+    assert "60/100  5 images/s  0:08 left" in text

@@ -113,11 +113,18 @@ def main(options):
         np.savez(options.out, history=history, scale=scale, updates=updates, **arrays)
 
 
-if __name__ == "__main__":
+def guarded():
+    """The exit status; outside the handlers no frame holds an iterator (see fer_pipeline.cli)."""
     try:
         main(arguments())
     except UserError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except interruption.InterruptedByUser as stop:
         print(stop, file=sys.stderr)
-        sys.exit(stop.status)
+        return stop.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded())
