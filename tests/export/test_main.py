@@ -55,7 +55,9 @@ def run(faces, weights, exported, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     state = {"epoch": 1}
     optimizer = keras.optimizers.Adam()
-    checkpoints.save(tmp_path, inference_model(weights), optimizer, state, best=True)
+    checkpoints.save(
+        tmp_path, checkpoints.capture(inference_model(weights), optimizer, state), best=True
+    )
     return tmp_path
 
 

@@ -115,6 +115,7 @@ def test_exchanged_channels_miss_the_gates(name, faces, weights, tmp_path, monke
             train=faces,
             evaluation=faces,
             config={},
+            metrics=None,
             log_path=tmp_path / "tf.log",
             formats=[name],
             say=lambda _: None,

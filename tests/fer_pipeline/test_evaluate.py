@@ -40,10 +40,10 @@ def run(tmp_path_factory):
     # Probabilities between the extremes, so that loss and accuracy say something.
     last_layer = model.layers[-1]
     last_layer.set_weights([weight * 0.01 for weight in last_layer.get_weights()])
-    checkpoints.save(path, model, optimizer, {"epoch": 1}, best=True)
+    checkpoints.save(path, checkpoints.capture(model, optimizer, {"epoch": 1}), best=True)
     best = model.get_weights()
     model.set_weights([weight * 0.5 for weight in best])
-    checkpoints.save(path, model, optimizer, {"epoch": 2}, best=False)
+    checkpoints.save(path, checkpoints.capture(model, optimizer, {"epoch": 2}), best=False)
     config = {
         "data": "synthetic",
         "seed": 0,

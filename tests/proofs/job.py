@@ -54,7 +54,7 @@ def overflow_at(step):
             # Updates that were skipped are not counted; the scale tells the second try apart.
             first_try = self.dynamic_scale.value == self.initial_scale
             hit = tf.logical_and(self.iterations.value == step - 1, tf.logical_and(first_try, last))
-            return super().scale_loss(loss) * tf.where(hit, float("inf"), 1.0)
+            return super().scale_loss(loss) * tf.cast(tf.where(hit, float("inf"), 1.0), loss.dtype)
 
     training.make_optimizer = lambda recipe: Overflowing(
         keras.optimizers.Adam(recipe.learning_rate)
