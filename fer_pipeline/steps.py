@@ -61,8 +61,9 @@ def compile_train_steps(
         overflows = _overflows(gradients) if scaled else False
         row = _all_replicas(_row(labels, probabilities, losses, overflows))
         if scaled:
-            infinite = tf.fill(tf.shape(gradients[-1]), float("inf"))
-            gradients[-1] = tf.where(row[OVERFLOWS] > 0, infinite, gradients[-1])
+            last = gradients[-1]
+            infinite = tf.cast(float("inf"), last.dtype)
+            gradients[-1] = tf.where(row[OVERFLOWS] > 0, infinite, last)
         optimizer.apply(gradients, model.trainable_variables)
         return row
 

@@ -46,12 +46,12 @@ def checkpoint_names(run):
 
 
 def kill_at_random(run, data, options, rng):
-    """Waits for a new checkpoint, then up to two seconds more."""
+    """Waits for a new checkpoint, then up to eight seconds more."""
     before = checkpoint_names(run)
     process = train(run, data, options)
     while checkpoint_names(run) == before and process.poll() is None:
         time.sleep(0.05)
-    time.sleep(rng.uniform(0, 2))
+    time.sleep(rng.uniform(0, 8))
     if process.poll() is not None:
         sys.exit(f"it ended by itself with status {process.returncode}")
     process.kill()
