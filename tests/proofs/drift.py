@@ -46,7 +46,7 @@ def main(target):
             for step in (1, 2, 5, 10, 20, 30):
                 print(f"{precision} step {step}: {weights[step - 1]:.1e} {loss[step - 1]:.1e}")
     axes.set(xlabel="step", ylabel="largest difference", title="Two replicas against one device")
-    axes.legend()
+    axes.legend(loc="center right")
     figure.savefig(target, dpi=100)
 
 

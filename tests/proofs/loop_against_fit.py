@@ -18,7 +18,7 @@ from fer_pipeline import input_pipeline, steps
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.model import build_training_model
 
-ROUNDS = 5
+ROUNDS = 9
 BATCH = 64
 
 
