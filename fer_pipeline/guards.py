@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from fer_pipeline import steps
+from fer_pipeline import checkpoints, steps
 from fer_pipeline.errors import UserError
 
 #: Updates that loss scaling may skip in a row. From Keras' first scale, 2^15, so many halvings lead
@@ -21,13 +22,13 @@ class Where(NamedTuple):
       epoch: from one.
       step: steps done in that epoch.
       learning_rate: in use.
-      checkpoint: what the last good checkpoint is called.
+      run: the run directory, whose newest checkpoint is the last good one; None keeps nothing.
     """
 
     epoch: int
     step: int
     learning_rate: float
-    checkpoint: str
+    run: Path | None
 
 
 def check(rows: np.ndarray, where: Where, *, scale: float | None, skips: int) -> int:
@@ -63,8 +64,9 @@ def check(rows: np.ndarray, where: Where, *, scale: float | None, skips: int) ->
 
 def stop(where: Where, problem: str) -> NoReturn:
     """Raises the UserError that names a problem and where it came up."""
+    checkpoint = checkpoints.latest(where.run) if where.run else None
     raise UserError(
         f"epoch {where.epoch}, step {where.step}: {problem} at learning rate "
-        f"{where.learning_rate:g}; the last good checkpoint is {where.checkpoint}; start anew with "
-        "a lower --learning_rate"
+        f"{where.learning_rate:g}; the last good checkpoint is {checkpoint or 'none'}; start anew "
+        "with a lower --learning_rate"
     )

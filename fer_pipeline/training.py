@@ -165,10 +165,8 @@ class _State:
         self.schedule.restore(value["schedule"])
         self.history = [EpochLog(*row) for row in value["history"]]
         self.timing = [EpochTiming(*row) for row in value["timing"]]
-        self.step = value.get("step", 0)
-        self.sums = np.array(value.get("sums", [0.0, 0.0, 0.0]))
-        self.seconds = value.get("seconds", 0.0)
-        self.skips = value.get("skips", 0)
+        self.step, self.seconds = value["step"], value["seconds"]
+        self.sums, self.skips = np.array(value["sums"]), value["skips"]
 
     def finish_epoch(self, log: EpochLog, timing: EpochTiming) -> None:
         self.history.append(log)
@@ -210,9 +208,8 @@ class _Session:
 
     def where(self) -> guards.Where:
         """Where it stands, for a message."""
-        last = checkpoints.latest(self.run) if self.run else None
         rate = self.state.schedule.learning_rate
-        return guards.Where(self.state.epoch + 1, self.state.step, rate, str(last or "none"))
+        return guards.Where(self.state.epoch + 1, self.state.step, rate, self.run)
 
     def capture(self) -> checkpoints.Checkpoint:
         """Everything that it takes to continue."""
@@ -415,8 +412,7 @@ def _resume(session: _Session, say: Callable[[str], None]) -> bool:
         return False
     checkpoint = checkpoints.unpack(content)
     if session.writes:
-        before = checkpoint.state.get("identity", {})
-        run_dir.refuse_another(session.run, before, session.identity)
+        run_dir.refuse_another(session.run, checkpoint.state["identity"], session.identity)
     checkpoints.restore(checkpoint, session.model, session.optimizer)
     state.restore(checkpoint.state)
     say(f"continuing after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))

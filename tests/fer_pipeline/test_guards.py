@@ -6,7 +6,7 @@ import pytest
 from fer_pipeline import guards
 from fer_pipeline.errors import UserError
 
-WHERE = guards.Where(epoch=2, step=10, learning_rate=5e-4, checkpoint="epoch_0001.npz")
+WHERE = guards.Where(epoch=2, step=10, learning_rate=5e-4, run=None)
 
 
 def rows(losses, overflows=None):
@@ -19,13 +19,17 @@ def test_finite_losses_pass():
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
-def test_the_first_loss_that_is_not_finite_is_named(loss):
+def test_the_first_loss_that_is_not_finite_is_named(loss, tmp_path):
+    path = tmp_path / "checkpoints" / "epoch_0001.npz"
+    path.parent.mkdir()
+    path.write_bytes(b"")
     said = (
         f"epoch 2, step 12: the loss is {loss:g} at learning rate 0.0005; the last good checkpoint "
-        "is epoch_0001.npz; start anew with a lower --learning_rate"
+        f"is {path}; start anew with a lower --learning_rate"
     )
+    where = WHERE._replace(run=tmp_path)
     with pytest.raises(UserError) as error:
-        guards.check(rows([1.0, loss, np.nan]), WHERE, scale=None, skips=0)
+        guards.check(rows([1.0, loss, np.nan]), where, scale=None, skips=0)
     assert str(error.value) == said
 
 
