@@ -19,21 +19,6 @@ def _predict(network, images):
     return network.predict(images.astype(np.float32), verbose=0)
 
 
-def _lite(folder, name, images):
-    """Plain LiteRT, as a camera app would use the file."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(folder / f"model_{name}.tflite"))
-    interpreter.allocate_tensors()
-    [source], [target] = interpreter.get_input_details(), interpreter.get_output_details()
-    found = []
-    for image in images:
-        interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
-        interpreter.invoke()
-        found.append(interpreter.get_tensor(target["index"])[0])
-    return np.array(found)
-
-
 class TestRgbModel:
     def test_gives_what_the_network_gives_of_the_grey(self, weights, network, tinted):
         found = _predict(rgb.rgb_model(inference_model(weights)), tinted)
@@ -76,22 +61,22 @@ class TestColourImages:
         assert (rgb.colour_images(faces.images[:4], seed=1) != first).any()
 
 
-def test_the_float_file_converts_colours_as_numpy_does(exported, network, tinted):
-    found = _lite(exported.folder, "float32_rgb", tinted)
+def test_the_float_file_converts_colours_as_numpy_does(exported, network, tinted, litert):
+    found = litert((exported.folder / "model_float32_rgb.tflite").read_bytes(), tinted)
     grey = (tinted @ WEIGHTS)[..., np.newaxis]
     np.testing.assert_allclose(found, _predict(network, grey), atol=1e-4)
 
 
-def test_rounding_the_grey_first_changes_little(exported, network, tinted):
+def test_rounding_the_grey_first_changes_little(exported, network, tinted, litert):
     rounded = np.array([faces_lib.to_face(image) for image in tinted])
     expected = _predict(network, rounded)
-    found = _lite(exported.folder, "float32_rgb", tinted)
+    found = litert((exported.folder / "model_float32_rgb.tflite").read_bytes(), tinted)
     assert np.abs(found - expected).max() < 0.05
     assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 0.97
 
 
-def test_the_int8_file_names_what_the_network_names_on_colours(exported, network, tinted):
-    found = _lite(exported.folder, "int8_rgb", tinted)
+def test_the_int8_file_names_what_the_network_names_on_colours(exported, network, tinted, litert):
+    found = litert((exported.folder / "model_int8_rgb.tflite").read_bytes(), tinted)
     expected = _predict(network, (tinted @ WEIGHTS)[..., np.newaxis])
     # Dim faces are near ties to so narrow a network; 8 bits may decide them otherwise.
     first, second = np.sort(expected, axis=1)[:, :-3:-1].T

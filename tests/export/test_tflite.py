@@ -34,26 +34,14 @@ def _interpreter(content):
     return interpreter
 
 
-def _probabilities(content, images):
-    """Plain LiteRT, as a phone would use the file."""
-    interpreter = _interpreter(content)
-    [source], [target] = interpreter.get_input_details(), interpreter.get_output_details()
-    found = []
-    for image in images:
-        interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
-        interpreter.invoke()
-        found.append(interpreter.get_tensor(target["index"])[0])
-    return np.array(found)
-
-
 @pytest.mark.parametrize(("name", "limit"), [("float32", 1e-4), ("float16", 5e-3)])
-def test_float_files_give_the_networks_probabilities(contents, faces, twin, name, limit):
-    found = _probabilities(contents[name], faces.images[:70])
+def test_float_files_give_the_networkslitert(contents, faces, twin, name, limit, litert):
+    found = litert(contents[name], faces.images[:70])
     np.testing.assert_allclose(found, twin[:70], atol=limit)
 
 
-def test_int8_takes_bytes_and_gives_256ths(contents, faces, twin):
-    found = _probabilities(contents["int8"], faces.images)
+def test_int8_takes_bytes_and_gives_256ths(contents, faces, twin, litert):
+    found = litert(contents["int8"], faces.images)
     assert found.dtype == np.uint8
     assert np.mean(found.argmax(axis=1) == twin.argmax(axis=1)) >= 0.97
     assert np.abs(found / 256 - twin).mean() < 0.02
@@ -128,7 +116,9 @@ def test_rgb_conversion_is_deterministic(contents, weights, faces, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["float32", "int8"])
-def test_a_larger_batch_gives_every_image_its_own_answer(contents, weights, faces, tmp_path, name):
+def test_a_larger_batch_gives_every_image_its_own_answer(
+    contents, weights, faces, tmp_path, name, litert
+):
     folder = tmp_path / "three"
     saved_model.write_fixed_batch(inference_model(weights), folder, 3)
     images = tflite.calibration_images(faces.images, faces.labels, seed=3)
@@ -138,7 +128,7 @@ def test_a_larger_batch_gives_every_image_its_own_answer(contents, weights, face
     assert source["shape_signature"].tolist() == [3, 48, 48, 1]
     interpreter.set_tensor(source["index"], faces.images[:3].astype(source["dtype"]))
     interpreter.invoke()
-    alone = _probabilities(contents[name], faces.images[:3])
+    alone = litert(contents[name], faces.images[:3])
     # Calibrated on the same images, but for the few that fill the last batch.
     limit = 1e-5 if name == "float32" else 8
     found = interpreter.get_tensor(target["index"])
