@@ -32,6 +32,7 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.model import build_training_model
 from fer_pipeline.progress import Progress
 from fer_pipeline.schedule import PlateauSchedule
+from fer_pipeline.session import EpochLog, EpochTiming, Execution, Recipe, Session, State
 
 if TYPE_CHECKING:
     import keras
@@ -43,70 +44,10 @@ _EVALUATION_BATCH = 256
 #: Batches of a call of evaluation.
 _EVALUATION_CALL = 4
 
-#: Steps of the first call.
-_FIRST_CALL = 8
-
 #: A call should take about a second: longer than Python needs between two of them by far, and short
 #: enough for a progress bar and for whoever sends SIGTERM.
 _SHORT_CALL, _LONG_CALL = 0.5, 2.0
 _LARGEST_CALL = 1024
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How the weights are fitted; the defaults are the seed's.
-
-    Attributes:
-      epochs: passes over the training images.
-      batch_size: images of a step, over all replicas.
-      learning_rate: Adam's, at the start.
-      seed: seed of the initial weights, the dropout masks, the shuffling and the flips.
-      precision: Keras dtype policy of the training network.
-    """
-
-    epochs: int = 15
-    batch_size: int = 64
-    learning_rate: float = 5e-4
-    seed: int = 0
-    precision: str = "float32"
-
-
-@dataclasses.dataclass(frozen=True)
-class Execution:
-    """How a recipe is carried out; none of it changes what is computed but its rounding.
-
-    Attributes:
-      job: the devices; None is the first one of this host.
-      steps_per_execution: steps between two looks at the clock; None finds how many take about a
-        second.
-      jit_compile: compile steps by XLA; for a single device.
-      checkpoint_minutes: between two checkpoints inside an epoch.
-    """
-
-    job: Job | None = None
-    steps_per_execution: int | None = None
-    jit_compile: bool = False
-    checkpoint_minutes: float = 10.0
-
-
-class EpochLog(NamedTuple):
-    """One row of ``history.csv``: what a repetition of the run would reproduce."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-
-
-class EpochTiming(NamedTuple):
-    """One row of ``timing.csv``: what it would not. Seconds of wall time."""
-
-    epoch: int
-    train_seconds: float
-    validation_seconds: float
-    images_per_second: float
 
 
 #: Called after every epoch with all rows so far.
@@ -127,112 +68,6 @@ class Trained(NamedTuple):
     optimizer: keras.optimizers.Optimizer
     history: list[EpochLog]
     timing: list[EpochTiming]
-
-
-@dataclasses.dataclass
-class _State:
-    """Everything about a training that is no variable of its model or optimizer.
-
-    ``step``, ``sums`` and ``seconds`` are those of the epoch that is under way; ``skips`` counts
-    the updates that loss scaling has just skipped in a row.
-    """
-
-    schedule: PlateauSchedule
-    history: list[EpochLog] = dataclasses.field(default_factory=list)
-    timing: list[EpochTiming] = dataclasses.field(default_factory=list)
-    step: int = 0
-    sums: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
-    seconds: float = 0.0
-    skips: int = 0
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "sums": self.sums.tolist(),
-            "seconds": self.seconds,
-            "skips": self.skips,
-            "schedule": self.schedule.state(),
-            "history": self.history,
-            "timing": self.timing,
-        }
-
-    def restore(self, value: dict[str, Any]) -> None:
-        self.schedule.restore(value["schedule"])
-        self.history = [EpochLog(*row) for row in value["history"]]
-        self.timing = [EpochTiming(*row) for row in value["timing"]]
-        self.step, self.seconds = value["step"], value["seconds"]
-        self.sums, self.skips = np.array(value["sums"]), value["skips"]
-
-    def finish_epoch(self, log: EpochLog, timing: EpochTiming) -> None:
-        self.history.append(log)
-        self.timing.append(timing)
-        self.schedule.update(log.val_loss)
-        self.step, self.sums, self.seconds = 0, np.zeros(3), 0.0
-
-
-@dataclasses.dataclass
-class _Session:
-    """A training under way."""
-
-    splits: Splits
-    recipe: Recipe
-    execution: Execution
-    job: Job
-    run: Path | None
-    identity: dict[str, Any]
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    state: _State
-    steps_per_call: int = _FIRST_CALL
-
-    @property
-    def writes(self) -> bool:
-        """Whether this process writes checkpoints."""
-        return self.run is not None and self.job.place.chief
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Images of every step of an epoch: int32 ``[S]``."""
-        images, size = len(self.splits.train.labels), self.recipe.batch_size
-        return np.minimum(size, images - np.arange(0, images, size)).astype(np.int32)
-
-    @property
-    def images(self) -> int:
-        """Training images done in the epoch under way."""
-        return int(self.sizes[: self.state.step].sum())
-
-    def where(self) -> guards.Where:
-        """Where it stands, for a message."""
-        rate = self.state.schedule.learning_rate
-        return guards.Where(self.state.epoch + 1, self.state.step, rate, self.run)
-
-    def capture(self) -> checkpoints.Checkpoint:
-        """Everything that it takes to continue."""
-        state = self.state.as_json() | {"identity": self.identity}
-        return checkpoints.capture(self.model, self.optimizer, state)
-
-    def save(self, *, best: bool = False) -> None:
-        """Writes a checkpoint, on the chief."""
-        if self.writes:
-            checkpoints.save(self.run, self.capture(), best=best)
-
-    def take(self, rows: np.ndarray, seconds: float) -> None:
-        """Adds the rows of a call's steps to the epoch, unless something has gone wrong."""
-        scale = getattr(self.optimizer, "dynamic_scale", None)
-        self.state.skips = guards.check(
-            rows,
-            self.where(),
-            scale=None if scale is None else float(np.asarray(scale)),
-            skips=self.state.skips,
-        )
-        self.state.sums = steps.add(self.state.sums, rows)
-        self.state.step += len(rows)
-        self.state.seconds += seconds
 
 
 def train(
@@ -366,7 +201,7 @@ def _open(
     job: Job,
     run: Path | None,
     identity: Mapping[str, Any],
-) -> _Session:
+) -> Session:
     with job.strategy.scope():
         model = build_training_model(
             dtype_policy=recipe.precision, seed=recipe.seed, replicas=job.replicas
@@ -376,7 +211,7 @@ def _open(
     model.stop_training = False
     of_recipe = dataclasses.asdict(recipe)
     del of_recipe["epochs"]
-    return _Session(
+    return Session(
         splits=splits,
         recipe=recipe,
         execution=execution,
@@ -385,11 +220,11 @@ def _open(
         identity=of_recipe | dict(identity),
         model=model,
         optimizer=optimizer,
-        state=_State(PlateauSchedule(recipe.learning_rate)),
+        state=State(PlateauSchedule(recipe.learning_rate)),
     )
 
 
-def _settings(session: _Session) -> dict[str, Any]:
+def _settings(session: Session) -> dict[str, Any]:
     """What all hosts have to be started with, or they would wait for one another for ever."""
     settings = session.identity | {
         "epochs": session.recipe.epochs,
@@ -403,7 +238,7 @@ def _settings(session: _Session) -> dict[str, Any]:
     return settings
 
 
-def _resume(session: _Session, say: Callable[[str], None]) -> bool:
+def _resume(session: Session, say: Callable[[str], None]) -> bool:
     """Puts the newest checkpoint's values in place, on every host; whether there was one."""
     job, state = session.job, session.state
     found = checkpoints.load_latest(session.run, say) if session.writes else None
@@ -419,7 +254,7 @@ def _resume(session: _Session, say: Callable[[str], None]) -> bool:
     return True
 
 
-def _compile(session: _Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
+def _compile(session: Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
     """Compiles both kinds of steps and opens their endless batches.
 
     Returns:
@@ -459,7 +294,7 @@ def _compile(session: _Session) -> tuple[Callable[[], Iterator[None]], Callable[
 
 
 def _train_epoch(
-    session: _Session, train_steps: Callable, batches: tf.data.Iterator
+    session: Session, train_steps: Callable, batches: tf.data.Iterator
 ) -> Iterator[None]:
     """Trains what is left of the epoch, yielding after each call."""
     import tensorflow as tf
@@ -492,7 +327,7 @@ def _validate(
 
 
 def _finish_epoch(
-    session: _Session, validate: Callable[[], Iterator], request: interruption.Request
+    session: Session, validate: Callable[[], Iterator], request: interruption.Request
 ) -> tuple[EpochLog, EpochTiming]:
     """The rows of the epoch whose last step is done."""
     state = session.state
@@ -519,7 +354,7 @@ def _finish_epoch(
     return log, EpochTiming(log.epoch, state.seconds, time.perf_counter() - begun, rate)
 
 
-def _stop_if_asked(session: _Session, request: interruption.Request, *, save: bool) -> None:
+def _stop_if_asked(session: Session, request: interruption.Request, *, save: bool) -> None:
     """Ends training where a signal has come on any host, with a checkpoint if ``save``."""
     if not distribution.any_worker(session.job, bool(request)):
         return
