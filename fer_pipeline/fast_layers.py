@@ -10,8 +10,15 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-#: Input channels from which the forward kernel wins, of those the network has (1, 64, 128, 512).
-_MANY_CHANNELS = 128
+from fer_pipeline import winograd
+
+#: Input channels from which an algorithm of ours wins, of those the network has (1, 64, 128, 512).
+_MANY_CHANNELS = 64
+_WINOGRAD_CHANNELS = 128
+
+#: Rows and columns of outputs that Winograd's algorithm computes together; the first that divides
+#: an image is taken.
+_TILES = (4, 3)
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
@@ -53,14 +60,31 @@ class Convolution(layers.Conv2D):
 
     The gradient with respect to the input is itself a "same" convolution, with the kernel turned
     by 180 degrees and its channels exchanged. On a CPU oneDNN's forward kernels are faster than its
-    backward-data ones where a 3x3 kernel meets many channels; elsewhere Keras' own is kept.
+    backward-data ones where there are many channels; elsewhere Keras' own is kept.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """``[B, H, W, C_in]`` and ``[k, k, C_in, C_out]`` (k odd) -> ``[B, H, W, C_out]``."""
-        if self.kernel_size != (3, 3) or inputs.shape[-1] < _MANY_CHANNELS:
+        if inputs.shape[-1] < _MANY_CHANNELS:
             return super().convolution_op(inputs, kernel)
         return same_convolution(inputs, tf.convert_to_tensor(kernel))
+
+
+class WinogradConvolution(Convolution):
+    """The same by Winograd's algorithm where 3x3 kernels meet many channels of a square image."""
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """``[B, H, W, C_in]`` and ``[k, k, C_in, C_out]`` (k odd) -> ``[B, H, W, C_out]``."""
+        rows, columns, channels = inputs.shape[1:]
+        tile = next((tile for tile in _TILES if rows % tile == 0), None)
+        if (
+            self.kernel_size != (3, 3)
+            or channels < _WINOGRAD_CHANNELS
+            or rows != columns
+            or not tile
+        ):
+            return super().convolution_op(inputs, kernel)
+        return winograd.convolution(inputs, tf.convert_to_tensor(kernel), tile=tile)
 
 
 @tf.custom_gradient

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
+from fer_pipeline.precision import cpu_flags
 
 if TYPE_CHECKING:
     import keras
@@ -48,8 +49,8 @@ def build_training_model(
 
     ``get_weights()`` of this model and of ``build_model()`` are interchangeable. It differs in how
     it computes: batch normalisation by the fused kernel, ReLU after pooling (both are monotone, so
-    they commute, and a quarter of the values is left), and on a CPU input gradients as forward
-    convolutions.
+    they commute, and a quarter of the values is left), and on a CPU convolutions by other
+    algorithms.
 
     Args:
       dtype_policy: a Keras dtype policy, such as ``"mixed_bfloat16"``. The softmax is float32 under
@@ -59,12 +60,10 @@ def build_training_model(
         is over the batches of all of them, by Keras' layer: the fused kernel knows its own alone.
         The same goes for float64, which that kernel does not compute in.
     """
-    import tensorflow as tf
     from keras import layers
 
-    from fer_pipeline.fast_layers import Convolution, Dropout, FusedBatchNormalization
+    from fer_pipeline.fast_layers import Dropout, FusedBatchNormalization
 
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
     normalization = FusedBatchNormalization
     if replicas > 1 or dtype_policy == "float64":
         normalization = functools.partial(layers.BatchNormalization, synchronized=replicas > 1)
@@ -72,11 +71,31 @@ def build_training_model(
         batch_size=None,
         dtype_policy=dtype_policy,
         seed=seed,
-        convolution=layers.Conv2D if on_gpu else Convolution,
+        convolution=_fastest_convolution(dtype_policy),
         batch_normalization=normalization,
         dropout=Dropout,
         pool_before_activation=True,
     )
+
+
+def _fastest_convolution(dtype_policy: str) -> type[keras.layers.Conv2D]:
+    """Which layer computes convolutions fastest on this device.
+
+    Winograd's trades multiplications for memory traffic. That pays where multiplying is slow: on
+    CPUs of 256-bit vectors. What it does on those of 512 bits has not been measured, and 16 bits
+    have no digits to spare for it.
+    """
+    import tensorflow as tf
+    from keras import layers
+
+    from fer_pipeline.fast_layers import Convolution, WinogradConvolution
+
+    if tf.config.list_physical_devices("GPU"):
+        return layers.Conv2D
+    flags = cpu_flags()
+    narrow = "avx2" in flags and "avx512f" not in flags
+    wide_enough = dtype_policy in ("float32", "float64")
+    return WinogradConvolution if narrow and wide_enough else Convolution
 
 
 def _sequential(

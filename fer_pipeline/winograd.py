@@ -1,0 +1,147 @@
+"""Convolutions with fewer multiplications: the algorithms of Toom, Cook and Winograd.
+
+A tile of m outputs of a filter with r taps needs n = m + r - 1 multiplications instead of m r, and
+its square in two dimensions: F(4x4, 3x3) takes 36 where the definition takes 144. A multiplication
+is that of a matrix here, over channels, so that BLAS does nearly all of the work.
+
+S. Winograd, "Arithmetic Complexity of Computations" (1980); A. Lavin and S. Gray, "Fast Algorithms
+for Convolutional Neural Networks" (2016), whose names F(m, r), A, B and G are used.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Where the polynomials are evaluated, besides infinity; the first n - 1 of them are taken. Small
+#: and with small inverses: the matrices' norms bound the rounding error. With these the largest
+#: error of a 3x3 layer of this network is 5e-6 of its largest output, that of the definition 3e-7.
+_POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
+
+
+class Transforms(NamedTuple):
+    """y = A^T [(G g) * (B^T d)] for n inputs d and r taps g; float64.
+
+    Attributes:
+      outputs: A^T, ``[m, n]``.
+      inputs: B^T, ``[n, n]``.
+      kernel: G, ``[n, r]``.
+    """
+
+    outputs: np.ndarray
+    inputs: np.ndarray
+    kernel: np.ndarray
+
+
+@functools.cache
+def transforms(tile: int, taps: int) -> Transforms:
+    """The matrices of F(tile, taps) in one dimension, exact but for the last rounding.
+
+    The product of two polynomials, evaluated at n points, is the product of their values. Its
+    transposition, by Tellegen's principle, is the filter: evaluating becomes A and G, and the
+    inverse of the evaluation of n coefficients, transposed, becomes B^T.
+
+    Raises:
+      ValueError: more points are needed than there are.
+    """
+    size = tile + taps - 1
+    if size - 1 > len(_POINTS):
+        raise ValueError(f"F({tile}, {taps}) needs {size - 1} points, there are {len(_POINTS)}")
+    points = _POINTS[: size - 1]
+    outputs = np.transpose(_evaluation(points, tile))
+    inputs = np.transpose(_inverse(_evaluation(points, size)))
+    kernel = np.array(_evaluation(points, taps))
+    # Rows of one may be scaled if those of the other are scaled back.
+    scale = np.max(np.abs(inputs), axis=1, keepdims=True)
+    exact = outputs, inputs / scale, kernel * scale
+    return Transforms(*(matrix.astype(np.float64) for matrix in exact))
+
+
+def convolution(inputs: tf.Tensor, kernel: tf.Tensor, *, tile: int) -> tf.Tensor:
+    """``tf.nn.conv2d`` (stride 1, "SAME") by F(tile x tile, r x r); differentiable.
+
+    Args:
+      inputs: ``[B, H, H, C_in]``, float; H is static and a multiple of ``tile``.
+      kernel: ``[r, r, C_in, C_out]``; r is odd and at most ``tile + 1``.
+      tile: m, rows and columns of the outputs that are computed together.
+
+    Returns:
+      ``[B, H, H, C_out]``.
+    """
+    import tensorflow as tf
+
+    taps, _, channels, filters = kernel.shape
+    size, tiles = tile + taps - 1, inputs.shape[1] // tile
+    # One matrix for both dimensions of a tile.
+    to_outputs, to_inputs, to_kernel = (
+        tf.constant(np.kron(matrix, matrix), inputs.dtype) for matrix in transforms(tile, taps)
+    )
+    patches = _patches(inputs, tile=tile, size=size, border=taps // 2)
+    points = tf.matmul(to_inputs, tf.reshape(patches, [size**2, -1]))
+    kernels = tf.matmul(to_kernel, tf.reshape(kernel, [taps**2, -1]))
+    # A loop: on a CPU one batched product of as many matrices is up to three times slower.
+    products = [
+        tf.matmul(point, kernel_point)
+        for point, kernel_point in zip(
+            tf.unstack(tf.reshape(points, [size**2, -1, channels])),
+            tf.unstack(tf.reshape(kernels, [size**2, channels, filters])),
+            strict=True,
+        )
+    ]
+    outputs = tf.matmul(to_outputs, tf.reshape(tf.stack(products), [size**2, -1]))
+    outputs = tf.reshape(outputs, [tile, tile, -1, tiles, tiles, filters])
+    outputs = tf.transpose(outputs, [2, 3, 0, 4, 1, 5])
+    return tf.reshape(outputs, [-1, *inputs.shape[1:3], filters])
+
+
+def _patches(inputs: tf.Tensor, *, tile: int, size: int, border: int) -> tf.Tensor:
+    """Overlapping patches of ``[B, H, W, C]``: ``[size, size, B * tiles, tiles * C]``.
+
+    Positions in a tile come first. Those beyond ``tile`` are the next tile's first ones, so a shift
+    by one tile in each direction is all it takes; a slice a position would be ``size ** 2`` copies.
+    """
+    import tensorflow as tf
+
+    _, rows, _, channels = inputs.shape
+    tiles, overlap = rows // tile, size - tile
+    # One tile more than there are outputs of, for the last one's neighbour.
+    padding = [border, (tiles + 1) * tile - rows - border]
+    padded = tf.pad(inputs, [[0, 0], padding, padding, [0, 0]])
+    split = tf.reshape(padded, [-1, tiles + 1, tile, tiles + 1, tile, channels])
+    by_position = tf.transpose(split, [2, 4, 0, 1, 3, 5])
+    width = (tiles + 1) * channels
+    x = tf.reshape(by_position, [tile, -1, tiles + 1, width])
+    here = tf.slice(x, [0, 0, 0, 0], [tile, -1, tiles, width])
+    below = tf.slice(x, [0, 0, 1, 0], [overlap, -1, tiles, width])
+    x = tf.reshape(tf.concat([here, below], axis=0), [size, tile, -1, width])
+    here = tf.slice(x, [0, 0, 0, 0], [size, tile, -1, tiles * channels])
+    right = tf.slice(x, [0, 0, 0, channels], [size, overlap, -1, tiles * channels])
+    return tf.concat([here, right], axis=1)
+
+
+def _evaluation(points: Sequence[Fraction], coefficients: int) -> list[list[Fraction]]:
+    """The matrix that evaluates a polynomial of so many coefficients at the points and infinity."""
+    finite = [[point**power for power in range(coefficients)] for point in points]
+    return [*finite, [Fraction(0)] * (coefficients - 1) + [Fraction(1)]]
+
+
+def _inverse(matrix: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
+    """Gauss and Jordan's inverse, exact."""
+    size = len(matrix)
+    rows = [[*row, *(Fraction(int(i == j)) for j in range(size))] for i, row in enumerate(matrix)]
+    for i in range(size):
+        pivot = next(k for k in range(i, size) if rows[k][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [value / rows[i][i] for value in rows[i]]
+        for k in range(size):
+            if k != i and rows[k][i]:
+                factor = rows[k][i]
+                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
+    return [row[size:] for row in rows]
