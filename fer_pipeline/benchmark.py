@@ -1,4 +1,4 @@
-"""Measures input and training beside their rivals: python -m fer_pipeline.benchmark [--quick]"""
+"""Measures every stage beside its rivals: python -m fer_pipeline.benchmark [--quick]"""
 
 from __future__ import annotations
 
@@ -14,24 +14,36 @@ Measures throughput beside rivals that run by turns with ours, in one process.
 
   python -m fer_pipeline.benchmark --quick                the embedded synthetic faces
   python -m fer_pipeline.benchmark --data=fer2013.zip     a folder, a .zip or a .csv
+  python -m fer_pipeline.benchmark --stages=scaling       up to a million images, 7 GB of disk
 
-Prints a table for each stage and writes benchmark.json. Figures are medians over rounds.
+Prints a table for each stage and writes benchmark.json and benchmark.png. Rates and latencies are
+medians over rounds. PyTorch, ONNX Runtime and Pillow, for some of the rivals, come with the extra
+"bench"; without them their rows say so.
 """
 
 _DATA = flags.DEFINE_string("data", "synthetic", "Faces, as for fer_pipeline.train.")
-_STAGES = flags.DEFINE_list("stages", ["input", "train"], "What to measure, of input and train.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images of a batch.", lower_bound=1)
-_QUICK = flags.DEFINE_bool("quick", False, "Fewer and shorter rounds.")
+_STAGES = flags.DEFINE_list(
+    "stages",
+    ["input", "train", "inference", "export"],
+    "What to measure, of input, train, inference, export and scaling.",
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Images of a batch; by default 64, and for input 256 and 1024 too, on a GPU up to 4096.",
+    lower_bound=1,
+)
+_QUICK = flags.DEFINE_bool("quick", False, "Fewer cases, fewer and shorter rounds.")
 _ROUNDS = flags.DEFINE_integer(
-    "rounds", None, "Timed rounds of each contender; by default 5, with --quick 3.", lower_bound=1
+    "rounds", None, "Timed rounds of each case; by default 5, with --quick 2.", lower_bound=1
 )
 _SECONDS = flags.DEFINE_float(
     "seconds", None, "Of an input round; by default 1, with --quick 0.3.", lower_bound=0.0
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "Of a training round; by default 6, with --quick 2.", lower_bound=1
+    "steps", None, "Of a training round; by default 6, with --quick 1.", lower_bound=1
 )
-_OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder for benchmark.json.")
+_OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder for benchmark.json and .png.")
 
 
 def main(argv: list[str]) -> None:
@@ -46,11 +58,14 @@ def main(argv: list[str]) -> None:
 
         throughput.measure(
             _DATA.value,
+            throughput.Options(
+                quick=quick,
+                batch_size=_BATCH_SIZE.value,
+                rounds=_ROUNDS.value or (2 if quick else 5),
+                seconds=_SECONDS.value or (0.3 if quick else 1.0),
+                steps=_STEPS.value or (1 if quick else 6),
+            ),
             stages=_STAGES.value,
-            batch_size=_BATCH_SIZE.value,
-            rounds=_ROUNDS.value or (3 if quick else 5),
-            seconds=_SECONDS.value or (0.3 if quick else 1.0),
-            steps=_STEPS.value or (2 if quick else 6),
             out=Path(_OUT.value),
         )
 

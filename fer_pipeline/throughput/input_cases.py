@@ -1,4 +1,4 @@
-"""Who competes: the ways to feed and to train the network that the benchmark compares."""
+"""Ways to feed the network: shuffled and randomly mirrored batches of the same faces."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline import augment, input_pipeline
-from fer_pipeline.contest import Contender, for_seconds
+from fer_pipeline import augment, datasets, input_pipeline
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.expressions import CLASS_NAMES, IMAGE_SIZE
+from fer_pipeline.throughput import torch_rivals
+from fer_pipeline.throughput.cases import Case, case_or_note, for_seconds
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: The rows that ratios refer to.
-INPUT_BASELINE = "ImageDataGenerator (the seed's)"
-TRAIN_BASELINE = "Keras fit, float32"
+#: The case that ratios refer to.
+BASELINE = "ImageDataGenerator (the seed's)"
 
-#: Pictures in the folder; more change no contender's speed, and writing them takes longer.
+#: Pictures in the folder; more change no case's speed, and writing them takes longer.
 MAX_FILES = 4096
 
 #: Images of an epoch: FER-2013's training set. Smaller sets are repeated up to it, because what
@@ -36,7 +36,6 @@ EPOCH_IMAGES = 28_709
 _JPEG_QUALITY = 95
 
 _SEED = 0
-_LEARNING_RATE = 5e-4
 
 
 @contextlib.contextmanager
@@ -44,7 +43,7 @@ def class_folders(train: Split) -> Iterator[tuple[Path, Split]]:
     """Some training images as a folder of JPEGs a class, removed afterwards.
 
     Yields:
-      The folder that holds the class folders, and the images that went into it.
+      The folder that holds the class folders, a data source's ``train``, and the images in it.
     """
     import tensorflow as tf
 
@@ -52,12 +51,18 @@ def class_folders(train: Split) -> Iterator[tuple[Path, Split]]:
     chosen = np.linspace(0, len(train.labels) - 1, count).astype(np.int64)
     part = Split(np.ascontiguousarray(train.images[chosen]), train.labels[chosen])
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        root = Path(scratch) / "faces"
+        root = Path(scratch) / "faces" / "train"
         for name in CLASS_NAMES:
             (root / name).mkdir(parents=True)
         for i, (image, label) in enumerate(zip(*part, strict=True)):
             jpeg = tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
             (root / CLASS_NAMES[label] / f"{i:06d}.jpg").write_bytes(jpeg)
+        # A data source has test images too; one of each class is enough.
+        for name in {CLASS_NAMES[label] for label in part.labels}:
+            file = next((root / name).iterdir())
+            copy = root.with_name("test") / name / file.name
+            copy.parent.mkdir(parents=True)
+            copy.write_bytes(file.read_bytes())
         yield root, part
 
 
@@ -69,68 +74,62 @@ def repeated(split: Split, size: int) -> Split:
     return Split(split.images[positions], split.labels[positions])
 
 
-def input_contenders(
-    folder: Path, part: Split, *, batch_size: int, seconds: float
-) -> list[Contender]:
+def cases(
+    folder: Path, part: Split, *, batch_size: int, seconds: float, workers: int = 0
+) -> list[Case]:
     """Ways to deliver shuffled and randomly mirrored batches of the same images.
 
-    Each is consumed as a training loop would, epoch after epoch: the generator in Python,
+    Each is consumed as a training loop would, epoch after epoch: what is made in Python there,
     ``tf.data`` by a compiled loop. The last two are ceilings: what ``tf.data`` delivers without any
     work, and the work without ``tf.data``.
 
     Args:
-      folder: class folders of image files; a file may be written beside it.
+      folder: class folders of image files, ``class_folders``'.
       part: the same images decoded.
       batch_size: images of a batch.
       seconds: of one round.
+      workers: processes of a second PyTorch DataLoader; 0 leaves it out.
     """
     epoch = repeated(part, EPOCH_IMAGES)
-    np.save(folder.parent / "images.npy", epoch.images)
-    mapped = Split(np.load(folder.parent / "images.npy", mmap_mode="r"), epoch.labels)
-    sources = {
-        INPUT_BASELINE: lambda: _generator(folder, batch_size),
-        "image_dataset_from_directory": lambda: _from_directory(folder, batch_size),
-        "tf.data, element by element": lambda: _by_element(part, batch_size),
-        "ours, memory": lambda: _ours(epoch, batch_size),
-        "ours, disk": lambda: _ours(mapped, batch_size),
-        "tf.data, one batch again and again": lambda: _same_batch(epoch, batch_size),
-        "NumPy's gather alone": lambda: _gather(epoch.images, batch_size),
+    mapped_file = folder.parent / "images.npy"
+    np.save(mapped_file, epoch.images)
+    mapped = Split(np.load(mapped_file, mmap_mode="r"), epoch.labels)
+    ours, limit = {"kind": "ours"}, {"kind": "limit"}
+    processes = f"PyTorch DataLoader, {workers} processes"
+    sources: dict[str, tuple[Callable[[], Callable[[], int]], dict[str, str]]] = {
+        BASELINE: (lambda: _generated(folder, batch_size), {}),
+        "image_dataset_from_directory": (lambda: _from_directory(folder, batch_size), {}),
+        "tf.data, element by element": (lambda: _by_element(part, batch_size), {}),
+        "PyTorch DataLoader": (lambda: torch_rivals.loader(part, batch_size), {}),
+        processes: (lambda: torch_rivals.loader(part, batch_size, workers=workers), {}),
+        "ours, memory": (lambda: _ours(epoch, batch_size), ours),
+        "ours, disk": (lambda: _ours(mapped, batch_size), ours),
+        "ours, none": (lambda: _ours(_undecoded(folder), batch_size), ours),
+        "tf.data, one batch again and again": (lambda: _same_batch(epoch, batch_size), limit),
+        "NumPy's gather alone": (lambda: _gather(epoch.images, batch_size), limit),
     }
-    contenders = []
-    for name, make_step in sources.items():
-        try:
-            contenders.append(Contender(name, for_seconds(make_step(), seconds)))
-        except ImportError as error:
-            contenders.append(Contender(name, None, f"not measured: {error}"))
-    return contenders
+    if not workers:
+        del sources[processes]
+    return [
+        case_or_note(name, lambda make=make: for_seconds(make(), seconds), **facts)
+        for name, (make, facts) in sources.items()
+    ]
 
 
-def train_contenders(train: Split, *, batch_size: int, steps: int) -> list[Contender]:
-    """Ways to take optimizer steps on the network, all fed by our input pipeline.
+def generator(folder: Path, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The seed's training generator: float32 ``[B, 48, 48, 1]``, one-hot float32 ``[B, 7]``.
 
-    Args:
-      train: training images, repeated as often as needed.
-      batch_size: images of a step.
-      steps: of one round.
+    Raises:
+      ImportError: without Pillow.
     """
-    from fer_pipeline.precision import resolve
-
-    train = repeated(train, batch_size * steps)
-    contenders = [Contender(TRAIN_BASELINE, _keras_fit(train, batch_size, steps))]
-    for policy in dict.fromkeys(["float32", resolve("auto")]):
-        contenders.append(Contender(f"ours, {policy}", _our_loop(train, batch_size, steps, policy)))
-    return contenders
-
-
-def _generator(folder: Path, batch_size: int) -> Callable[[], int]:
     import tensorflow as tf
 
     if importlib.util.find_spec("PIL") is None:
         raise ImportError("it needs Pillow; pip install pillow")
-    generator = tf.keras.preprocessing.image.ImageDataGenerator(horizontal_flip=True)
+    images = tf.keras.preprocessing.image.ImageDataGenerator(horizontal_flip=True)
     # It prints how many files it found.
     with contextlib.redirect_stdout(io.StringIO()):
-        batches = generator.flow_from_directory(
+        return images.flow_from_directory(
             folder,
             target_size=(IMAGE_SIZE, IMAGE_SIZE),
             color_mode="grayscale",
@@ -139,7 +138,18 @@ def _generator(folder: Path, batch_size: int) -> Callable[[], int]:
             shuffle=True,
             seed=_SEED,
         )
+
+
+def _generated(folder: Path, batch_size: int) -> Callable[[], int]:
+    batches = generator(folder, batch_size)
     return lambda: len(next(batches)[0])
+
+
+def endless(train: Split, batch_size: int) -> tf.data.Dataset:
+    """Our own training batches, epoch after epoch."""
+    return input_pipeline.training_batches(
+        train, batch_size=batch_size, seed=_SEED, epoch=0, epochs=None
+    )
 
 
 def _from_directory(folder: Path, batch_size: int) -> Callable[[], int]:
@@ -155,7 +165,7 @@ def _from_directory(folder: Path, batch_size: int) -> Callable[[], int]:
         verbose=False,
     )
     dataset = dataset.cache().map(_flip).prefetch(tf.data.AUTOTUNE)
-    return _consumer(dataset, batch_size)
+    return consumer(dataset, batch_size)
 
 
 def _by_element(part: Split, batch_size: int) -> Callable[[], int]:
@@ -163,14 +173,14 @@ def _by_element(part: Split, batch_size: int) -> Callable[[], int]:
 
     dataset = tf.data.Dataset.from_tensor_slices(tuple(part)).cache()
     dataset = dataset.shuffle(len(part.labels), seed=_SEED).map(_flip, tf.data.AUTOTUNE)
-    return _consumer(dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE), batch_size)
+    return consumer(dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE), batch_size)
 
 
 def _same_batch(split: Split, batch_size: int) -> Callable[[], int]:
     import tensorflow as tf
 
     batch = tuple(part[:batch_size] for part in split)
-    return _consumer(tf.data.Dataset.from_tensors(batch), batch_size)
+    return consumer(tf.data.Dataset.from_tensors(batch), batch_size)
 
 
 def _flip(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -179,7 +189,7 @@ def _flip(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.image.random_flip_left_right(images), labels
 
 
-def _consumer(dataset: tf.data.Dataset, batch_size: int) -> Callable[[], int]:
+def consumer(dataset: tf.data.Dataset, batch_size: int) -> Callable[[], int]:
     """Takes about 4,096 images at a time from an endless repetition of a dataset."""
     take, batches = _compiled_consumer(), iter(dataset.repeat())
     steps = max(1, MAX_FILES // batch_size)
@@ -187,7 +197,11 @@ def _consumer(dataset: tf.data.Dataset, batch_size: int) -> Callable[[], int]:
 
 
 def _ours(split: Split, batch_size: int) -> Callable[[], int]:
-    return _consumer(_endless(split, batch_size), batch_size)
+    return consumer(endless(split, batch_size), batch_size)
+
+
+def _undecoded(folder: Path) -> Split:
+    return datasets.load(folder.parent, cache="none").splits.train
 
 
 def _compiled_consumer() -> Callable[[tf.data.Iterator, int], int]:
@@ -214,46 +228,3 @@ def _gather(images: np.ndarray, batch_size: int) -> Callable[[], int]:
         return sum(len(images[order[start : start + batch_size]]) for start in starts)
 
     return step
-
-
-def _endless(train: Split, batch_size: int) -> tf.data.Dataset:
-    return input_pipeline.training_batches(
-        train, batch_size=batch_size, seed=_SEED, epoch=0, epochs=None
-    )
-
-
-def _keras_fit(train: Split, batch_size: int, steps: int) -> Callable[[], int]:
-    import keras
-
-    from fer_pipeline.model import build_model
-
-    model = build_model()
-    model.compile(keras.optimizers.Adam(_LEARNING_RATE), "sparse_categorical_crossentropy")
-    batches = _endless(train, batch_size)
-
-    def run() -> int:
-        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-        return steps * batch_size
-
-    return run
-
-
-def _our_loop(train: Split, batch_size: int, steps: int, policy: str) -> Callable[[], int]:
-    import tensorflow as tf
-
-    from fer_pipeline import steps as compiled
-    from fer_pipeline import training
-    from fer_pipeline.model import build_training_model
-
-    recipe = training.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
-    model = build_training_model(dtype_policy=policy)
-    optimizer = training.make_optimizer(recipe)
-    optimizer.build(model.trainable_variables)
-    train_steps = compiled.compile_train_steps(model, optimizer)
-    batches, sizes = iter(_endless(train, batch_size)), tf.fill([steps], batch_size)
-
-    def run() -> int:
-        rows = train_steps(batches, sizes).numpy()
-        return int(rows[:, compiled.IMAGES].sum())
-
-    return run

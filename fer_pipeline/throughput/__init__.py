@@ -1,0 +1,190 @@
+"""The benchmark: load the faces, run each stage's cases by turns, print, write the figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_pipeline import datasets, plots, run_dir
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.errors import UserError
+from fer_pipeline.throughput import (
+    cases,
+    chart,
+    export_cost,
+    inference_cases,
+    input_cases,
+    machine,
+    scaling,
+    train_cases,
+)
+from fer_pipeline.throughput.cases import Table
+
+#: The files that ``measure`` writes.
+RESULT, CHART = "benchmark.json", "benchmark.png"
+
+#: Batch sizes of the stages where none is given.
+_INPUT_BATCHES, _TRAIN_BATCHES = (64, 256, 1024), (64,)
+_GPU_TRAIN_BATCHES = (64, 256, 1024, 4096)
+
+#: Images of the larger calls of the inference stage.
+_INFERENCE_BATCH = 64
+
+#: What --quick exports.
+_QUICK_FORMATS = ("float32", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How long and how much is measured.
+
+    Attributes:
+      quick: fewer cases: one batch size, two artifacts, one size of data.
+      batch_size: images of a batch; None is each stage's own choice.
+      rounds: timed rounds of each case.
+      seconds: of an input round.
+      steps: of a training round.
+    """
+
+    quick: bool = False
+    batch_size: int | None = None
+    rounds: int = 5
+    seconds: float = 1.0
+    steps: int = 6
+
+
+def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) -> dict[str, Any]:
+    """Runs the stages, prints their tables, and writes ``benchmark.json`` and ``benchmark.png``.
+
+    Args:
+      data: source of the faces, as ``datasets.load`` takes it.
+      options: how long and how much.
+      stages: names out of ``STAGES``.
+      out: folder of the two files.
+
+    Returns:
+      What was written as JSON.
+
+    Raises:
+      UserError: an unknown stage, bad data, or a folder that cannot be written.
+    """
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown or not stages:
+        raise UserError(f"--stages={','.join(stages)}: choose from {','.join(STAGES)}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={out}: cannot be made ({error.strerror})") from error
+    started = time.perf_counter()
+    result = {"machine": machine.facts(), "data": data, **dataclasses.asdict(options)}
+    print(machine.line(result["machine"]), flush=True)
+    train, result["load"] = _load(data)
+    result["stages"] = {}
+    for stage in stages:
+        tables = result["stages"][stage] = []
+        for table in STAGES[stage](train, options):
+            print(f"\n{stage}, {cases.text(table)}", flush=True)
+            tables.append(table.as_json())
+    run_dir.write_json(out / RESULT, result)
+    plots.save(chart.draw(result), out / CHART)
+    print(f"\n{out / RESULT} and {CHART} written after {time.perf_counter() - started:.0f} s")
+    return result
+
+
+def input_stage(train: Split, options: Options) -> Iterator[Table]:
+    """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
+    sizes = _batch_sizes(options, _INPUT_BATCHES)
+    with input_cases.class_folders(train) as (folder, part):
+        for batch_size in sizes:
+            found = input_cases.cases(
+                folder,
+                part,
+                batch_size=batch_size,
+                seconds=options.seconds,
+                workers=0 if options.quick else machine.facts()["cores"],
+            )
+            rows = cases.rates(found, options.rounds, baseline=input_cases.BASELINE)
+            title = f"batch {batch_size}, shuffled and mirrored"
+            yield Table(title, cases.RATE_COLUMNS, rows)
+
+
+def train_stage(train: Split, options: Options) -> Iterator[Table]:
+    """Optimizer steps on the network."""
+    sizes = _batch_sizes(options, _GPU_TRAIN_BATCHES if machine.gpu_names() else _TRAIN_BATCHES)
+    with input_cases.class_folders(train) as (folder, _):
+        for batch_size in sizes:
+            found = train_cases.cases(train, folder, batch_size=batch_size, steps=options.steps)
+            rows = cases.rates(found, options.rounds, baseline=train_cases.BASELINE)
+            rows = train_cases.with_shares(rows, batch_size)
+            title = f"batch {batch_size}, {options.steps} steps a round"
+            yield Table(title, train_cases.COLUMNS, rows)
+
+
+def inference_stage(train: Split, options: Options) -> Iterator[Table]:
+    """Calls of the exported files; their weights are random, which takes as long."""
+    from fer_pipeline.model import build_model
+
+    images = np.asarray(train.images[:_INFERENCE_BATCH])
+    turns, calls = (3, 10) if options.quick else (10, 30)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+        folder = Path(scratch)
+        for name in _formats(options):
+            export_cost.write(name, folder)
+        found = inference_cases.cases(
+            folder, build_model().get_weights(), images, cores=machine.facts()["cores"]
+        )
+        rows = cases.latencies(found, turns, calls, baseline=inference_cases.BASELINE)
+    yield Table(f"{turns * calls} calls each", cases.LATENCY_COLUMNS, rows)
+
+
+def export_stage(train: Split, options: Options) -> Iterator[Table]:
+    """Writing each artifact, without proving it."""
+    del train
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+        rows = [export_cost.write(name, Path(scratch)) for name in _formats(options)]
+    yield Table("each in a process of its own", export_cost.COLUMNS, rows)
+
+
+def scaling_stage(train: Split, options: Options) -> Iterator[Table]:
+    """Larger data, other batch sizes, fewer threads."""
+    del train
+    yield scaling.sizes(quick=options.quick)
+    yield scaling.settings(quick=options.quick)
+
+
+#: Every stage by its name on the command line.
+STAGES: dict[str, Callable[[Split, Options], Iterator[Table]]] = {
+    "input": input_stage,
+    "train": train_stage,
+    "inference": inference_stage,
+    "export": export_stage,
+    "scaling": scaling_stage,
+}
+
+
+def _load(data: str) -> tuple[Split, dict[str, Any]]:
+    """The training images, and what loading them took."""
+    start = time.perf_counter()
+    splits = datasets.load(data).splits
+    seconds = time.perf_counter() - start
+    parts = (splits.train, splits.test) if splits.selected_on == "test" else splits[:3]
+    images = sum(len(part.labels) for part in parts)
+    rate = images / seconds
+    print(f"{data}: {images:,} images loaded cold in {seconds:.1f} s, {rate:,.0f} images/s")
+    return splits.train, {"images": images, "seconds": seconds}
+
+
+def _batch_sizes(options: Options, usual: tuple[int, ...]) -> tuple[int, ...]:
+    if options.batch_size:
+        return (options.batch_size,)
+    return usual[: 1 if options.quick else None]
+
+
+def _formats(options: Options) -> tuple[str, ...]:
+    return _QUICK_FORMATS if options.quick else export_cost.FORMATS

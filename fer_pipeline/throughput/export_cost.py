@@ -1,0 +1,54 @@
+"""Seconds and memory of writing each artifact, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fer_pipeline.throughput.cases import Column, Row
+
+#: Every format, in the order of the export's table.
+FORMATS = (
+    "keras",
+    "keras_v3",
+    "saved_model",
+    "float32",
+    "float16",
+    "dynamic_range",
+    "int8",
+    "float32_rgb",
+    "int8_rgb",
+)
+
+COLUMNS = (
+    Column("seconds", "seconds", "{:.1f}"),
+    Column("peak MiB", "peak"),
+    Column("of it before", "idle"),
+)
+
+
+def write(name: str, folder: Path) -> Row:
+    """Writes one format into a folder that exists, and says what it took.
+
+    Returns:
+      A row with ``seconds``, the process' ``peak`` MiB, and ``idle``, what it took before it began.
+
+    Raises:
+      RuntimeError: it failed; with what it printed.
+    """
+    # Run as a module so that nothing here imports what exports.
+    root = str(Path(__file__).parents[2])
+    paths = [root, os.environ.get("PYTHONPATH")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "export.cost", name, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+    if ended.returncode:
+        raise RuntimeError(f"export.cost {name}: {ended.stderr.strip()}")
+    return {"name": name, "note": "", "kind": "ours", **json.loads(ended.stdout)}

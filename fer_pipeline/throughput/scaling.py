@@ -1,0 +1,181 @@
+"""How the input pipeline behaves as the data grows: time an image, time to start, memory.
+
+Each measurement is a process of its own (``python -m fer_pipeline.throughput.scaling JSON``), since
+memory that was used once is never seen to be free again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.expressions import IMAGE_SIZE
+from fer_pipeline.throughput.cases import Column, Row, Table
+
+#: Images of the data sets: from FER-2013's to what a web crawl gives.
+SIZES = (30_000, 100_000, 300_000, 1_000_000)
+
+#: Those that are decoded whenever they are used, which takes as long as it takes.
+UNDECODED_SIZES = (10_000, 30_000)
+
+BATCH_SIZES = (16, 64, 256, 1024, 4096)
+
+COLUMNS = (
+    Column("data MiB", "data"),
+    Column("us/image", "microseconds", "{:,.2f}"),
+    Column("iter() s", "iter_seconds", "{:.3f}"),
+    Column("peak MiB", "peak"),
+    Column("of it before", "idle"),
+)
+
+#: Seconds that a measurement lasts.
+_SECONDS = 2.0
+
+_SEED = 0
+_MIB = 2**20
+_IMAGE_BYTES = IMAGE_SIZE**2
+
+
+def sizes(*, quick: bool) -> Table:
+    """Time an image and memory for every ``--cache``, from 30,000 images to a million."""
+    rows = []
+    for cache, counts in (("memory", SIZES), ("disk", SIZES), ("none", UNDECODED_SIZES)):
+        for count in counts[: 1 if quick else None]:
+            name = f"{cache}, {count:,} images"
+            rows.append(_row(name, cache=cache, images=count, batch_size=64))
+    return Table("scaling, batch 64", COLUMNS, rows)
+
+
+def settings(*, quick: bool) -> Table:
+    """Throughput for every batch size, with all threads and with one."""
+    rows = []
+    for threads in (0, 1):
+        for batch_size in BATCH_SIZES[: 1 if quick else None]:
+            name = f"batch {batch_size:,}, {'1 thread' if threads else 'all threads'}"
+            options = {"batch_size": batch_size, "threads": threads}
+            rows.append(_row(name, cache="memory", images=SIZES[0], **options))
+    return Table("batch size and threads, memory, 30,000 images", COLUMNS, rows)
+
+
+def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[str, Any]:
+    """Takes shuffled, mirrored batches for some seconds in this process.
+
+    Args:
+      cache: as for ``fer_pipeline.train``. ``memory`` and ``disk`` are random pixels, ``none`` a
+        folder of JPEG files.
+      images: in the data set.
+      batch_size: images of a batch.
+      threads: TensorFlow's; 0 leaves them.
+
+    Returns:
+      ``microseconds`` an image, ``iter_seconds`` to the iterator, and MiB: ``data``, the pixels;
+      ``idle``, the process before there were any; ``peak``, most that it took, less what of the
+      mapped file the system holds in memory and can drop.
+    """
+    import tensorflow as tf
+
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    from fer_pipeline.throughput.input_cases import consumer, endless
+
+    # TensorFlow's own start is none of the iterator's time.
+    tf.constant(0)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+        make = _files(Path(scratch), images) if cache == "none" else None
+        idle = _anonymous()
+        split = make() if make else _random(images, Path(scratch) if cache == "disk" else None)
+        start = time.perf_counter()
+        iter(endless(split, batch_size))
+        iter_seconds = time.perf_counter() - start
+        step = consumer(endless(split, batch_size), batch_size)
+        step()
+        done, start, most = 0, time.perf_counter(), _anonymous()
+        # One epoch of it is enough, however long it is.
+        while done < images and time.perf_counter() - start < _SECONDS:
+            done += step()
+            most = max(most, _anonymous())
+        seconds = time.perf_counter() - start
+        del step, split
+    return {
+        "microseconds": 1e6 * seconds / done,
+        "iter_seconds": iter_seconds,
+        "data": images * _IMAGE_BYTES / _MIB,
+        "idle": idle,
+        "peak": most,
+    }
+
+
+def _row(name: str, **arguments: Any) -> Row:
+    root = str(Path(__file__).parents[2])
+    paths = [root, os.environ.get("PYTHONPATH")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "fer_pipeline.throughput.scaling", json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+    if ended.returncode:
+        raise RuntimeError(f"{name}: {ended.stderr.strip()}")
+    return {"name": name, "note": "", "kind": "ours", **arguments, **json.loads(ended.stdout)}
+
+
+def _random(images: int, folder: Path | None) -> Split:
+    """Random pixels in memory, or mapped from a file in ``folder``."""
+    rng = np.random.default_rng(_SEED)
+    labels = (np.arange(images) % 7).astype(np.int32)
+    shape = (images, IMAGE_SIZE, IMAGE_SIZE, 1)
+    if folder is None:
+        pixels = np.empty(shape, np.uint8)
+    else:
+        pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+    for start in range(0, images, 10_000):
+        part = pixels[start : start + 10_000]
+        part[...] = np.frombuffer(rng.bytes(part.size), np.uint8).reshape(part.shape)
+    if folder is not None:
+        pixels.flush()
+        pixels = np.load(folder / "images.npy", mmap_mode="r")
+    return Split(pixels, labels)
+
+
+def _files(folder: Path, images: int) -> Any:
+    """Writes a data source of JPEG files; returns a function that opens it undecoded."""
+    import tensorflow as tf
+
+    from fer_pipeline import datasets
+    from fer_pipeline.expressions import CLASS_NAMES
+
+    rng = np.random.default_rng(_SEED)
+    face = rng.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 1), np.uint8)
+    content = tf.io.encode_jpeg(face).numpy()
+    for part, count in (("train", images), ("test", len(CLASS_NAMES))):
+        for i in range(count):
+            file = folder / part / CLASS_NAMES[i % len(CLASS_NAMES)] / f"{i:07d}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    return lambda: datasets.load(folder, cache="none").splits.train
+
+
+def _anonymous() -> float:
+    """MiB of this process in memory that no file backs, as Linux counts them."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    from fer_pipeline import native_log
+
+    with native_log.redirected("/dev/null"):
+        found = measure(**json.loads(sys.argv[1]))
+    print(json.dumps(found))

@@ -1,0 +1,181 @@
+"""The same work in PyTorch, for comparison; needs the extra ``bench``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_pipeline import model
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.throughput import work
+
+if TYPE_CHECKING:
+    import torch
+
+_LEARNING_RATE = 5e-4
+
+#: Keras' defaults; PyTorch counts momentum from the other end.
+_EPSILON, _MOMENTUM = 1e-3, 1 - 0.99
+
+
+class _Faces:
+    """A map-style dataset as its tutorials write one: an item is an image, mirrored or not."""
+
+    def __init__(self, split: Split):
+        self._images, self._labels = split
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        import torch
+
+        image = torch.from_numpy(self._images[i, ..., 0])
+        return (image.flip(-1) if torch.rand(()) < 0.5 else image), int(self._labels[i])
+
+
+def loader(split: Split, batch_size: int, *, workers: int = 0) -> Callable[[], int]:
+    """A step of PyTorch's DataLoader: takes a shuffled batch, returns its number of images.
+
+    Args:
+      split: the images.
+      batch_size: images of a batch.
+      workers: processes that make batches; 0 is this one.
+
+    Raises:
+      ImportError: without PyTorch.
+    """
+    _require_torch()
+    from torch.utils.data import DataLoader
+
+    batches = DataLoader(
+        _Faces(split),
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        # A process that has started TensorFlow's threads must not be forked.
+        multiprocessing_context="spawn" if workers else None,
+    )
+    endless = itertools.chain.from_iterable(itertools.repeat(batches))
+    return lambda: len(next(endless)[1])
+
+
+def network(weights: Sequence[np.ndarray]) -> torch.nn.Module:
+    """The seed's network: float ``[B, 1, 48, 48]`` -> logits ``[B, 7]``.
+
+    Args:
+      weights: in the order of ``build_model().get_weights()``.
+    """
+    import torch
+    from torch import nn
+
+    layers, remaining = [], iter(weights)
+    flatten_at = len(model.CONVOLUTIONS)
+
+    def take(module: nn.Module, *names: str) -> None:
+        for name in names:
+            getattr(module, name).data.copy_(torch.from_numpy(next(remaining)))
+
+    def normalization(kind: type[nn.Module], channels: int) -> nn.Module:
+        layer = kind(channels, eps=_EPSILON, momentum=_MOMENTUM)
+        take(layer, "weight", "bias", "running_mean", "running_var")
+        return layer
+
+    products = work.products()
+    for i, (_, taps, channels, filters) in enumerate(products):
+        if i < flatten_at:
+            layer = nn.Conv2d(channels, filters, taps, padding=taps // 2)
+            layer.weight.data.copy_(torch.from_numpy(next(remaining).transpose(3, 2, 0, 1)))
+            take(layer, "bias")
+            tail = [normalization(nn.BatchNorm2d, filters), nn.ReLU(), nn.MaxPool2d(2)]
+        else:
+            layer = nn.Linear(channels, filters)
+            kernel = next(remaining)
+            if i == flatten_at:
+                layers.append(nn.Flatten())
+                kernel = channels_first(kernel)
+            layer.weight.data.copy_(torch.from_numpy(kernel.T))
+            take(layer, "bias")
+            last = i == len(products) - 1
+            tail = [] if last else [normalization(nn.BatchNorm1d, filters), nn.ReLU()]
+        layers += [layer, *tail, *([nn.Dropout(model.DROPOUT_RATE)] if tail else [])]
+    return nn.Sequential(*layers)
+
+
+def channels_first(kernel: np.ndarray) -> np.ndarray:
+    """The first fully connected kernel ``[H * W * C, units]`` for inputs flattened as C, H, W."""
+    last = work.products()[len(model.CONVOLUTIONS) - 1]
+    pooled = last.size // 2
+    split = kernel.reshape(pooled, pooled, last.filters, -1)
+    return np.ascontiguousarray(split.transpose(2, 0, 1, 3).reshape(kernel.shape))
+
+
+def train_step(
+    weights: Sequence[np.ndarray], train: Split, batch_size: int, *, bfloat16: bool
+) -> Callable[[], int]:
+    """An eager training step in the memory format and with the optimizer that are fastest there.
+
+    Args:
+      weights: to start from.
+      train: images; the first batch of them is taken again and again.
+      batch_size: images of a step.
+      bfloat16: under autocast.
+
+    Returns:
+      A function that does a step and returns its number of images.
+
+    Raises:
+      ImportError: without PyTorch.
+    """
+    _require_torch()
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = network(weights).to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=_LEARNING_RATE, eps=1e-7, fused=True)
+    images, labels = (torch.from_numpy(np.array(part[:batch_size])) for part in train)
+
+    def step() -> int:
+        x = images.permute(0, 3, 1, 2).to(device, torch.float32)
+        x = x.contiguous(memory_format=torch.channels_last)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            logits = net(x)
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels.long().to(device))
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        return len(labels)
+
+    return step
+
+
+def inference(weights: Sequence[np.ndarray], images: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call in evaluation mode on uint8 ``[B, 48, 48, 1]``: probabilities ``[B, 7]``.
+
+    Raises:
+      ImportError: without PyTorch.
+    """
+    _require_torch()
+    import torch
+
+    net = network(weights).to(memory_format=torch.channels_last).eval()
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32))
+    x = x.contiguous(memory_format=torch.channels_last)
+
+    def call() -> np.ndarray:
+        with torch.inference_mode():
+            return torch.softmax(net(x), dim=1).numpy()
+
+    return call
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ImportError("it needs PyTorch; pip install '.[bench]'") from error

@@ -1,0 +1,179 @@
+"""Ways to take optimizer steps on the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fer_pipeline import precision
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.throughput import ceiling, input_cases, machine, torch_rivals, work
+from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Row, case_or_note
+
+#: The case that ratios refer to.
+BASELINE = "the seed's cell: fit, float32, generator"
+
+#: The rows that all of one dtype are compared with.
+CEILING, OUR_CEILING = "TensorFlow's products alone", "our products alone"
+
+COLUMNS = (
+    *RATE_COLUMNS,
+    Column("ms/step", "ms_per_step", "{:,.1f}"),
+    Column("GFLOP/s", "gflops"),
+    Column("of ceiling", "of_ceiling", "{:.2f}"),
+    Column("of peak", "of_peak", "{:.0%}"),
+)
+
+_LEARNING_RATE = 5e-4
+
+
+def cases(train: Split, folder: Path, *, batch_size: int, steps: int) -> list[Case]:
+    """Ways to train, and the products alone; on a GPU under each precision, with XLA and without.
+
+    Args:
+      train: training images, repeated as often as needed.
+      folder: class folders of such images, for the generator.
+      batch_size: images of a step.
+      steps: of one round.
+    """
+    from fer_pipeline.model import build_model, build_training_model
+
+    train = input_cases.repeated(train, batch_size * steps)
+    weights = build_model().get_weights()
+    on_gpu = bool(machine.gpu_names())
+    auto = precision.resolve("auto")
+    found = [
+        case_or_note(BASELINE, lambda: _seed(folder, batch_size, steps), policy="float32"),
+        Case("fit, float32, arrays", _fit(train, batch_size, steps), facts={"policy": "float32"}),
+    ]
+    for policy in dict.fromkeys(["float32", auto]):
+        for jit_compile in (False, True) if on_gpu else (False,):
+            name = f"ours, {policy}" + (", XLA" if jit_compile else "")
+            run = _loop(train, batch_size, steps, policy, jit_compile)
+            found.append(Case(name, run, facts={"policy": policy, "kind": "ours"}))
+    for bfloat16 in (False, True):
+        name = "PyTorch, " + ("bfloat16" if bfloat16 else "float32")
+        if bfloat16 and not on_gpu and auto != "mixed_bfloat16":
+            found.append(Case(name, None, "not measured: this CPU only emulates bfloat16"))
+            continue
+        make = _repeating(torch_rivals.train_step, weights, train, batch_size, bfloat16=bfloat16)
+        policy = "mixed_bfloat16" if bfloat16 else "float32"
+        found.append(case_or_note(name, _rounds_of(make, steps), policy=policy))
+    for policy in dict.fromkeys(["float32", auto]):
+        kinds = {CEILING: build_model, OUR_CEILING: build_training_model}
+        for name, build in kinds.items():
+            if on_gpu and name == OUR_CEILING:
+                continue
+            run = _rounds_of(_repeating(ceiling.products_alone, build, policy, batch_size), steps)
+            found.append(
+                Case(f"{name}, {policy}", run(), facts={"policy": policy, "kind": "limit"})
+            )
+    return found
+
+
+def with_shares(rows: list[Row], batch_size: int) -> list[Row]:
+    """The rows with ms a step, operations a second, and shares of the ceiling and of the peak.
+
+    Operations are the definition's, ``work.training_flops``: an algorithm that needs fewer shows as
+    a higher rate.
+    """
+    rates = {row["name"]: row["images_per_second"] for row in rows}
+    found = []
+    for row in rows:
+        rate, policy = row["images_per_second"], row.get("policy")
+        figures = dict.fromkeys(("ms_per_step", "gflops", "of_ceiling", "of_peak"))
+        if rate:
+            flops = rate * work.training_flops()
+            top, peak = rates.get(f"{CEILING}, {policy}"), machine.peak_flops(policy)
+            figures = {
+                "ms_per_step": 1e3 * batch_size / rate,
+                "gflops": flops / 1e9,
+                "of_ceiling": rate / top if top else None,
+                "of_peak": flops / peak if peak else None,
+            }
+        found.append(row | figures)
+    return found
+
+
+def _repeating(make: Callable, *args: object, **options: object) -> Callable:
+    return lambda: make(*args, **options)
+
+
+def _rounds_of(
+    make: Callable[[], Callable[[], int]], steps: int
+) -> Callable[[], Callable[[], int]]:
+    """Makes a round of so many of the steps that ``make`` makes."""
+
+    def prepare() -> Callable[[], int]:
+        step = make()
+        return lambda: sum(step() for _ in range(steps))
+
+    return prepare
+
+
+def _seed(folder: Path, batch_size: int, steps: int) -> Callable[[], int]:
+    """The notebook's cell, less its validation and its callbacks."""
+    import keras
+
+    from fer_pipeline.model import build_model
+
+    batches = input_cases.generator(folder, batch_size)
+    model = build_model()
+    model.compile(
+        keras.optimizers.Adam(_LEARNING_RATE), "categorical_crossentropy", metrics=["accuracy"]
+    )
+
+    # An epoch at most: the generator ends there.
+    count = min(steps, len(batches))
+
+    def run() -> int:
+        model.fit(x=batches, steps_per_epoch=count, epochs=1, verbose=0)
+        return min(count * batch_size, batches.n)
+
+    return run
+
+
+def _fit(train: Split, batch_size: int, steps: int) -> Callable[[], int]:
+    import keras
+    import numpy as np
+
+    from fer_pipeline.model import build_model
+
+    model = build_model()
+    model.compile(
+        keras.optimizers.Adam(_LEARNING_RATE),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    images = train.images[: batch_size * steps].astype(np.float32)
+    labels = train.labels[: batch_size * steps]
+
+    def run() -> int:
+        model.fit(images, labels, batch_size=batch_size, epochs=1, verbose=0)
+        return len(labels)
+
+    return run
+
+
+def _loop(
+    train: Split, batch_size: int, steps: int, policy: str, jit_compile: bool
+) -> Callable[[], int]:
+    import tensorflow as tf
+
+    from fer_pipeline import steps as compiled
+    from fer_pipeline import training
+    from fer_pipeline.model import build_training_model
+
+    recipe = training.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
+    model = build_training_model(dtype_policy=policy)
+    optimizer = training.make_optimizer(recipe)
+    optimizer.build(model.trainable_variables)
+    train_steps = compiled.compile_train_steps(model, optimizer, jit_compile=jit_compile)
+    batches = iter(input_cases.endless(train, batch_size))
+    sizes = tf.fill([steps], batch_size)
+
+    def run() -> int:
+        rows = train_steps(batches, sizes).numpy()
+        return int(rows[:, compiled.IMAGES].sum())
+
+    return run

@@ -1,0 +1,63 @@
+"""Inference: ONNX files against Keras, and every case called once."""
+
+import numpy as np
+import pytest
+
+from fer_pipeline.model import build_model
+from fer_pipeline.throughput import cases, export_cost, inference_cases, onnx_rivals
+
+
+@pytest.fixture
+def network(narrow):
+    del narrow
+    model = build_model()
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        if "moving" in variable.name or "batch_norm" in variable.path:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return model
+
+
+def test_onnx_files_say_what_keras_does(network, train, tmp_path):
+    float32, int8 = tmp_path / "float32.onnx", tmp_path / "int8.onnx"
+    onnx_rivals.write_float32(network.get_weights(), float32)
+    onnx_rivals.write_int8(float32, int8, train.images)
+    expected = network.predict_on_batch(train.images.astype(np.float32))
+    exact = onnx_rivals.inference(float32, train.images, threads=1)()
+    np.testing.assert_allclose(exact, expected, atol=1e-5)
+    quantised = onnx_rivals.inference(int8, train.images, threads=2)()
+    assert 1e-5 < np.abs(quantised - expected).mean() < 0.02
+
+
+@pytest.mark.usefixtures("narrow")
+def test_every_runtime_is_called_and_pytorchs_row_says_what_it_needs(train, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    row = export_cost.write("float32", tmp_path)
+    assert row["name"] == "float32"
+    assert 0 < row["idle"] <= row["peak"]
+    assert row["seconds"] > 0
+    images = train.images[:4]
+    found = inference_cases.cases(tmp_path, build_model().get_weights(), images, cores=2)
+    rows = cases.latencies(found, 1, 1, baseline=inference_cases.BASELINE)
+    assert [row["name"] for row in rows] == [
+        "model_float32.tflite, 1 thread",
+        "model_float32.tflite, 2 threads",
+        "Keras, batch 1",
+        "PyTorch, batch 1",
+        "Keras, batch 4",
+        "PyTorch, batch 4",
+        "ONNX Runtime, float32, 1 thread",
+        "ONNX Runtime, float32, 2 threads",
+        "ONNX Runtime, int8, 1 thread",
+        "ONNX Runtime, int8, 2 threads",
+    ]
+    for row in rows:
+        if "PyTorch" in row["name"]:
+            assert "it needs PyTorch" in row["note"]
+        else:
+            assert 0 < row["p50_ms"] <= row["p99_ms"]
+
+
+def test_an_export_that_fails_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="unknown format 'float64'"):
+        export_cost.write("float64", tmp_path)

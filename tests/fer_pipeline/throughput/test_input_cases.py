@@ -1,0 +1,63 @@
+"""The real ways to feed the network, on a few images."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.throughput import cases, input_cases
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(input_cases, "EPOCH_IMAGES", 140)
+    monkeypatch.setattr(input_cases, "MAX_FILES", 70)
+
+
+def without(monkeypatch, package):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else find_spec(name)
+    )
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+
+
+def test_splits_are_repeated_in_order():
+    split = Split(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.array([4, 5, 6]))
+    longer = input_cases.repeated(split, 8)
+    np.testing.assert_array_equal(longer.images.ravel(), [0, 1, 2, 0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(longer.labels, [4, 5, 6, 4, 5, 6, 4, 5])
+    assert input_cases.repeated(split, 2) is split
+
+
+def test_class_folders_hold_the_images_while_they_are_needed(train):
+    with input_cases.class_folders(train) as (folder, part):
+        assert sorted(path.name for path in folder.iterdir()) == sorted(input_cases.CLASS_NAMES)
+        assert len(list(folder.glob("*/*.jpg"))) == len(part.labels) == 70
+        assert len(list(folder.parent.glob("test/*/*.jpg"))) == 7
+    assert not folder.exists()
+
+
+def test_every_case_delivers_images_and_pytorchs_says_what_it_needs(train, monkeypatch):
+    without(monkeypatch, "torch")
+    with input_cases.class_folders(train) as (folder, part):
+        found = input_cases.cases(folder, part, batch_size=32, seconds=0, workers=2)
+        rows = cases.rates(found, 1, baseline=input_cases.BASELINE)
+    able = [row for row in rows if "PyTorch" not in row["name"]]
+    assert len(able) == len(rows) - 2 == 8
+    for row in able:
+        assert row["images_per_second"] > 0, row
+        assert not row["note"]
+    for row in rows:
+        if row not in able:
+            assert "it needs PyTorch" in row["note"]
+    assert able[0]["ratio"] == 1.0
+
+
+def test_without_pillow_the_generators_row_says_so(train, monkeypatch):
+    without(monkeypatch, "PIL")
+    with input_cases.class_folders(train) as (folder, part):
+        first, *_ = input_cases.cases(folder, part, batch_size=32, seconds=0)
+    assert first.run is None
+    assert "Pillow" in first.note

@@ -1,0 +1,39 @@
+"""Growing data: what a measurement returns, and its rows."""
+
+import json
+import subprocess
+
+import pytest
+
+from fer_pipeline.throughput import scaling
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_a_measurement_takes_batches_and_counts_memory(cache):
+    found = scaling.measure(cache, 300, 64)
+    assert found["data"] == pytest.approx(300 * 48 * 48 / 2**20)
+    assert found["microseconds"] > 0
+    assert 0 <= found["iter_seconds"] < 5
+    assert found["idle"] > 0
+    assert found["peak"] > 50
+
+
+def test_rows_are_measured_in_processes_of_their_own(monkeypatch):
+    measured = []
+
+    def run(command, **options):
+        measured.append(json.loads(command[-1]))
+        reply = json.dumps({"microseconds": 1.0})
+        return subprocess.CompletedProcess(command, 0, reply, "")
+
+    monkeypatch.setattr(scaling.subprocess, "run", run)
+    assert len(scaling.sizes(quick=False).rows) == 10
+    table = scaling.settings(quick=True)
+    assert [row["name"] for row in table.rows] == ["batch 16, all threads", "batch 16, 1 thread"]
+    assert [row["microseconds"] for row in table.rows] == [1.0, 1.0]
+    assert measured[-1] == {"cache": "memory", "images": 30_000, "batch_size": 16, "threads": 1}
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="unexpected keyword argument 'colour'"):
+        scaling._row("a row", colour=1)

@@ -1,0 +1,107 @@
+"""The stages, the files they leave, and the command line."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from fer_pipeline import throughput
+from fer_pipeline.errors import UserError
+from fer_pipeline.throughput import cases, chart, machine
+from fer_pipeline.throughput.cases import Case, Column, Table
+
+
+def fake_stage(train, options):
+    rows = cases.rates(
+        [Case("fake", lambda: len(train.labels), facts={"kind": "ours"}), Case("absent", None)],
+        options.rounds,
+        baseline="fake",
+    )
+    yield Table("one table", cases.RATE_COLUMNS, rows)
+    yield Table(
+        "another", (Column("seconds", "seconds"),), [{"name": "a", "note": "", "seconds": 2}]
+    )
+
+
+@pytest.fixture
+def loaded(train, monkeypatch):
+    class Loaded:
+        splits = type("Splits", (), {"train": train, "test": train, "selected_on": "test"})
+
+    monkeypatch.setattr(throughput.datasets, "load", lambda data: Loaded)
+    monkeypatch.setattr(throughput, "STAGES", {"fake": fake_stage})
+
+
+@pytest.mark.usefixtures("loaded")
+def test_measure_runs_the_stages_and_writes_the_figures(tmp_path, capsys):
+    out = tmp_path / "out"
+    options = throughput.Options(rounds=2)
+    result = throughput.measure("some faces", options, stages=["fake"], out=out)
+    assert json.loads((out / "benchmark.json").read_text()) == result
+    assert result["load"]["images"] == 280
+    first, second = result["stages"]["fake"]
+    assert first["title"] == "one table"
+    assert len(first["rows"][0]["rounds"]) == 2
+    assert second["rows"][0]["seconds"] == 2
+    assert result["machine"]["cores"] >= 1
+    shown = capsys.readouterr().out
+    assert result["machine"]["cpu"] in shown
+    assert "280 images loaded cold" in shown
+    assert "fake, one table" in shown
+    picture = imread(out / "benchmark.png")
+    assert picture.shape[1] > 500
+    with pytest.raises(UserError, match="--stages=input: choose from fake"):
+        throughput.measure("some faces", options, stages=["input"], out=out)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_folder_that_cannot_be_made_is_a_mistake_of_the_user(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--out="):
+        throughput.measure(
+            "faces", throughput.Options(), stages=["fake"], out=tmp_path / "file" / "out"
+        )
+
+
+def test_a_panel_has_a_bar_for_each_row_with_a_figure():
+    rows = [
+        {"name": "slow", "images_per_second": 10.0, "min": 9.0, "max": 12.0},
+        {"name": "absent", "images_per_second": None, "min": None, "max": None},
+        {"name": "fast", "images_per_second": 1000.0, "min": 900.0, "max": 1e3, "kind": "ours"},
+    ]
+    figure = chart.draw(
+        {
+            "machine": {"cpu": "a CPU", "cores": 2, "gpus": []},
+            "stages": {"input": [{"title": "batch 64", "rows": rows}]},
+        }
+    )
+    [axis] = figure.axes
+    assert [bar.get_width() for bar in axis.patches] == [10.0, 1000.0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["slow", "fast"]
+    assert axis.get_xscale() == "log"
+    assert axis.get_title(loc="left") == "input: batch 64"
+
+
+def test_quick_takes_fewer_and_a_given_batch_size_is_taken_alone():
+    quick, given = throughput.Options(quick=True), throughput.Options(batch_size=32)
+    assert throughput._batch_sizes(throughput.Options(), (64, 256)) == (64, 256)
+    assert throughput._batch_sizes(quick, (64, 256)) == (64,)
+    assert throughput._batch_sizes(given, (64, 256)) == (32,)
+
+
+def test_the_machine_is_told_in_one_line():
+    line = machine.line(machine.facts())
+    assert np.__version__ in line
+    assert "\n" not in line
+
+
+def test_help_and_mistakes_need_no_tensorflow():
+    command = [sys.executable, "-X", "importtime", "-m", "fer_pipeline.benchmark"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0
+    assert "--batch_size" in shown.stdout
+    assert "| tensorflow" not in shown.stderr
+    assert "numpy" not in shown.stderr

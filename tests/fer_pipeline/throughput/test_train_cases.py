@@ -1,0 +1,57 @@
+"""Ways to train, the ceiling, and how many operations there are, against hand counts."""
+
+import keras
+import numpy as np
+import pytest
+
+from fer_pipeline.model import build_model, build_training_model
+from fer_pipeline.throughput import cases, ceiling, input_cases, machine, train_cases, work
+
+
+def test_operations_are_those_of_keras_kernels():
+    # A kernel's weights are each used once for every position of the output.
+    expected = 0
+    for layer in build_model().layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            positions = np.prod(layer.output.shape[1:-1], initial=1)
+            expected += 2 * int(np.prod(layer.kernel.shape)) * int(positions)
+    assert sum(product.flops for product in work.products()) == expected
+    first = 2 * 48 * 48 * 3 * 3 * 1 * 64
+    assert work.training_flops() == 3 * expected - first
+
+
+@pytest.mark.usefixtures("narrow")
+def test_every_case_takes_its_steps(train, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with input_cases.class_folders(train) as (folder, _):
+        found = train_cases.cases(train, folder, batch_size=32, steps=2)
+        rows = cases.rates(found, 1, baseline=train_cases.BASELINE)
+        assert all(0 < case.run() <= 64 for case in found if case.run)
+    notes = {row["name"]: row["note"] for row in rows if row["note"]}
+    assert all("PyTorch" in name for name in notes)
+    shared = {row["name"]: row for row in train_cases.with_shares(rows, 32)}
+    top = shared["TensorFlow's products alone, float32"]
+    assert top["of_ceiling"] == 1.0
+    ours = shared["ours, float32"]
+    assert ours["of_ceiling"] == ours["images_per_second"] / top["images_per_second"]
+    assert ours["ms_per_step"] == pytest.approx(32_000 / ours["images_per_second"])
+    assert ours["gflops"] == pytest.approx(ours["images_per_second"] * work.training_flops() / 1e9)
+    assert ours["of_peak"] is None
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("build", [build_model, build_training_model])
+def test_the_ceiling_is_done_for_every_image(build):
+    assert ceiling.products_alone(build, "float32", 5)() == 5
+
+
+def test_the_peak_is_of_the_gpu_that_is_there(monkeypatch):
+    monkeypatch.setattr(machine, "gpu_names", lambda: ["NVIDIA H100 80GB HBM3"])
+    assert machine.peak_flops("mixed_float16") == 989e12
+    assert machine.peak_flops("mixed_bfloat16") is None
+    monkeypatch.setattr(machine, "gpu_names", lambda: ["Tesla T4"])
+    assert machine.peak_flops("mixed_float16") is None
+    rows = [{"name": "a", "policy": "float32", "images_per_second": 1e6}]
+    monkeypatch.setattr(machine, "gpu_names", lambda: ["NVIDIA H100 PCIe"])
+    [row] = train_cases.with_shares(rows, 64)
+    assert row["of_peak"] == pytest.approx(1e6 * work.training_flops() / 495e12)
