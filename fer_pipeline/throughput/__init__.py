@@ -82,6 +82,7 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     except OSError as error:
         raise UserError(f"--out={out}: cannot be made ({error.strerror})") from error
     started = time.perf_counter()
+    machine.share_gpus()
     result = {"machine": machine.facts(), "data": data, **dataclasses.asdict(options)}
     print(machine.line(result["machine"]), flush=True)
     train, result["load"] = _load(data)

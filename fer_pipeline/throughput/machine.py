@@ -14,14 +14,10 @@ _FLAGS_THAT_MATTER = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "torch", "onnxruntime", "pillow")
 
-#: Dense operations a second of one GPU's units for float16, and for float32 by way of TF32, which
+#: Dense operations a second of one GPU's units for 16 bits, and for float32 by way of TF32, which
 #: TensorFlow uses on them (NVIDIA H100 Tensor Core GPU and H200 data sheets: SXM without sparsity;
 #: NVIDIA A100 data sheet).
-_PEAKS = {
-    "H100": {"mixed_float16": 989e12, "float32": 495e12},
-    "H200": {"mixed_float16": 989e12, "float32": 495e12},
-    "A100": {"mixed_float16": 312e12, "float32": 156e12},
-}
+_PEAKS = {"H100": (989e12, 495e12), "H200": (989e12, 495e12), "A100": (312e12, 156e12)}
 
 
 def facts() -> dict[str, Any]:
@@ -59,10 +55,21 @@ def gpu_names() -> list[str]:
 def peak_flops(policy: str) -> float | None:
     """Operations a second that the first GPU can do under a dtype policy; None if not known."""
     for gpu in gpu_names()[:1]:
-        for name, peaks in _PEAKS.items():
+        for name, (of_16_bits, of_float32) in _PEAKS.items():
             if name in gpu:
-                return peaks.get(policy)
+                return of_float32 if policy == "float32" else of_16_bits
     return None
+
+
+def share_gpus() -> None:
+    """Makes TensorFlow take GPU memory as it needs it, so that there is some for its rivals.
+
+    To be called before it has used one.
+    """
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _versions() -> dict[str, str]:
