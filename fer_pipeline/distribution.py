@@ -109,6 +109,17 @@ def raise_together(job: Job, problem: UserError | None) -> None:
     raise UserError(of_chief.decode() or "another worker has stopped; see what it printed")
 
 
+@contextlib.contextmanager
+def together(job: Job) -> Iterator[None]:
+    """A block that all hosts enter, and that ends all of them where one's raises UserError."""
+    problem = None
+    try:
+        yield
+    except UserError as error:
+        problem = error
+    raise_together(job, problem)
+
+
 def check_same(job: Job, settings: dict[str, Any]) -> None:
     """Checks that all hosts were started alike; ``settings`` are JSON values.
 
@@ -117,14 +128,13 @@ def check_same(job: Job, settings: dict[str, Any]) -> None:
     """
     chiefs = json.loads(from_chief(job, json.dumps(settings).encode()))
     different = [name for name, value in settings.items() if chiefs.get(name) != value]
-    problem = None
-    if different:
-        name = different[0]
-        problem = UserError(
-            f"worker {job.place.worker}: its {name} is {settings[name]}, the chief's "
-            f"{chiefs.get(name)}; start all workers with the same flags and data"
-        )
-    raise_together(job, problem)
+    with together(job):
+        if different:
+            name = different[0]
+            raise UserError(
+                f"worker {job.place.worker}: its {name} is {settings[name]}, the chief's "
+                f"{chiefs.get(name)}; start all workers with the same flags and data"
+            )
 
 
 def from_chief(job: Job, content: bytes | None) -> bytes | None:

@@ -160,15 +160,11 @@ def own(opened: Run, *, overwrite: bool) -> Iterator[None]:
     """Holds the run directory and begins or continues the run in it; tells the other hosts."""
     path = opened.path
     with contextlib.ExitStack() as stack:
-        problem = None
-        try:
+        with distribution.together(opened.job):
             stack.enter_context(run_dir.owned(path))
             if overwrite:
                 run_dir.clear(path)
             begin(path, opened.config)
-        except UserError as error:
-            problem = error
-        distribution.raise_together(opened.job, problem)
         yield
 
 
@@ -240,12 +236,10 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
     job = distribution.join(options.strategy)
     if job.replicas > 1:
         print(f"{job.replicas} devices; worker {job.place.worker} of {job.place.workers}")
-    if not problem:
-        try:
-            splits = load_data(options)
-        except UserError as error:
-            problem = error
-    distribution.raise_together(job, problem)
+    with distribution.together(job):
+        if problem:
+            raise problem
+        splits = load_data(options)
     policy = resolve(options.precision)
     config = dataclasses.asdict(options) | {
         "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),

@@ -119,8 +119,9 @@ def train(
         # Whoever was interrupted between a checkpoint and its hooks catches up.
         for hook in hooks:
             hook(session.state.history, session.state.timing)
-    if session.writes:
-        checkpoints.check_space(session.run, session.capture())
+    with distribution.together(job):
+        if session.writes:
+            checkpoints.check_space(session.run, session.capture())
 
     model, optimizer, state = session.model, session.optimizer, session.state
     train_calls, validate = _compile(session)
@@ -241,13 +242,14 @@ def _settings(session: Session) -> dict[str, Any]:
 def _resume(session: Session, say: Callable[[str], None]) -> bool:
     """Puts the newest checkpoint's values in place, on every host; whether there was one."""
     job, state = session.job, session.state
-    found = checkpoints.load_latest(session.run, say) if session.writes else None
+    with distribution.together(job):
+        found = checkpoints.load_latest(session.run, say) if session.writes else None
+        if found:
+            run_dir.refuse_another(session.run, found.state["identity"], session.identity)
     content = distribution.from_chief(job, checkpoints.pack(found) if found else None)
     if content is None:
         return False
     checkpoint = checkpoints.unpack(content)
-    if session.writes:
-        run_dir.refuse_another(session.run, checkpoint.state["identity"], session.identity)
     checkpoints.restore(checkpoint, session.model, session.optimizer)
     state.restore(checkpoint.state)
     say(f"continuing after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))

@@ -12,6 +12,7 @@ import pytest
 
 from fer_pipeline import distribution
 from fer_pipeline.cluster import Place
+from fer_pipeline.errors import UserError
 from fer_pipeline.input_pipeline import Share
 
 JOB = Path(__file__).parents[1] / "proofs" / "job.py"
@@ -96,3 +97,18 @@ def test_a_single_process_asks_nobody():
     assert distribution.any_worker(job, True)
     assert not distribution.any_worker(job, False)
     assert distribution.from_chief(job, b"content") == b"content"
+
+
+def test_one_hosts_refusal_ends_all(monkeypatch):
+    job = distribution.join("one_device")
+    with distribution.together(job):
+        pass
+    with pytest.raises(UserError, match="my own"), distribution.together(job):
+        raise UserError("my own")
+    # As it is on a host that is well, while the chief is not.
+    monkeypatch.setattr(distribution, "any_worker", lambda job, flag: True)
+    monkeypatch.setattr(
+        distribution, "from_chief", lambda job, content: b"the chief's disk is full"
+    )
+    with pytest.raises(UserError, match="the chief's disk is full"), distribution.together(job):
+        pass
