@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+#: How idle this process has to be before a turn, and how long that is waited for: seconds.
+_WINDOW, _BUSY, _PATIENCE = 0.02, 0.004, 3.0
+
 #: A row of a table: ``name``, ``note`` and figures, as ``benchmark.json`` holds them.
 Row = dict[str, Any]
 
@@ -93,6 +96,7 @@ def rates(
     """
     found: dict[str, list[float]] = {case.name: [] for case in cases}
     for case in _turns(cases, rounds):
+        settle()
         start = clock()
         images = case.run()
         found[case.name].append(images / (clock() - start))
@@ -131,6 +135,7 @@ def latencies(
     found: dict[str, list[float]] = {case.name: [] for case in cases}
     images = dict.fromkeys(found, 0)
     for case in _turns(cases, turns):
+        settle()
         for _ in range(calls):
             start = clock()
             images[case.name] = case.run()
@@ -150,6 +155,19 @@ def latencies(
             )
         )
     return rows
+
+
+def settle() -> None:
+    """Waits until no thread of this process works, or for three seconds.
+
+    A pipeline that has just been measured goes on filling its buffers, at the next one's expense.
+    """
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        before = time.process_time()
+        time.sleep(_WINDOW)
+        if time.process_time() - before < _BUSY:
+            return
 
 
 def for_seconds(

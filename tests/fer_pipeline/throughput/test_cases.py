@@ -1,6 +1,8 @@
 """How cases are run, timed and shown."""
 
 import json
+import threading
+import time
 
 from fer_pipeline.throughput import cases
 from fer_pipeline.throughput.cases import Case, Column, Table
@@ -119,3 +121,19 @@ def test_a_table_is_aligned_and_shows_what_is_missing():
         "fast       3,000  600.00x  a note",
     ]
     assert json.loads(json.dumps(table.as_json())) == {"title": "batch 64", "rows": rows}
+
+
+def test_a_turn_begins_when_what_others_started_has_ended():
+    done = []
+
+    def work():
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+        done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    cases.settle()
+    assert done
+    thread.join()
