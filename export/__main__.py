@@ -44,6 +44,12 @@ _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "Which weights: the last epoch's or those of the best validation accuracy; by default what the "
     "run chose.",
 )
+#: Settings of a run that decide which images are for validation.
+_SPLITTING = ("seed", "validation_fraction")
+
+#: And how they are read.
+_READING = ("on_bad_image", "cache", "cache_dir")
+
 _VERIFY_ONLY = flags.DEFINE_bool(
     "verify_only",
     False,
@@ -82,17 +88,24 @@ def _verify(run: Path) -> None:
     from export import manifest
     from export.table import format_table
     from fer_pipeline import native_log
+    from fer_pipeline.datasets.splits import fingerprint
 
-    folder = run if (run / artifacts.MANIFEST).exists() else run / run_dir.EXPORT
-    evaluation = None
-    if _DATA.value:
-        config = manifest.check_files(folder)["run"]
-        evaluation = _load(config | {"data": _DATA.value}).validation
-        evaluation = (evaluation.images[:], evaluation.labels)
+    folder = run / run_dir.EXPORT if (run / run_dir.EXPORT).is_dir() else run
     # A folder that was handed over is left as it is, so its log goes nowhere.
     with native_log.redirected("/dev/null"):
+        evaluation = fingerprint_of_data = None
+        if _DATA.value:
+            of_run = manifest.check_files(folder)["run"]
+            # What somebody else's manifest says of caches and folders is none of this machine's.
+            config = {name: of_run[name] for name in _SPLITTING if name in of_run}
+            splits = _load(config | {"data": _DATA.value})
+            evaluation = (splits.validation.images[:], splits.validation.labels)
+            fingerprint_of_data = fingerprint(splits)
         reports = manifest.verify_folder(
-            folder, evaluation=evaluation, max_accuracy_drop=_MAX_ACCURACY_DROP.value
+            folder,
+            evaluation=evaluation,
+            fingerprint=fingerprint_of_data,
+            max_accuracy_drop=_MAX_ACCURACY_DROP.value,
         )
     print(format_table(reports))
     images = reports[0].comparison.images
@@ -107,15 +120,20 @@ def _export(run: Path) -> None:
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
     from export.model_card import metrics_of
-    from fer_pipeline import checkpoints, native_log
+    from fer_pipeline import checkpoints, datasets, native_log
     from fer_pipeline.datasets.splits import fingerprint
 
     metrics = metrics_of(run, config.get("export_checkpoint", "last"))
     log_path = run / run_dir.TF_LOG
+    # Before anything is written there, and in words.
+    with run_dir.locked(run, run_dir.EXPORT_LOCK, busy="another process is exporting it; wait"):
+        pass
     with native_log.redirected(log_path):
-        weights = checkpoints.load_weights(run, config.get("export_checkpoint", "last"))
+        which = config.get("export_checkpoint", "last")
+        weights = checkpoints.load_weights(run, which)
         splits = _load(config | ({"data": _DATA.value} if _DATA.value else {}))
-        if not _DATA.value and fingerprint(splits) != config["fingerprint"]:
+        found = fingerprint(splits)
+        if not _DATA.value and found != config["fingerprint"]:
             raise UserError(
                 f"{config['data']}: has other images than the run was trained on; name the data to "
                 "calibrate and verify on with --data"
@@ -133,14 +151,18 @@ def _export(run: Path) -> None:
             formats=_FORMATS.value,
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,
             tflite_batch=_TFLITE_BATCH.value,
+            epoch=checkpoints.epoch_of(run, which),
+            data={
+                "source": datasets.source_name(_DATA.value or config["data"]),
+                "fingerprint": found,
+            },
         )
 
 
 def _load(config: dict[str, Any]) -> Splits:
     from fer_pipeline import datasets
 
-    names = ("seed", "validation_fraction", "on_bad_image", "cache", "cache_dir")
-    options = {name: config[name] for name in names if name in config}
+    options = {name: config[name] for name in _SPLITTING + _READING if name in config}
     return datasets.load(config["data"], **options).splits
 
 

@@ -9,8 +9,9 @@ from fer_pipeline.expressions import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 
 PREPROCESSING = (
     "Crop the face, convert it to grey (BT.601: 0.299 R + 0.587 G + 0.114 B), resize it to 48x48"
-    " and pass grey levels 0..255 as they are: no division, no mean to subtract. The RGB models"
-    " take the crop in colour at 48x48, levels 0..255, and convert it themselves."
+    " with antialiasing (bilinear over the area that a pixel covers) and pass grey levels 0..255 as"
+    " they are: no division, no mean to subtract. The RGB models take the crop in colour at 48x48,"
+    " resized in the same way, levels 0..255, and convert it themselves."
 )
 POSTPROCESSING = (
     "Probabilities in the order of the labels; they sum to 1. Where the output is uint8,"

@@ -23,6 +23,7 @@ from export.artifacts import (
     Gate,
 )
 from export.contract import POSTPROCESSING, PREPROCESSING
+from fer_pipeline import datasets
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 from fer_pipeline.precision import cpu_model
@@ -38,6 +39,9 @@ _SCHEMA = 1
 #: exported, where its gate has no limit: 8-bit kernels differ from one CPU to another.
 _GOLDEN_SLACK = 0.02
 
+#: How far an accuracy may be from the one at export, for the same reason.
+_ACCURACY_SLACK = 0.005
+
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
 
 
@@ -45,7 +49,11 @@ def build(
     reports: Sequence[ArtifactReport],
     twin_accuracy: float,
     config: dict[str, Any],
+    *,
     tflite_batch: int = 1,
+    max_accuracy_drop: float | None = None,
+    epoch: int | None = None,
+    data: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a manifest says of an export, all but the list of its files.
 
@@ -54,15 +62,28 @@ def build(
       twin_accuracy: the float32 twin's, on the images of the reports.
       config: of the run that trained the weights.
       tflite_batch: images of a call of every TFLite file.
+      max_accuracy_drop: percentage points that took the place of the gates' own, or None.
+      epoch: how many epochs made the weights; None where that is not known.
+      data: ``source`` and ``fingerprint`` of what the files were calibrated and compared on; None
+        is the run's own.
     """
+    if "data" in config:
+        # A folder's name and not where it lies: the manifest goes to strangers.
+        config = config | {"data": datasets.source_name(config["data"])}
+    config = {name: value for name, value in config.items() if name != "cache_dir"}
+    data = data or {"source": config.get("data"), "fingerprint": config.get("fingerprint")}
     return {
         "schema": _SCHEMA,
         "labels": list(CLASS_NAMES),
         "preprocessing": PREPROCESSING,
         "postprocessing": POSTPROCESSING,
         "tflite_batch": tflite_batch,
-        "artifacts": {report.name: _entry(report) for report in reports},
+        "artifacts": {report.name: _entry(report, max_accuracy_drop) for report in reports},
+        "weights": {"checkpoint": config.get("export_checkpoint", "last"), "epoch": epoch},
+        "calibration": data | {"split": "train"},
         "evaluation": {
+            **data,
+            "split": "validation",
             "images": reports[0].comparison.images,
             "float32_twin_accuracy": twin_accuracy,
             "accuracy_gated": reports[0].comparison.images >= ACCURACY_GATE_IMAGES,
@@ -78,8 +99,11 @@ def build(
     }
 
 
-def _entry(report: ArtifactReport) -> dict[str, Any]:
+def _entry(report: ArtifactReport, max_accuracy_drop: float | None) -> dict[str, Any]:
     artifact = ARTIFACTS[report.name]
+    gate = artifact.gate
+    if max_accuracy_drop is not None and gate.accuracy_drop is not None:
+        gate = gate._replace(accuracy_drop=max_accuracy_drop)
     comparison = report.comparison._asdict()
     del comparison["images"]
     return {
@@ -90,7 +114,7 @@ def _entry(report: ArtifactReport) -> dict[str, Any]:
         **comparison,
         "golden_max_difference": report.golden_difference,
         "latency": report.latency._asdict(),
-        "gate": artifact.gate._asdict(),
+        "gate": gate._asdict(),
     }
 
 
@@ -136,6 +160,13 @@ def check_files(folder: Path) -> dict[str, Any]:
     Raises:
       UserError: names the first file that is missing, extra, truncated or changed.
     """
+    try:
+        return _checked(folder)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
+
+
+def _checked(folder: Path) -> dict[str, Any]:
     for name in (MANIFEST, MANIFEST_HASH):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: is missing; {folder} is no whole export")
@@ -145,6 +176,7 @@ def check_files(folder: Path) -> dict[str, Any]:
     manifest = _parse(folder / MANIFEST)
     present, listed = set(files(folder)), manifest["files"]
     problems = [f"{folder / path}: is missing" for path in listed if path not in present]
+    problems += [f"{folder / path}: is a link" for path in listed if (folder / path).is_symlink()]
     problems += [f"{folder / path}: is not of this export" for path in present - set(listed)]
     if not problems:
         problems = [
@@ -165,7 +197,7 @@ def _parse(path: Path) -> dict[str, Any]:
             for entry in manifest["artifacts"].values()
         )
         hashed = all({"size", "sha256"} <= set(entry) for entry in manifest["files"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: is no manifest of an export ({error!r})") from error
     if not (known and complete and hashed and manifest["artifacts"]):
         raise UserError(f"{path}: is a manifest of another version of this software")
@@ -186,6 +218,7 @@ def verify_folder(
     *,
     log_path: Path | None = None,
     evaluation: tuple[np.ndarray, np.ndarray] | None = None,
+    fingerprint: str | None = None,
     max_accuracy_drop: float | None = None,
 ) -> list[ArtifactReport]:
     """Proves a folder that somebody was handed.
@@ -193,12 +226,14 @@ def verify_folder(
     Files against hashes first; then every artifact in its runtime: inputs and outputs as agreed,
     and on the golden faces as near to the twin's probabilities as when it was exported. With
     ``evaluation`` also the gates: against the twin, built anew from the weights in the folder's
-    Keras files; or, where it has none, against its most exact artifact.
+    Keras files; or, where it has none, against its most exact artifact. Where the data are those
+    that the manifest's figures are of, the accuracies are compared with them too.
 
     Args:
       folder: the export.
       log_path: what native code prints is appended there.
       evaluation: images uint8 ``[N, 48, 48, 1]`` and labels int ``[N]``.
+      fingerprint: of the data that these images are the validation images of.
       max_accuracy_drop: percentage points in place of the gates' own.
 
     Returns:
@@ -232,8 +267,11 @@ def verify_folder(
         # Before there was a choice it was one.
         tflite_batch=manifest.get("tflite_batch", 1),
     )
+    same_data = fingerprint and fingerprint == manifest["evaluation"].get("fingerprint")
     for report in reports:
         problems = report.failures or _golden_problems(report, manifest)
+        if same_data and not problems:
+            problems = _accuracy_problems(report, manifest)
         if problems:
             raise UserError(f"{folder / report.path}: {'; '.join(problems)}")
     return [report._replace(reference=report.name == reference) for report in reports]
@@ -260,13 +298,21 @@ def _twin_of(
             raise UserError(f"{folder / file}: {' '.join(str(error).split())[:300]}") from error
         return inference_model.probabilities(twin, images), None
     name, artifact = next(iter(artifacts.items()))
-    if artifact.gate.probability_difference is None:
-        raise UserError(f"{folder}: holds no float artifact to compare the others with on --data")
     with opened(artifact, folder, log_path) as runtime:
         try:
             return runtime.predict(images), name
         except RuntimeFailedError as failure:
             raise UserError(f"{folder / artifact.path}: {failure}") from failure
+
+
+def _accuracy_problems(report: ArtifactReport, manifest: dict[str, Any]) -> tuple[str, ...]:
+    recorded = manifest["artifacts"][report.name]["accuracy"]
+    if not abs(report.comparison.accuracy - recorded) <= _ACCURACY_SLACK:
+        return (
+            f"names {report.comparison.accuracy:.2%} of the images that the manifest is about, not"
+            f" {recorded:.2%}",
+        )
+    return ()
 
 
 def _golden_problems(report: ArtifactReport, manifest: dict[str, Any]) -> tuple[str, ...]:

@@ -63,11 +63,11 @@ _MODE = 0o100644 << 16
 _TITLE = "fer_pipeline facial expressions"
 _WHAT = (
     "Names the expression of a face: angry, disgust, fear, happy, neutral, sad or surprise."
-    " The input is a cropped face of 48x48 pixels."
+    " The input is a cropped face of 48x48 pixels, resized with antialiasing."
 )
 _LICENSE_TEXT = (
-    "Apache-2.0, as the software that made it; the images it was trained on may have terms of"
-    " their own."
+    "Of the software that made it: Apache-2.0. Of the weights: see MODEL_CARD.md; those fitted to"
+    " FER-2013 are for research."
 )
 _INPUTS = {
     1: "A face in grey levels 0..255, as they are: nothing to divide or subtract.",

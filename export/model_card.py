@@ -155,7 +155,6 @@ def text(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
 
 def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     config, versions = manifest["run"], manifest["versions"]
-    epochs = metrics["epochs"] if metrics else None
     facts = {
         "Network": "after a public notebook: four convolution blocks and two dense ones with batch"
         " normalisation, ReLU and dropout, then a softmax over seven classes",
@@ -164,7 +163,7 @@ def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         "Output": manifest["postprocessing"],
         "Optimiser": "Adam; the rate falls tenfold when the validation loss stalls for two epochs;"
         " training images are mirrored at random",
-        "Epochs": epochs or f"at most {config.get('epochs', 'as many as its run had')}",
+        "Epochs": manifest["weights"]["epoch"] or "not known",
         **{what: config[name] for name, what in _RECIPE.items() if config.get(name) is not None},
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Software licence": "Apache-2.0; for the data see below",
@@ -173,7 +172,7 @@ def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
 
 
 def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
-    parts = []
+    evaluation, parts = manifest["evaluation"], []
     if metrics and metrics["model_selected_on"] == "test":
         parts.append(
             "The source has no validation images of its own, so **the test images served as"
@@ -186,9 +185,9 @@ def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -
             " images had no part in training."
         )
     parts.append(
-        f"The files were compared with the float32 network on"
-        f" {manifest['evaluation']['images']:,} images (the validation images, unless the export"
-        " was told to take others), and on 64 drawn faces that travel along in `golden.npz`."
+        f"The files were compared with the float32 network on the {evaluation['images']:,}"
+        f" validation images of `{evaluation['source']}`, and on 64 drawn faces that travel along"
+        " in `golden.npz`."
     )
     return "\n\n".join(parts)
 

@@ -30,7 +30,6 @@ from export.verify import ArtifactReport
 from fer_pipeline import native_log
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
 
 if TYPE_CHECKING:
     import keras
@@ -48,6 +47,8 @@ def export_run(
     formats: Sequence[str] | None = None,
     max_accuracy_drop: float | None = None,
     tflite_batch: int = 1,
+    epoch: int | None = None,
+    data: dict[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[ArtifactReport]:
     """Exports trained weights to ``<run>/export``, every artifact proved before it appears there.
@@ -63,6 +64,9 @@ def export_run(
       formats: names from ``artifacts.ARTIFACTS``; None means all.
       max_accuracy_drop: percentage points in place of the accuracy gates' own.
       tflite_batch: images of a call of every TFLite file.
+      epoch: how many epochs made the weights, for the manifest; None where that is not known.
+      data: ``source`` and ``fingerprint`` of the data that the images are of, for the manifest;
+        None is the run's own.
       say: shows a line or the table.
 
     Returns:
@@ -76,7 +80,11 @@ def export_run(
     catalogue.check_tflite_batch(tflite_batch)
     started = time.perf_counter()
     say(f"exporting and verifying {', '.join(chosen)}")
-    with native_log.redirected(log_path), staging.staged(run) as (folder, scratch):
+    with (
+        staging.no_room_explained(run),
+        native_log.redirected(log_path),
+        staging.staged(run) as (folder, scratch),
+    ):
         model = inference_model(weights)
         proof = _write_golden(folder, model)
         images, labels = np.asarray(evaluation.images[:]), evaluation.labels
@@ -105,7 +113,15 @@ def export_run(
         if any(report.failures for report in reports):
             _fail(run, folder, reports, table, say)
         accuracy = verify.compare(twin, twin, labels).accuracy
-        promised = manifest.build(reports, accuracy, config, tflite_batch)
+        promised = manifest.build(
+            reports,
+            accuracy,
+            config,
+            tflite_batch=tflite_batch,
+            max_accuracy_drop=max_accuracy_drop,
+            epoch=epoch,
+            data=data,
+        )
         card = model_card.text(promised, metrics)
         (folder / catalogue.MODEL_CARD).write_text(card, encoding="utf-8")
         manifest.write(folder, promised)
@@ -142,7 +158,9 @@ def write_artifacts(
     labels_file = folder / catalogue.LABELS
     labels_file.write_text(contract.labels_text(), encoding="utf-8")
     if "saved_model" in chosen:
-        saved_model.write(model, folder / catalogue.SAVED_MODEL, labels_file, CLASS_NAMES)
+        archive = scratch / catalogue.KERAS_ARCHIVE
+        keras_files.write_archive(model, archive)
+        saved_model.write_apart(archive, folder / catalogue.SAVED_MODEL, labels_file)
         yield "saved_model"
     lite = {name: artifact for name, artifact in chosen.items() if artifact.runtime == "tflite"}
     for channels in sorted({artifact.channels for artifact in lite.values()}):

@@ -6,6 +6,9 @@ would add to the file differs from run to run, and nobody who serves the model n
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +44,8 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
       of TF Serving's REST API send them as ``{"b64": ...}``.)
 
     Of two processes that did the same before, all files are equal but ``fingerprint.pb``, which
-    holds a random id. (TensorFlow numbers a graph's functions by a counter of the process.)
+    holds a random id. (TensorFlow numbers a graph's functions by a counter of the process; that is
+    what ``write_apart`` is for.)
 
     Args:
       model: takes float32 ``[N, 48, 48, 1]``.
@@ -82,6 +86,31 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
+def write_apart(archive: Path, folder: Path, labels_file: Path) -> None:
+    """``write`` in a process that does nothing else, so that equal networks give equal bytes.
+
+    Args:
+      archive: the network as a ``.keras`` file.
+      folder: as for ``write``.
+      labels_file: as for ``write``.
+
+    Raises:
+      RuntimeError: it failed; with what it printed.
+    """
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    # No GPU: this process may have taken all of its memory, and no tensor is computed there.
+    apart = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "CUDA_VISIBLE_DEVICES": "-1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", __name__, str(archive), str(folder), str(labels_file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | apart,
+    )
+    if ended.returncode:
+        raise RuntimeError(f"the SavedModel could not be written: {ended.stderr.strip()}")
+
+
 def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> None:
     """Writes what the TFLite converter reads: one signature with a fixed shape.
 
@@ -102,3 +131,15 @@ def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> 
         lambda image: {"probabilities": model(image, training=False)}, input_signature=[spec]
     )
     tf.saved_model.save(module, str(folder), signatures=module.serve)
+
+
+def _main(archive: str, folder: str, labels_file: str) -> None:
+    import keras
+
+    names = Path(labels_file).read_text(encoding="utf-8").split()
+    model = keras.models.load_model(archive, compile=False)
+    write(model, Path(folder), Path(labels_file), names)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

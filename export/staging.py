@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fer_pipeline import run_dir
+from fer_pipeline.errors import UserError
 
-_LOCK = ".export.lock"
-_PREFIX = ".export-"
+#: Errors of the system that the user can put right.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
 _NEXT = "next"
 _PREVIOUS = "previous"
 _SCRATCH = "scratch"
@@ -29,9 +32,9 @@ def staged(run: Path) -> Iterator[tuple[Path, Path]]:
       UserError: another process exports this run, or the run directory cannot be written.
     """
     # Not the lock of training: a run may be exported while it trains.
-    with run_dir.locked(run, _LOCK, busy="another process is exporting it; wait"):
+    with run_dir.locked(run, run_dir.EXPORT_LOCK, busy="another process is exporting it; wait"):
         recover(run)
-        workshop = Path(tempfile.mkdtemp(dir=run, prefix=_PREFIX))
+        workshop = Path(tempfile.mkdtemp(dir=run, prefix=run_dir.EXPORT_WORKSHOP))
         try:
             for name in (_NEXT, _SCRATCH):
                 (workshop / name).mkdir()
@@ -40,14 +43,32 @@ def staged(run: Path) -> Iterator[tuple[Path, Path]]:
             _clear(run, workshop)
 
 
+@contextlib.contextmanager
+def no_room_explained(run: Path) -> Iterator[None]:
+    """Turns whatever a writer raises where a disk is full or closed to it into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    # TensorFlow, h5py and processes of their own each have another kind of error for it.
+    except Exception as error:
+        said = f"{getattr(error, 'strerror', None) or ''} {error}"
+        reason = next((os.strerror(code) for code in _NO_ROOM if os.strerror(code) in said), None)
+        if not reason:
+            raise
+        raise UserError(
+            f"{run}: cannot be written ({reason}); the export was not replaced"
+        ) from error
+
+
 def recover(run: Path) -> None:
     """Puts back an export that a killed process had moved away, and deletes what it left."""
-    for workshop in run.glob(f"{_PREFIX}*"):
+    for workshop in run.glob(f"{run_dir.EXPORT_WORKSHOP}*"):
         _clear(run, workshop)
 
 
 def _clear(run: Path, workshop: Path) -> None:
-    if (workshop / _PREVIOUS).exists() and not (run / run_dir.EXPORT).exists():
+    if os.path.lexists(workshop / _PREVIOUS) and not os.path.lexists(run / run_dir.EXPORT):
         (workshop / _PREVIOUS).rename(run / run_dir.EXPORT)
     shutil.rmtree(workshop)
 
@@ -61,7 +82,7 @@ def publish(run: Path, new: Path) -> None:
     """
     target = run / run_dir.EXPORT
     _flush(new)
-    if target.exists():
+    if os.path.lexists(target):
         target.rename(new.with_name(_PREVIOUS))
     new.rename(target)
     shutil.rmtree(run / run_dir.EXPORT_FAILED, ignore_errors=True)

@@ -202,11 +202,25 @@ def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
     Raises:
       UserError: there is none, or it is damaged.
     """
+    return load(_epoch_end(run, which)).weights
+
+
+def epoch_of(run: Path, which: str = "last") -> int:
+    """How many epochs made the weights that ``load_weights`` gives.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    path = _epoch_end(run, which)
+    return _age(path)[0] if which == "last" else load(path).state["epoch"]
+
+
+def _epoch_end(run: Path, which: str) -> Path:
     folder = run / run_dir.CHECKPOINTS
     path = next(reversed(_epoch_ends(folder)), None) if which == "last" else folder / _BEST
     if path is None or not path.exists():
         raise UserError(f"{run}: no {which} checkpoint; train it first with --run_dir={run}")
-    return load(path).weights
+    return path
 
 
 def check_space(run: Path, checkpoint: Checkpoint) -> None:

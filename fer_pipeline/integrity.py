@@ -12,7 +12,7 @@ from typing import Any
 
 from fer_pipeline.errors import UserError
 
-_MANIFEST = "manifest.json"
+_MANIFEST, _MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 #: An export's models lie this far below its manifest at most: ``saved_model/1`` does.
 _LEVELS = 2
@@ -21,30 +21,57 @@ _LEVELS = 2
 def check(path: Path) -> None:
     """Compares a file, or every file of a folder, with the SHA-256 that its export's manifest has.
 
-    What no manifest lists is not checked: a model that was copied elsewhere may be used.
+    A model in a folder without a manifest is not checked: one that was copied elsewhere may be
+    used. Links are followed, so that a link to a file of an export is that file.
 
     Args:
       path: the file or folder.
 
     Raises:
-      UserError: names the first listed file that is missing, damaged or exchanged.
+      UserError: names the first file that is missing, damaged, exchanged or not of the export that
+        it lies in, or the manifest where that is damaged.
     """
-    path = path.absolute()
+    path = path.resolve()
     for folder in path.parents[:_LEVELS]:
+        listed = _listed(folder)
+        if listed is None:
+            continue
         name = path.relative_to(folder).as_posix()
-        for listed, digest in _listed(folder / _MANIFEST).items():
-            if listed == name or listed.startswith(f"{name}/"):
-                _check_file(folder / listed, digest)
+        of_path = {
+            file: digest
+            for file, digest in listed.items()
+            if file == name or file.startswith(f"{name}/")
+        }
+        if not of_path:
+            raise UserError(
+                f"{path}: is not of the export that it lies in ({folder / _MANIFEST}); copy it "
+                "elsewhere to use it"
+            )
+        for file, digest in of_path.items():
+            _check_file(folder / file, digest)
+        return
 
 
-def _listed(manifest: Path) -> dict[str, Any]:
-    """The SHA-256 by relative path; empty where there is no manifest of an export."""
+def _listed(folder: Path) -> dict[str, Any] | None:
+    """The SHA-256 by relative path; None where the folder is no export.
+
+    Many programs have a manifest.json of their own; the hash beside it is an export's alone.
+    """
+    manifest, hashed = folder / _MANIFEST, folder / _MANIFEST_HASH
     try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        if not hashed.exists():
+            return None
+        content = manifest.read_bytes()
+        if hashed.read_bytes().split()[:1] != [hashlib.sha256(content).hexdigest().encode()]:
+            raise ValueError("its SHA-256 is another")
+        files = json.loads(content)["files"]
         return {name: entry["sha256"] for name, entry in files.items()}
-    # Many programs have a manifest.json of their own.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    except OSError as error:
+        raise UserError(
+            f"{manifest}: cannot be read ({error.strerror}); export it again"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{manifest}: damaged or exchanged; export it again") from error
 
 
 def _check_file(path: Path, digest: Any) -> None:

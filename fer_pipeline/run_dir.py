@@ -24,6 +24,8 @@ FIGURES = "figures"
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
 EXPORT_FAILED = "export.failed"
+#: Held while an export is written, and the beginning of the name of the folder it is written in.
+EXPORT_LOCK, EXPORT_WORKSHOP = ".export.lock", ".export-"
 _LOCK = ".lock"
 _TEMPORARY = ".tmp-"
 
@@ -106,7 +108,7 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises:
       UserError: it is missing, damaged or not written by a training run.
     """
-    return _read_object(run / CONFIG, {"fingerprint": str, "versions": dict})
+    return _read_object(run / CONFIG, {"data": str, "fingerprint": str, "versions": dict})
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
@@ -209,8 +211,8 @@ def clear(run: Path) -> None:
 
     ``config.json`` goes last: without it the directory would no longer be taken for a run.
     """
-    for name in reversed(_WRITTEN):
-        path = run / name
+    workshops = run.glob(f"{EXPORT_WORKSHOP}*")
+    for path in (*workshops, *(run / name for name in reversed(_WRITTEN))):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -232,8 +234,9 @@ def check_usable(run: Path) -> None:
     if not run.is_dir():
         return
     names = (path.name for path in run.iterdir())
-    # A start that was killed early leaves these.
-    strangers = sorted(n for n in names if n != _LOCK and not n.startswith(_TEMPORARY))
+    # A start or an export that was killed leaves these.
+    left = (_TEMPORARY, EXPORT_WORKSHOP)
+    strangers = sorted(n for n in names if n not in (_LOCK, EXPORT_LOCK) and not n.startswith(left))
     if CONFIG in strangers:
         read_config(run)
     elif strangers:

@@ -52,6 +52,13 @@ def open_model(path: Path) -> Model:
       UserError: nothing is there, it is none of the known kinds, is damaged, or takes or gives
         something else than a face and seven probabilities. The model itself may raise it too.
     """
+    try:
+        return _open_model(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _open_model(path: Path) -> Model:
     if path.is_dir():
         if (path / run_dir.CONFIG).is_file():
             return _keras_function(twin(path), path)

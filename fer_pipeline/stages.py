@@ -37,7 +37,8 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     Args:
       options: what the user chose.
       export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config``,
-        ``metrics`` and ``log_path`` once the metrics are written; None leaves the export out.
+        ``metrics``, ``epoch`` and ``log_path`` once the metrics are written; None leaves the export
+        out.
 
     Raises:
       UserError: bad input, a run that is finished or was started with another configuration, or a
@@ -73,6 +74,7 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
                         evaluation=opened.splits.validation,
                         config=opened.config,
                         metrics=run_dir.read_metrics(path),
+                        epoch=checkpoints.epoch_of(path, opened.config["export_checkpoint"]),
                         log_path=path / run_dir.TF_LOG,
                     )
     minutes, seconds = divmod(round(time.perf_counter() - start), 60)

@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -118,6 +120,22 @@ def test_an_extra_link_fails(copy):
         manifest.check_files(copy)
 
 
+def test_a_link_in_the_place_of_a_file_fails(copy, tmp_path):
+    (copy / "labels.txt").rename(tmp_path / "labels.txt")
+    (copy / "labels.txt").symlink_to(tmp_path / "labels.txt")
+    with pytest.raises(UserError, match=r"labels\.txt: is a link"):
+        manifest.check_files(copy)
+
+
+def test_a_file_that_cannot_be_read_is_named(copy, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(manifest, "sha256", refuse)
+    with pytest.raises(UserError, match=r"manifest\.json: cannot be read \(Permission denied\)"):
+        manifest.check_files(copy)
+
+
 def test_two_files_exchanged_for_one_another_fail(copy):
     first, second = copy / "model_int8.tflite", copy / "model_float32.tflite"
     content = first.read_bytes()
@@ -147,7 +165,15 @@ def test_a_folder_without_a_manifest_is_no_export(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema": 1}', '{"schema": 1, "artifacts": {"int8": 3}, "files": 3}']
+    "text",
+    [
+        "",
+        pytest.param("[" * 200_000, id="deep"),
+        "[]",
+        "{}",
+        '{"schema": 1}',
+        '{"schema": 1, "artifacts": {"int8": 3}, "files": 3}',
+    ],
 )
 def test_something_else_that_is_hashed_is_no_manifest(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
@@ -227,3 +253,30 @@ class TestVerifyFolder:
         monkeypatch.setattr("export.inference_model.inference_model", other)
         with pytest.raises(UserError, match=f"{ARTIFACTS[name].path}: a probability differs"):
             manifest.verify_folder(copy, evaluation=data)
+
+    def test_a_folder_without_a_float_file_is_measured_too(self, copy, faces, rewrite_manifest):
+        def only_int8(stored):
+            stored["artifacts"] = {"int8": stored["artifacts"]["int8"]}
+            for path in set(stored["files"]) - {"model_int8.tflite", "golden.npz"}:
+                (copy / path).unlink()
+                del stored["files"][path]
+
+        recorded = json.loads((copy / "manifest.json").read_text())["artifacts"]["int8"]
+        rewrite_manifest(copy, only_int8)
+        [report] = manifest.verify_folder(copy, evaluation=(faces.images, faces.labels))
+        assert report.comparison.accuracy == recorded["accuracy"]
+        assert report.reference
+
+    def test_a_manifest_that_promises_another_accuracy_is_refused(
+        self, small, faces, rewrite_manifest
+    ):
+        def boast(stored):
+            stored["artifacts"]["float32"]["accuracy"] += 0.01
+            stored["evaluation"]["fingerprint"] = "the same"
+
+        data = (faces.images, faces.labels)
+        rewrite_manifest(small, boast)
+        # On other data it may be another.
+        manifest.verify_folder(small, evaluation=data, fingerprint="another")
+        with pytest.raises(UserError, match="of the images that the manifest is about"):
+            manifest.verify_folder(small, evaluation=data, fingerprint="the same")

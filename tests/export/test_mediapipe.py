@@ -77,6 +77,31 @@ def test_mediapipe_gives_the_networks_probabilities(mediapipe, classifier, faces
     assert len(set(found.argmax(axis=1))) > 1
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_crop_of_any_size_is_resized_as_readme_does_it(
+    mediapipe, classifier, exported, faces, mode
+):
+    """Against ``fer_pipeline.predict``, which has its own antialiased resize."""
+    import PIL.Image
+
+    from fer_pipeline import runtimes
+    from fer_pipeline.faces import FACE_SHAPE, resize
+
+    grain = np.random.default_rng(3).normal(0, 40, (20, 480, 480))
+    large = np.kron(faces.images[:20, ..., 0], np.ones((10, 10))) + grain
+    large = np.clip(np.rint(large), 0, 255).astype(np.uint8)
+    pictures = [PIL.Image.fromarray(image).convert(mode) for image in large]
+    small = [
+        np.array(picture.convert("RGB").resize((48, 48), PIL.Image.Resampling.BILINEAR))
+        for picture in pictures
+    ]
+    found = _probabilities(mediapipe, classifier("float32_rgb"), small)
+    resized = np.stack([resize(image[..., None]) for image in large])
+    assert resized.shape[1:] == FACE_SHAPE
+    path = exported.folder / ARTIFACTS["float32_rgb"].path
+    np.testing.assert_allclose(found, runtimes.open_model(path)(resized), atol=2e-2)
+
+
 def test_the_grey_files_are_not_for_mediapipe(classifier):
     """Why there are RGB files."""
     with pytest.raises(ValueError, match="RGB"):

@@ -23,7 +23,11 @@ from fer_pipeline.datasets.splits import Split
 model.CONVOLUTIONS, model.DENSE_UNITS = {convolutions}, {dense_units}
 given = np.load({given!r})
 weights = [given[f"arr_{{i}}"] for i in range(len(given.files) - 2)]
-folder, scratch = (Path(name) for name in sys.argv[1:])
+folder, scratch, *busy = (Path(name) for name in sys.argv[1:])
+if busy:
+    # What a process has done before must not show: TensorFlow numbers what it traces.
+    import tensorflow as tf
+    tf.function(lambda number: number + 1)(tf.constant(0))
 list(pipeline.write_artifacts(
     folder, scratch, inference_model(weights), artifacts.ARTIFACTS,
     Split(given["images"], given["labels"]), seed=3,
@@ -158,7 +162,8 @@ def test_two_processes_write_the_same_bytes(faces, weights, tmp_path):
         folders = [tmp_path / name, tmp_path / f"{name} scratch"]
         for folder in folders:
             folder.mkdir()
-        command = [sys.executable, "-c", code, *map(str, folders)]
+        busy = ["busy"] if name == "second" else []
+        command = [sys.executable, "-c", code, *map(str, folders), *busy]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         written.append(_hashes(folders[0]))
@@ -169,3 +174,26 @@ def test_two_processes_write_the_same_bytes(faces, weights, tmp_path):
     assert first == second
     for artifact in artifacts.ARTIFACTS.values():
         assert any(name.startswith(artifact.path) for name in first)
+
+
+def test_the_manifest_tells_what_was_used(faces, weights, tmp_path):
+    _export(
+        tmp_path,
+        faces,
+        weights,
+        formats=["dynamic_range"],
+        config={"data": "/home/me/fer2013.zip", "cache_dir": "/home/me/cache", "fingerprint": "f"},
+        max_accuracy_drop=50.0,
+        epoch=7,
+        data={"source": "others", "fingerprint": "o"},
+    )
+    stored = json.loads((tmp_path / "export/manifest.json").read_text())
+    assert stored["artifacts"]["dynamic_range"]["gate"]["accuracy_drop"] == 50.0
+    assert stored["weights"] == {"checkpoint": "last", "epoch": 7}
+    assert stored["run"] == {"data": "fer2013", "fingerprint": "f"}
+    assert stored["calibration"] == {"source": "others", "fingerprint": "o", "split": "train"}
+    assert stored["evaluation"]["source"] == "others"
+    card = (tmp_path / "export/MODEL_CARD.md").read_text()
+    assert "validation images of `others`" in card
+    assert "- Epochs: 7\n" in card
+    assert "/home/me" not in card

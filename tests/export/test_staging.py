@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +127,34 @@ def test_a_run_that_cannot_be_written_is_named(tmp_path):
         staging.staged(tmp_path / "missing"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        # As h5py, TensorFlow and a child process put it.
+        OSError("Can't write data (file write failed: errno = 28, 'No space left on device')"),
+        RuntimeError("the SavedModel could not be written: ... No space left on device [Op:Save]"),
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES), "tf.log"),
+    ],
+)
+def test_a_full_or_closed_disk_is_told_in_one_line(tmp_path, error):
+    with (
+        pytest.raises(UserError, match=r"cannot be written .*; the export was not replaced"),
+        staging.no_room_explained(tmp_path),
+    ):
+        raise error
+
+
+def test_a_defect_stays_one(tmp_path):
+    with pytest.raises(RuntimeError, match="a defect"), staging.no_room_explained(tmp_path):
+        raise RuntimeError("a defect")
+
+
+def test_a_link_that_leads_nowhere_is_replaced(tmp_path):
+    (tmp_path / "export").symlink_to(tmp_path / "nowhere")
+    with staging.staged(tmp_path) as (folder, _):
+        _write(folder, "new")
+        staging.publish(tmp_path, folder)
+    assert _read(tmp_path) == "new"

@@ -58,6 +58,8 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
     assert names_in(tmp_path) == ["best.npz", "epoch_0003.npz", "epoch_0004.npz"]
     assert checkpoints.load_weights(tmp_path, "best")[1].tolist() == [2.0, 2.0, 2.0]
     assert checkpoints.load_weights(tmp_path, "last")[1].tolist() == [4.0, 4.0, 4.0]
+    assert checkpoints.epoch_of(tmp_path, "last") == 4
+    assert checkpoints.epoch_of(tmp_path, "best") == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])

@@ -19,8 +19,15 @@ def folder(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
         listed[name] = {"size": len(name), "sha256": hashlib.sha256(name.encode()).hexdigest()}
-    (tmp_path / "manifest.json").write_text(json.dumps({"schema": 1, "files": listed}))
+    write_manifest(tmp_path, listed)
     return tmp_path
+
+
+def write_manifest(folder, listed):
+    text = json.dumps({"schema": 1, "files": listed})
+    (folder / "manifest.json").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
 
 
 @pytest.mark.parametrize("model", ["model.tflite", "saved_model/1", "saved_model"])
@@ -65,6 +72,42 @@ def test_what_no_manifest_lists_is_not_checked(tmp_path, text):
     integrity.check(tmp_path / "model.tflite")
 
 
+@pytest.mark.parametrize("damage", ["a byte", "missing", "no hash in it", "another JSON"])
+def test_a_damaged_manifest_is_no_way_around_it(folder, damage):
+    manifest = folder / "manifest.json"
+    match damage:
+        case "a byte":
+            manifest.write_bytes(b"\1" + manifest.read_bytes()[1:])
+        case "missing":
+            manifest.unlink()
+        case "no hash in it":
+            (folder / "manifest.sha256").write_text("")
+        case "another JSON":
+            manifest.write_text("[" * 200_000)
+            digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+            (folder / "manifest.sha256").write_text(digest)
+    with pytest.raises(UserError, match=r"manifest\.json: ") as error:
+        integrity.check(folder / "model.tflite")
+    assert "\n" not in str(error.value)
+
+
+def test_a_link_is_the_file_it_leads_to(folder, tmp_path_factory):
+    link = tmp_path_factory.mktemp("elsewhere") / "link.tflite"
+    link.symlink_to(folder / "model.tflite")
+    integrity.check(link)
+    (folder / "model.tflite").write_text("another")
+    for path in (link, folder / "saved_model" / ".." / "model.tflite"):
+        with pytest.raises(UserError, match="damaged or exchanged"):
+            integrity.check(path)
+
+
+@pytest.mark.parametrize("name", ["stranger.tflite", "saved_model/2"])
+def test_a_stranger_among_an_exports_files_is_refused(folder, name):
+    (folder / name).mkdir()
+    with pytest.raises(UserError, match="is not of the export that it lies in"):
+        integrity.check(folder / name)
+
+
 @pytest.mark.parametrize("model", ["model.tflite", "saved_model", "saved_model/1"])
 def test_open_model_asks_before_it_opens(folder, model):
     for name in FILES:
@@ -79,7 +122,7 @@ def test_open_model_asks_of_keras_files_too(tmp_path, damaged):
     for name in names:
         (tmp_path / name).write_text(name)
     listed = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in names}
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": listed}))
+    write_manifest(tmp_path, listed)
     (tmp_path / damaged).write_text("another")
     model = "model.json" if damaged == "model_weights.h5" else damaged
     with pytest.raises(UserError, match=f"{damaged}: not the file"):
