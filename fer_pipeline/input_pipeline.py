@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 #: Images that one call into Python gathers. A call costs half a millisecond of thread switches, as
 #: much as gathering some hundred images, so several batches are cut from what it returns.
-_CHUNK = 4096
+_CHUNK = 2048
 
 #: Chunks kept ready while one is used: enough to ride out a slow read, 38 MB of memory.
-_PREFETCH = 4
+_PREFETCH = 8
 
 
 class Share(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import checkpoints, cluster, distribution, native_log, opening, run_dir
+from fer_pipeline import allocator, checkpoints, cluster, distribution, native_log, opening, run_dir
 from fer_pipeline.errors import UserError
 from fer_pipeline.opening import Options, Run
 
@@ -45,6 +45,7 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
         failed gate.
     """
     start = time.perf_counter()
+    allocator.keep_memory()
     path = Path(options.run_dir or opening.default_run_dir(options))
     here = cluster.place(options.strategy)
     problem = (

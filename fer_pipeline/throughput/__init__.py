@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from fer_pipeline import datasets, plots, run_dir
+from fer_pipeline import datasets, plots, precision, run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
 from fer_pipeline.throughput import (
@@ -21,10 +23,11 @@ from fer_pipeline.throughput import (
     inference_cases,
     input_cases,
     machine,
+    processes,
     scaling,
     train_cases,
 )
-from fer_pipeline.throughput.cases import Table
+from fer_pipeline.throughput.cases import Case, Table
 
 #: The files that ``measure`` writes.
 RESULT, CHART = "benchmark.json", "benchmark.png"
@@ -82,7 +85,6 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     except OSError as error:
         raise UserError(f"--out={out}: cannot be made ({error.strerror})") from error
     started = time.perf_counter()
-    machine.share_gpus()
     result = {"machine": machine.facts(), "data": data, **dataclasses.asdict(options)}
     print(machine.line(result["machine"]), flush=True)
     train, result["load"] = _load(data)
@@ -100,28 +102,45 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
 
 def input_stage(train: Split, options: Options) -> Iterator[Table]:
     """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
-    sizes = _batch_sizes(options, _INPUT_BATCHES)
-    with input_cases.class_folders(train) as (folder, part):
-        for batch_size in sizes:
-            found = input_cases.cases(
-                folder,
-                part,
-                batch_size=batch_size,
-                seconds=options.seconds,
-                workers=0 if options.quick else machine.facts()["cores"],
+    workers = 0 if options.quick else machine.facts()["cores"]
+    with input_cases.class_folders(train) as folder:
+        for batch_size in _batch_sizes(options, _INPUT_BATCHES):
+            arguments = {
+                "folder": str(folder),
+                "batch_size": batch_size,
+                "seconds": options.seconds,
+                "workers": workers,
+            }
+            rows = cases.rates(
+                _chosen(input_cases, options, arguments),
+                options.rounds,
+                baseline=input_cases.BASELINE,
+                opener=processes.opener("input_cases", arguments, folder.with_name("log")),
             )
-            rows = cases.rates(found, options.rounds, baseline=input_cases.BASELINE)
             title = f"batch {batch_size}, shuffled and mirrored"
             yield Table(title, cases.RATE_COLUMNS, rows)
 
 
 def train_stage(train: Split, options: Options) -> Iterator[Table]:
     """Optimizer steps on the network."""
-    sizes = _batch_sizes(options, _GPU_TRAIN_BATCHES if machine.gpu_names() else _TRAIN_BATCHES)
-    with input_cases.class_folders(train) as (folder, _):
-        for batch_size in sizes:
-            found = train_cases.cases(train, folder, batch_size=batch_size, steps=options.steps)
-            rows = cases.rates(found, options.rounds, baseline=train_cases.BASELINE)
+    on_gpu = bool(machine.gpu_names())
+    policies = list(dict.fromkeys(["float32", precision.resolve("auto")]))
+    with input_cases.class_folders(train) as folder:
+        for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
+            arguments = {
+                "folder": str(folder),
+                "batch_size": batch_size,
+                "steps": options.steps,
+                "policies": policies,
+                "on_gpu": on_gpu,
+            }
+            rows = cases.rates(
+                _chosen(train_cases, options, arguments),
+                options.rounds,
+                baseline=train_cases.BASELINE,
+                opener=processes.opener("train_cases", arguments, folder.with_name("log")),
+                together=not on_gpu,
+            )
             rows = train_cases.with_shares(rows, batch_size)
             title = f"batch {batch_size}, {options.steps} steps a round"
             yield Table(title, train_cases.COLUMNS, rows)
@@ -129,18 +148,23 @@ def train_stage(train: Split, options: Options) -> Iterator[Table]:
 
 def inference_stage(train: Split, options: Options) -> Iterator[Table]:
     """Calls of the exported files; their weights are random, which takes as long."""
-    from fer_pipeline.model import build_model
-
-    images = np.asarray(train.images[:_INFERENCE_BATCH])
     turns, calls = (3, 10) if options.quick else (10, 30)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
         folder = Path(scratch)
         for name in _formats(options):
             export_cost.write(name, folder)
-        found = inference_cases.cases(
-            folder, build_model().get_weights(), images, cores=machine.facts()["cores"]
+        np.save(folder / inference_cases.IMAGES, train.images[:_INFERENCE_BATCH])
+        # Where it cannot be done its rows say so.
+        with contextlib.suppress(ImportError):
+            inference_cases.write_onnx(folder)
+        arguments = {"folder": scratch, "cores": machine.facts()["cores"]}
+        rows = cases.latencies(
+            _chosen(inference_cases, options, arguments),
+            turns,
+            calls,
+            baseline=inference_cases.BASELINE,
+            opener=processes.opener("inference_cases", arguments, folder / "log"),
         )
-        rows = cases.latencies(found, turns, calls, baseline=inference_cases.BASELINE)
     yield Table(f"{turns * calls} calls each", cases.LATENCY_COLUMNS, rows)
 
 
@@ -179,6 +203,12 @@ def _load(data: str) -> tuple[Split, dict[str, Any]]:
     rate = images / seconds
     print(f"{data}: {images:,} images loaded cold in {seconds:.1f} s, {rate:,.0f} images/s")
     return splits.train, {"images": images, "seconds": seconds}
+
+
+def _chosen(module: ModuleType, options: Options, arguments: dict[str, Any]) -> list[Case]:
+    """A module's cases, for a quick look those that it names for one."""
+    found = module.cases(**arguments)
+    return [case for case in found if not options.quick or case.name.startswith(module.QUICK)]
 
 
 def _batch_sizes(options: Options, usual: tuple[int, ...]) -> tuple[int, ...]:

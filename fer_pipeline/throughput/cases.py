@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,17 +23,30 @@ class Case(NamedTuple):
 
     Attributes:
       name: its row in the table.
-      run: does one round, or one call, and returns how many images it took; None where it cannot
-        run here.
-      note: what the row should say beside the numbers, such as why it cannot run.
+      make: prepares it, and returns a function that does one round, or one call, and returns how
+        many images it took. Raises ImportError where it cannot run here.
       facts: further figures of the row, and ``kind``: ``"ours"``, a ``"limit"`` that nobody
         passes, or, without it, a rival.
     """
 
     name: str
-    run: Callable[[], int] | None
-    note: str = ""
+    make: Callable[[], Callable[[], int]]
     facts: Mapping[str, Any] = MappingProxyType({})
+
+
+class Timing(NamedTuple):
+    """One round or call: how many images it took, and how long."""
+
+    images: int
+    seconds: float
+
+
+#: Does so many rounds or calls.
+Turn = Callable[[int], list[Timing]]
+
+#: Prepares a case for as long as the block lasts. Where it cannot run here, that or its first turn
+#: raises ImportError.
+Opener = Callable[[Case], contextlib.AbstractContextManager[Turn]]
 
 
 class Column(NamedTuple):
@@ -73,58 +87,46 @@ LATENCY_COLUMNS = (
 )
 
 
-def case_or_note(name: str, make: Callable[[], Callable[[], int]], **facts: Any) -> Case:
-    """A case whose ``run`` is ``make()``, or the reason why something it needs is not there."""
-    try:
-        return Case(name, make(), facts=facts)
-    except ImportError as error:
-        return Case(name, None, f"not measured: {error}", facts)
-
-
 def rates(
-    cases: Sequence[Case],
-    rounds: int,
-    *,
-    baseline: str,
-    clock: Callable[[], float] = time.perf_counter,
+    cases: Sequence[Case], rounds: int, *, baseline: str, opener: Opener, together: bool = True
 ) -> list[Row]:
     """Images/s: runs every case once to warm up, then all of them by turns, ``rounds`` times.
+
+    Args:
+      cases: what to measure.
+      rounds: timed rounds of each.
+      baseline: the name of the case whose ratio is 1.
+      opener: prepares a case.
+      together: False prepares one after the other, each for all its rounds: on a GPU there is no
+        room for all, and the clock is steadier.
 
     Returns:
       A row a case: median, smallest, largest and all images/s, and the ``ratio`` of its median to
       that of the case named ``baseline``; None where there is nothing to tell.
     """
-    found: dict[str, list[float]] = {case.name: [] for case in cases}
-    for case in _turns(cases, rounds):
-        settle()
-        start = clock()
-        images = case.run()
-        found[case.name].append(images / (clock() - start))
-    timed = {name: of_rounds[1:] for name, of_rounds in found.items()}
-    medians = {name: statistics.median(values) for name, values in timed.items() if values}
-    rows = []
-    for case in cases:
-        of_rounds, median = timed[case.name], medians.get(case.name)
-        rows.append(
-            _row(
-                case,
-                images_per_second=median,
-                min=min(of_rounds, default=None),
-                max=max(of_rounds, default=None),
-                rounds=of_rounds,
-                ratio=median / medians[baseline] if median and baseline in medians else None,
-            )
-        )
-    return rows
+    timed, notes = _measure(cases, rounds, 1, opener, together=together)
+    found = {
+        name: [timing.images / timing.seconds for timing in timings]
+        for name, timings in timed.items()
+    }
+    medians = {name: statistics.median(values) for name, values in found.items() if values}
+    return [
+        {
+            "name": case.name,
+            "note": notes.get(case.name, ""),
+            **case.facts,
+            "images_per_second": medians.get(case.name),
+            "min": min(found[case.name], default=None),
+            "max": max(found[case.name], default=None),
+            "rounds": found[case.name],
+            "ratio": _ratio(medians, case.name, baseline),
+        }
+        for case in cases
+    ]
 
 
 def latencies(
-    cases: Sequence[Case],
-    turns: int,
-    calls: int,
-    *,
-    baseline: str,
-    clock: Callable[[], float] = time.perf_counter,
+    cases: Sequence[Case], turns: int, calls: int, *, baseline: str, opener: Opener
 ) -> list[Row]:
     """Milliseconds a call: ``turns`` of ``calls`` each, by turns, after one turn to warm up.
 
@@ -132,29 +134,80 @@ def latencies(
       A row a case with the 50th, 90th and 99th percentile, images/s of the median call, and its
       ``ratio`` of latency to the case named ``baseline``: smaller is faster.
     """
-    found: dict[str, list[float]] = {case.name: [] for case in cases}
-    images = dict.fromkeys(found, 0)
-    for case in _turns(cases, turns):
-        settle()
-        for _ in range(calls):
-            start = clock()
-            images[case.name] = case.run()
-            found[case.name].append(1e3 * (clock() - start))
-    p50 = {name: float(np.median(ms[calls:])) for name, ms in found.items() if ms}
+    timed, notes = _measure(cases, turns, calls, opener, together=True)
+    found = {name: [1e3 * timing.seconds for timing in timed[name]] for name in timed}
+    medians = {name: statistics.median(values) for name, values in found.items() if values}
     rows = []
     for case in cases:
-        ms, name = found[case.name][calls:], case.name
+        ms, p50 = found[case.name], medians.get(case.name)
         rows.append(
-            _row(
-                case,
-                p50_ms=p50.get(name),
-                p90_ms=float(np.percentile(ms, 90)) if ms else None,
-                p99_ms=float(np.percentile(ms, 99)) if ms else None,
-                images_per_second=1e3 * images[name] / p50[name] if ms else None,
-                ratio=p50[name] / p50[baseline] if ms and baseline in p50 else None,
-            )
+            {
+                "name": case.name,
+                "note": notes.get(case.name, ""),
+                **case.facts,
+                "p50_ms": p50,
+                "p90_ms": float(np.percentile(ms, 90)) if ms else None,
+                "p99_ms": float(np.percentile(ms, 99)) if ms else None,
+                "images_per_second": 1e3 * timed[case.name][0].images / p50 if ms else None,
+                "ratio": _ratio(medians, case.name, baseline),
+            }
         )
     return rows
+
+
+def _measure(
+    cases: Sequence[Case], turns: int, calls: int, opener: Opener, *, together: bool
+) -> tuple[dict[str, list[Timing]], dict[str, str]]:
+    """Timings by name after one turn to warm up, and why some cases have none.
+
+    Alternating spreads whatever else the machine does over all of them, and every other turn goes
+    backwards, so that a machine that slows down or speeds up favours none.
+    """
+    timed: dict[str, list[Timing]] = {case.name: [] for case in cases}
+    notes = {}
+    for group in [cases] if together else [[case] for case in cases]:
+        with contextlib.ExitStack() as stack:
+            entered, opened = {}, {}
+            for case in group:
+                with _noted(case.name, notes):
+                    entered[case.name] = stack.enter_context(opener(case))
+            for name, turn in entered.items():
+                with _noted(name, notes):
+                    turn(calls)
+                    opened[name] = turn
+            for number in range(turns):
+                for name in opened if number % 2 == 0 else reversed(opened):
+                    timed[name] += opened[name](calls)
+    return timed, notes
+
+
+@contextlib.contextmanager
+def _noted(name: str, notes: dict[str, str]) -> Iterator[None]:
+    """Makes a note of what a case lacks."""
+    try:
+        yield
+    except ImportError as error:
+        notes[name] = f"not measured: {error}"
+
+
+def _ratio(medians: Mapping[str, float], name: str, baseline: str) -> float | None:
+    return medians[name] / medians[baseline] if {name, baseline} <= medians.keys() else None
+
+
+@contextlib.contextmanager
+def in_process(case: Case, *, clock: Callable[[], float] = time.perf_counter) -> Iterator[Turn]:
+    """An ``Opener`` that runs the case here and now."""
+    run = case.make()
+
+    def turn(calls: int) -> list[Timing]:
+        found = []
+        for _ in range(calls):
+            start = clock()
+            images = run()
+            found.append(Timing(images, clock() - start))
+        return found
+
+    yield turn
 
 
 def settle() -> None:
@@ -200,20 +253,3 @@ def text(table: Table) -> str:
         aligned = [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]
         lines.append("  ".join([*aligned, note]).rstrip())
     return "\n".join([table.title, *lines])
-
-
-def _turns(cases: Sequence[Case], turns: int) -> list[Case]:
-    """Once through the cases that can run, then ``turns`` times more.
-
-    Alternating spreads whatever else the machine does over all of them, and every other turn goes
-    backwards, so that a machine that slows down or speeds up favours none.
-    """
-    able = [case for case in cases if case.run]
-    order = list(able)
-    for number in range(turns):
-        order += able if number % 2 == 0 else able[::-1]
-    return order
-
-
-def _row(case: Case, **figures: Any) -> Row:
-    return {"name": case.name, "note": case.note, **case.facts, **figures}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fer_pipeline import allocator
 from fer_pipeline.throughput import work
 
 
-def products_alone(build: Callable[..., object], policy: str, batch_size: int) -> Callable[[], int]:
+def products_alone(policy: str, batch_size: int, *, ours: bool) -> Callable[[], int]:
     """A step of the network's products alone: forward, and both gradients of each but the first.
 
-    No bias, no normalisation, no activation, no optimizer: each layer of ``build``'s network that
-    has a kernel is called on random numbers, and its gradients taken of random numbers.
+    No bias, no normalisation, no activation, no optimizer: each layer that has a kernel is called
+    on random numbers, and its gradients taken of random numbers.
 
     Args:
-      build: ``build_model`` or ``build_training_model``, whose layers do the work.
       policy: the dtype policy; its compute dtype is that of all numbers.
       batch_size: images of a step.
+      ours: by the algorithms of the network that trains, and not by Keras' layers.
 
     Returns:
       A function that does a step and returns its number of images.
@@ -24,13 +25,12 @@ def products_alone(build: Callable[..., object], policy: str, batch_size: int) -
     import keras
     import tensorflow as tf
 
+    from fer_pipeline.model import build_model, build_training_model
+
+    allocator.keep_memory()
     # The layers' classes, which is where the algorithms are; their weights are made anew.
-    options = {} if build.__name__ == "build_model" else {"dtype_policy": policy}
-    kinds = [
-        type(layer)
-        for layer in build(**options).layers
-        if getattr(layer, "kernel", None) is not None
-    ]
+    network = build_training_model(dtype_policy=policy) if ours else build_model()
+    kinds = [type(layer) for layer in network.layers if getattr(layer, "kernel", None) is not None]
     dtype = keras.DTypePolicy(policy).compute_dtype
     jobs = []
     for product, kind in zip(work.products(), kinds, strict=True):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from fer_pipeline.throughput.cases import Column, Row
+from fer_pipeline.throughput.processes import environment
 
 #: Every format, in the order of the export's table.
 FORMATS = (
@@ -40,14 +40,12 @@ def write(name: str, folder: Path) -> Row:
       RuntimeError: it failed; with what it printed.
     """
     # Run as a module so that nothing here imports what exports.
-    root = str(Path(__file__).parents[2])
-    paths = [root, os.environ.get("PYTHONPATH")]
     ended = subprocess.run(
         [sys.executable, "-m", "export.cost", name, str(folder)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env=environment(),
     )
     if ended.returncode:
         raise RuntimeError(f"export.cost {name}: {ended.stderr.strip()}")

@@ -2,71 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from fer_pipeline.throughput import onnx_rivals, torch_rivals
-from fer_pipeline.throughput.cases import Case, case_or_note
+from fer_pipeline.throughput.cases import Case
+
+#: The images, in the folder of the files.
+IMAGES = "images.npy"
 
 #: The case that ratios refer to.
 BASELINE = "model_float32.tflite, 1 thread"
 
 
-def cases(
-    folder: Path, weights: Sequence[np.ndarray], images: np.ndarray, *, cores: int
-) -> list[Case]:
+#: Beginnings of the names of the cases of a quick look.
+QUICK = ("model_", "ONNX Runtime")
+
+
+def cases(folder: str, cores: int) -> list[Case]:
     """Calls of one image, and of a batch where a runtime takes one.
 
     Args:
-      folder: of exported files; those that are there compete.
-      weights: for what is not exported, in the order of ``build_model().get_weights()``.
-      images: uint8 ``[B, 48, 48, 1]``, the batch; its first one is the single image.
+      folder: of exported files; those that are there compete. ``images.npy`` beside them, uint8
+        ``[B, 48, 48, 1]``, is the batch, and its first one the single image. What is not exported
+        has random weights, which take as long.
       cores: threads of the runs with all threads.
     """
-    one, ours = images[:1], {"kind": "ours"}
-    threads = dict.fromkeys((1, cores))
+    root = Path(folder)
+    batch = len(np.load(root / IMAGES, mmap_mode="r"))
+    threads, ours = dict.fromkeys((1, cores)), {"kind": "ours"}
+
+    def calling(make: Callable[..., Callable], size: int, *args: object) -> Callable:
+        def prepare() -> Callable[[], int]:
+            call = make(np.load(root / IMAGES)[:size], *args)
+
+            def run() -> int:
+                call()
+                return size
+
+            return run
+
+        return prepare
+
     found = [
-        Case(f"{path.name}, {_threads(n)}", _calling(tflite(path, one, threads=n), one), facts=ours)
-        for path in sorted(folder.glob("*.tflite"))
+        Case(f"{path.name}, {_threads(n)}", calling(tflite, 1, path, n), ours)
+        for path in sorted(root.glob("*.tflite"))
         for n in threads
     ]
-    for batch in (one, images):
-        size = f"batch {len(batch)}"
-        if (folder / "saved_model").is_dir():
-            served = _saved_model(folder / "saved_model" / "1", batch)
-            found.append(Case(f"SavedModel, {size}", _calling(served, batch), facts=ours))
-        found.append(Case(f"Keras, {size}", _calling(_keras(weights, batch), batch)))
-        found.append(
-            case_or_note(
-                f"PyTorch, {size}",
-                lambda batch=batch: _calling(torch_rivals.inference(weights, batch), batch),
-            )
-        )
-    float32, int8 = folder / "float32.onnx", folder / "int8.onnx"
-    writers = {
-        float32: lambda: onnx_rivals.write_float32(weights, float32),
-        int8: lambda: onnx_rivals.write_int8(float32, int8, images),
-    }
-    for path, write in writers.items():
+    for size in (1, batch):
+        rivals = {"Keras": _keras, "PyTorch": _torch}
+        if (root / "saved_model").is_dir():
+            served = calling(_saved_model, size, root / "saved_model" / "1")
+            found.append(Case(f"SavedModel, batch {size}", served, ours))
+        for name, make in rivals.items():
+            found.append(Case(f"{name}, batch {size}", calling(make, size)))
+    for dtype in ("float32", "int8"):
         for n in threads:
-
-            def make(path: Path = path, write: Callable = write, n: int = n) -> Callable[[], int]:
-                if not path.exists():
-                    write()
-                return _calling(onnx_rivals.inference(path, one, threads=n), one)
-
-            found.append(case_or_note(f"ONNX Runtime, {path.stem}, {_threads(n)}", make))
+            name = f"ONNX Runtime, {dtype}, {_threads(n)}"
+            found.append(Case(name, calling(_onnx, 1, root, dtype, n)))
     return found
 
 
-def tflite(path: Path, images: np.ndarray, *, threads: int) -> Callable[[], np.ndarray]:
+def tflite(images: np.ndarray, path: Path, threads: int) -> Callable[[], np.ndarray]:
     """A call of LiteRT on as many images as the file takes, in this process.
 
     Args:
-      path: the file.
       images: uint8 ``[B, 48, 48, 1]``; grey is repeated where the file wants RGB.
+      path: the file.
       threads: of the interpreter.
     """
     from ai_edge_litert.interpreter import Interpreter
@@ -88,15 +92,7 @@ def _threads(count: int) -> str:
     return f"{count} thread" + ("s" if count > 1 else "")
 
 
-def _calling(call: Callable[[], object], images: np.ndarray) -> Callable[[], int]:
-    def run() -> int:
-        call()
-        return len(images)
-
-    return run
-
-
-def _saved_model(path: Path, images: np.ndarray) -> Callable[[], np.ndarray]:
+def _saved_model(images: np.ndarray, path: Path) -> Callable[[], np.ndarray]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
@@ -104,10 +100,33 @@ def _saved_model(path: Path, images: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: loaded.signatures["serving_default"](image=given)["probabilities"].numpy()
 
 
-def _keras(weights: Sequence[np.ndarray], images: np.ndarray) -> Callable[[], np.ndarray]:
+def _keras(images: np.ndarray) -> Callable[[], np.ndarray]:
     from fer_pipeline.model import build_model
 
-    model = build_model()
-    model.set_weights(weights)
-    given = images.astype(np.float32)
+    model, given = build_model(), images.astype(np.float32)
     return lambda: model.predict_on_batch(given)
+
+
+def _torch(images: np.ndarray) -> Callable[[], np.ndarray]:
+    return torch_rivals.inference(_weights(), images)
+
+
+def write_onnx(folder: Path) -> None:
+    """Writes the files that ONNX Runtime's cases open, calibrated on ``images.npy``.
+
+    Raises:
+      ImportError: without onnx or onnxruntime.
+    """
+    float32 = folder / "float32.onnx"
+    onnx_rivals.write_float32(_weights(), float32)
+    onnx_rivals.write_int8(float32, folder / "int8.onnx", np.load(folder / IMAGES))
+
+
+def _onnx(images: np.ndarray, folder: Path, dtype: str, threads: int) -> Callable[[], np.ndarray]:
+    return onnx_rivals.inference(folder / f"{dtype}.onnx", images, threads=threads)
+
+
+def _weights() -> list[np.ndarray]:
+    from fer_pipeline.model import build_model
+
+    return build_model().get_weights()

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline import augment, datasets, input_pipeline
+from fer_pipeline import allocator, augment, datasets, input_pipeline
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.expressions import CLASS_NAMES, IMAGE_SIZE
 from fer_pipeline.throughput import torch_rivals
-from fer_pipeline.throughput.cases import Case, case_or_note, for_seconds
+from fer_pipeline.throughput.cases import Case, for_seconds
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 #: The case that ratios refer to.
 BASELINE = "ImageDataGenerator (the seed's)"
+
+#: The cases of a quick look.
+QUICK = (BASELINE, "PyTorch DataLoader", "ours, memory", "tf.data, one batch again and again")
 
 #: Pictures in the folder; more change no case's speed, and writing them takes longer.
 MAX_FILES = 4096
@@ -39,11 +42,14 @@ _SEED = 0
 
 
 @contextlib.contextmanager
-def class_folders(train: Split) -> Iterator[tuple[Path, Split]]:
+def class_folders(train: Split) -> Iterator[Path]:
     """Some training images as a folder of JPEGs a class, removed afterwards.
 
+    Beside the folder, ``images.npy`` and ``labels.npy`` hold the same images over and over, as many
+    as an epoch takes.
+
     Yields:
-      The folder that holds the class folders, a data source's ``train``, and the images in it.
+      The folder that holds the class folders, a data source's ``train``.
     """
     import tensorflow as tf
 
@@ -63,7 +69,16 @@ def class_folders(train: Split) -> Iterator[tuple[Path, Split]]:
             copy = root.with_name("test") / name / file.name
             copy.parent.mkdir(parents=True)
             copy.write_bytes(file.read_bytes())
-        yield root, part
+        epoch = repeated(part, EPOCH_IMAGES)
+        for name, array in zip(("images", "labels"), epoch, strict=True):
+            np.save(root.with_name(f"{name}.npy"), array)
+        yield root
+
+
+def epoch_beside(folder: Path, *, mapped: bool = False) -> Split:
+    """The images of an epoch that ``class_folders`` has left; ``mapped`` leaves them on disk."""
+    images = np.load(folder.with_name("images.npy"), mmap_mode="r" if mapped else None)
+    return Split(images, np.load(folder.with_name("labels.npy")))
 
 
 def repeated(split: Split, size: int) -> Split:
@@ -74,9 +89,7 @@ def repeated(split: Split, size: int) -> Split:
     return Split(split.images[positions], split.labels[positions])
 
 
-def cases(
-    folder: Path, part: Split, *, batch_size: int, seconds: float, workers: int = 0
-) -> list[Case]:
+def cases(folder: str, batch_size: int, seconds: float, workers: int = 0) -> list[Case]:
     """Ways to deliver shuffled and randomly mirrored batches of the same images.
 
     Each is consumed as a training loop would, epoch after epoch: what is made in Python there,
@@ -84,34 +97,40 @@ def cases(
     work, and the work without ``tf.data``.
 
     Args:
-      folder: class folders of image files, ``class_folders``'.
-      part: the same images decoded.
+      folder: of image files by class, ``class_folders``'.
       batch_size: images of a batch.
       seconds: of one round.
       workers: processes of a second PyTorch DataLoader; 0 leaves it out.
     """
-    epoch = repeated(part, EPOCH_IMAGES)
-    mapped_file = folder.parent / "images.npy"
-    np.save(mapped_file, epoch.images)
-    mapped = Split(np.load(mapped_file, mmap_mode="r"), epoch.labels)
+    root = Path(folder)
     ours, limit = {"kind": "ours"}, {"kind": "limit"}
     processes = f"PyTorch DataLoader, {workers} processes"
+
+    def part() -> Split:
+        """What is in the files."""
+        epoch = epoch_beside(root)
+        count = min(MAX_FILES, len(epoch.labels))
+        return Split(epoch.images[:count], epoch.labels[:count])
+
     sources: dict[str, tuple[Callable[[], Callable[[], int]], dict[str, str]]] = {
-        BASELINE: (lambda: _generated(folder, batch_size), {}),
-        "image_dataset_from_directory": (lambda: _from_directory(folder, batch_size), {}),
-        "tf.data, element by element": (lambda: _by_element(part, batch_size), {}),
-        "PyTorch DataLoader": (lambda: torch_rivals.loader(part, batch_size), {}),
-        processes: (lambda: torch_rivals.loader(part, batch_size, workers=workers), {}),
-        "ours, memory": (lambda: _ours(epoch, batch_size), ours),
-        "ours, disk": (lambda: _ours(mapped, batch_size), ours),
-        "ours, none": (lambda: _ours(_undecoded(folder), batch_size), ours),
-        "tf.data, one batch again and again": (lambda: _same_batch(epoch, batch_size), limit),
-        "NumPy's gather alone": (lambda: _gather(epoch.images, batch_size), limit),
+        BASELINE: (lambda: _generated(root, batch_size), {}),
+        "image_dataset_from_directory": (lambda: _from_directory(root, batch_size), {}),
+        "tf.data, element by element": (lambda: _by_element(part(), batch_size), {}),
+        "PyTorch DataLoader": (lambda: torch_rivals.loader(part(), batch_size), {}),
+        processes: (lambda: torch_rivals.loader(part(), batch_size, workers=workers), {}),
+        "ours, memory": (lambda: _ours(epoch_beside(root), batch_size), ours),
+        "ours, disk": (lambda: _ours(epoch_beside(root, mapped=True), batch_size), ours),
+        "ours, none": (lambda: _ours(_undecoded(root), batch_size), ours),
+        "tf.data, one batch again and again": (
+            lambda: _same_batch(epoch_beside(root), batch_size),
+            limit,
+        ),
+        "NumPy's gather alone": (lambda: _gather(epoch_beside(root).images, batch_size), limit),
     }
     if not workers:
         del sources[processes]
     return [
-        case_or_note(name, lambda make=make: for_seconds(make(), seconds), **facts)
+        Case(name, lambda make=make: for_seconds(make(), seconds), facts)
         for name, (make, facts) in sources.items()
     ]
 
@@ -197,6 +216,7 @@ def consumer(dataset: tf.data.Dataset, batch_size: int) -> Callable[[], int]:
 
 
 def _ours(split: Split, batch_size: int) -> Callable[[], int]:
+    allocator.keep_memory()
     return consumer(endless(split, batch_size), batch_size)
 
 

@@ -61,17 +61,6 @@ def peak_flops(policy: str) -> float | None:
     return None
 
 
-def share_gpus() -> None:
-    """Makes TensorFlow take GPU memory as it needs it, so that there is some for its rivals.
-
-    To be called before it has used one.
-    """
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
-
-
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

@@ -7,7 +7,6 @@ memory that was used once is never seen to be free again.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import numpy as np
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.expressions import IMAGE_SIZE
 from fer_pipeline.throughput.cases import Column, Row, Table
+from fer_pipeline.throughput.processes import environment
 
 #: Images of the data sets: from FER-2013's to what a web crawl gives.
 SIZES = (30_000, 100_000, 300_000, 1_000_000)
@@ -116,14 +116,12 @@ def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[
 
 
 def _row(name: str, **arguments: Any) -> Row:
-    root = str(Path(__file__).parents[2])
-    paths = [root, os.environ.get("PYTHONPATH")]
     ended = subprocess.run(
         [sys.executable, "-m", "fer_pipeline.throughput.scaling", json.dumps(arguments)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env=environment(),
     )
     if ended.returncode:
         raise RuntimeError(f"{name}: {ended.stderr.strip()}")

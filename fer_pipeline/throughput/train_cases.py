@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fer_pipeline import precision
-from fer_pipeline.datasets.splits import Split
+from fer_pipeline import allocator
 from fer_pipeline.throughput import ceiling, input_cases, machine, torch_rivals, work
-from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Row, case_or_note
+from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Row
 
 #: The case that ratios refer to.
 BASELINE = "the seed's cell: fit, float32, generator"
 
 #: The rows that all of one dtype are compared with.
 CEILING, OUR_CEILING = "TensorFlow's products alone", "our products alone"
+
+#: Beginnings of the names of the cases of a quick look.
+QUICK = (BASELINE, "ours", "PyTorch", CEILING)
 
 COLUMNS = (
     *RATE_COLUMNS,
@@ -27,47 +30,40 @@ COLUMNS = (
 _LEARNING_RATE = 5e-4
 
 
-def cases(train: Split, folder: Path, *, batch_size: int, steps: int) -> list[Case]:
-    """Ways to train, and the products alone; on a GPU under each precision, with XLA and without.
+def cases(
+    folder: str, batch_size: int, steps: int, policies: Sequence[str], on_gpu: bool
+) -> list[Case]:
+    """Ways to train, and the products alone; on a GPU with XLA and without.
 
     Args:
-      train: training images, repeated as often as needed.
-      folder: class folders of such images, for the generator.
+      folder: of images by class, ``input_cases.class_folders``'.
       batch_size: images of a step.
       steps: of one round.
+      policies: dtype policies that the device has.
+      on_gpu: whether the device is a GPU.
     """
-    from fer_pipeline.model import build_model, build_training_model
-
-    train = input_cases.repeated(train, batch_size * steps)
-    weights = build_model().get_weights()
-    on_gpu = bool(machine.gpu_names())
-    auto = precision.resolve("auto")
-    found = [
-        case_or_note(BASELINE, lambda: _seed(folder, batch_size, steps), policy="float32"),
-        Case("fit, float32, arrays", _fit(train, batch_size, steps), facts={"policy": "float32"}),
-    ]
-    for policy in dict.fromkeys(["float32", auto]):
+    root = Path(folder)
+    rivals = {
+        BASELINE: lambda: _seed(root, batch_size, steps),
+        "fit, float32, arrays": lambda: _fit(root, batch_size, steps),
+    }
+    found = [Case(name, make, {"policy": "float32"}) for name, make in rivals.items()]
+    for policy in policies:
         for jit_compile in (False, True) if on_gpu else (False,):
             name = f"ours, {policy}" + (", XLA" if jit_compile else "")
-            run = _loop(train, batch_size, steps, policy, jit_compile)
-            found.append(Case(name, run, facts={"policy": policy, "kind": "ours"}))
+            make = functools.partial(_loop, root, batch_size, steps, policy, jit_compile)
+            found.append(Case(name, make, {"policy": policy, "kind": "ours"}))
     for bfloat16 in (False, True):
-        name = "PyTorch, " + ("bfloat16" if bfloat16 else "float32")
-        if bfloat16 and not on_gpu and auto != "mixed_bfloat16":
-            found.append(Case(name, None, "not measured: this CPU only emulates bfloat16"))
-            continue
-        make = _repeating(torch_rivals.train_step, weights, train, batch_size, bfloat16=bfloat16)
         policy = "mixed_bfloat16" if bfloat16 else "float32"
-        found.append(case_or_note(name, _rounds_of(make, steps), policy=policy))
-    for policy in dict.fromkeys(["float32", auto]):
-        kinds = {CEILING: build_model, OUR_CEILING: build_training_model}
-        for name, build in kinds.items():
-            if on_gpu and name == OUR_CEILING:
-                continue
-            run = _rounds_of(_repeating(ceiling.products_alone, build, policy, batch_size), steps)
-            found.append(
-                Case(f"{name}, {policy}", run(), facts={"policy": policy, "kind": "limit"})
-            )
+        emulated = bfloat16 and not on_gpu and policy not in policies
+        make = _emulated if emulated else functools.partial(_torch, root, batch_size, bfloat16)
+        name = "PyTorch, " + ("bfloat16" if bfloat16 else "float32")
+        found.append(Case(name, _rounds_of(make, steps), {"policy": policy}))
+    for policy in policies:
+        for name, ours in ((CEILING, False), (OUR_CEILING, True)):
+            make = functools.partial(ceiling.products_alone, policy, batch_size, ours=ours)
+            facts = {"policy": policy, "kind": "limit"}
+            found.append(Case(f"{name}, {policy}", _rounds_of(make, steps), facts))
     return found
 
 
@@ -93,10 +89,6 @@ def with_shares(rows: list[Row], batch_size: int) -> list[Row]:
             }
         found.append(row | figures)
     return found
-
-
-def _repeating(make: Callable, *args: object, **options: object) -> Callable:
-    return lambda: make(*args, **options)
 
 
 def _rounds_of(
@@ -133,12 +125,13 @@ def _seed(folder: Path, batch_size: int, steps: int) -> Callable[[], int]:
     return run
 
 
-def _fit(train: Split, batch_size: int, steps: int) -> Callable[[], int]:
+def _fit(folder: Path, batch_size: int, steps: int) -> Callable[[], int]:
     import keras
     import numpy as np
 
     from fer_pipeline.model import build_model
 
+    train = input_cases.repeated(input_cases.epoch_beside(folder), batch_size * steps)
     model = build_model()
     model.compile(
         keras.optimizers.Adam(_LEARNING_RATE),
@@ -155,8 +148,20 @@ def _fit(train: Split, batch_size: int, steps: int) -> Callable[[], int]:
     return run
 
 
+def _torch(folder: Path, batch_size: int, bfloat16: bool) -> Callable[[], int]:
+    from fer_pipeline.model import build_model
+
+    weights = build_model().get_weights()
+    train = input_cases.repeated(input_cases.epoch_beside(folder), batch_size)
+    return torch_rivals.train_step(weights, train, batch_size, bfloat16=bfloat16)
+
+
+def _emulated() -> Callable[[], int]:
+    raise ImportError("this CPU only emulates bfloat16")
+
+
 def _loop(
-    train: Split, batch_size: int, steps: int, policy: str, jit_compile: bool
+    folder: Path, batch_size: int, steps: int, policy: str, jit_compile: bool
 ) -> Callable[[], int]:
     import tensorflow as tf
 
@@ -164,6 +169,8 @@ def _loop(
     from fer_pipeline import training
     from fer_pipeline.model import build_training_model
 
+    allocator.keep_memory()
+    train = input_cases.repeated(input_cases.epoch_beside(folder), batch_size * steps)
     recipe = training.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
     model = build_training_model(dtype_policy=policy)
     optimizer = training.make_optimizer(recipe)

@@ -1,0 +1,118 @@
+"""Cases in processes of their own, so that none meets what another did to its process.
+
+TensorFlow, for one, makes malloc return memory at once as soon as it reads from a generator, which
+costs whatever else runs in the process half of its speed; and thread pools and GPU memory are not
+shared well either.
+
+A child (``python -m fer_pipeline.throughput.processes MODULE ARGUMENTS NAME``) prepares the case
+NAME of ``fer_pipeline.throughput.MODULE``'s ``cases(**ARGUMENTS)`` and answers lines with lines of
+JSON: ``null`` when it is ready, or why it cannot run; then, for a number of rounds or calls, their
+``[images, seconds]``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fer_pipeline.throughput.cases import Case, Opener, Timing, Turn, in_process, settle
+
+
+def opener(module: str, arguments: dict[str, Any], log: Path) -> Opener:
+    """Opens cases each in a process of its own.
+
+    Args:
+      module: of this package, whose ``cases`` makes them.
+      arguments: of ``cases``, as JSON values.
+      log: what the processes print on stderr is appended there.
+
+    Returns:
+      An opener that does not wait for the process; its first turn does, and raises ImportError.
+    """
+
+    @contextlib.contextmanager
+    def opened(case: Case) -> Iterator[Turn]:
+        command = [sys.executable, "-m", __name__, module, json.dumps(arguments), case.name]
+        with open(log, "ab") as stderr:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=environment(),
+            )
+
+        def receive() -> Any:
+            line = process.stdout.readline()
+            if not line:
+                said = log.read_text(encoding="utf-8", errors="replace")
+                raise RuntimeError(f"{case.name}: status {process.wait()}\n{said[-2000:]}")
+            return json.loads(line)
+
+        ready = False
+
+        def turn(calls: int) -> list[Timing]:
+            nonlocal ready
+            # Only now: processes that are opened together start together.
+            if not ready and (reason := receive()):
+                raise ImportError(reason)
+            ready = True
+            process.stdin.write(f"{calls}\n")
+            process.stdin.flush()
+            return [Timing(*pair) for pair in receive()]
+
+        try:
+            yield turn
+        finally:
+            process.kill()
+            process.communicate()
+
+    return opened
+
+
+def environment() -> dict[str, str]:
+    """The environment in which another process finds this package."""
+    root = str(Path(__file__).parents[2])
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # Several share a GPU.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }
+
+
+def _serve(module: str, arguments: str, name: str) -> None:
+    # What others print to stdout must not mix with the replies.
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def reply(value: Any) -> None:
+        replies.write(json.dumps(value) + "\n")
+
+    cases = importlib.import_module(f"fer_pipeline.throughput.{module}").cases
+    [case] = [case for case in cases(**json.loads(arguments)) if case.name == name]
+    with contextlib.ExitStack() as stack:
+        try:
+            turn = stack.enter_context(in_process(case))
+        except ImportError as error:
+            reply(str(error))
+            return
+        settle()
+        reply(None)
+        for line in sys.stdin:
+            timings = turn(int(line))
+            # Buffers go on being filled after a turn, and the next one is another process'.
+            settle()
+            reply(timings)
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])
