@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from fer_pipeline.throughput import (
     scaling,
     train_cases,
 )
-from fer_pipeline.throughput.cases import Case, Table
+from fer_pipeline.throughput.cases import Case, Row, Table
 
 #: The files that ``measure`` writes.
 RESULT, CHART = "benchmark.json", "benchmark.png"
@@ -89,19 +90,21 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     print(machine.line(result["machine"]), flush=True)
     train, result["load"] = _load(data)
     result["stages"] = {}
-    for stage in stages:
-        tables = result["stages"][stage] = []
-        for table in STAGES[stage](train, options):
-            print(f"\n{stage}, {cases.text(table)}", flush=True)
-            tables.append(table.as_json())
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+        for stage in stages:
+            tables = result["stages"][stage] = []
+            for table in STAGES[stage](train, options, Path(scratch)):
+                print(f"\n{stage}, {cases.text(table)}", flush=True)
+                tables.append(table.as_json())
     run_dir.write_json(out / RESULT, result)
     plots.save(chart.draw(result), out / CHART)
     print(f"\n{out / RESULT} and {CHART} written after {time.perf_counter() - started:.0f} s")
     return result
 
 
-def input_stage(train: Split, options: Options) -> Iterator[Table]:
+def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
+    del scratch
     workers = 0 if options.quick else machine.facts()["cores"]
     with input_cases.class_folders(train) as folder:
         for batch_size in _batch_sizes(options, _INPUT_BATCHES):
@@ -121,8 +124,9 @@ def input_stage(train: Split, options: Options) -> Iterator[Table]:
             yield Table(title, cases.RATE_COLUMNS, rows)
 
 
-def train_stage(train: Split, options: Options) -> Iterator[Table]:
+def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Optimizer steps on the network."""
+    del scratch
     on_gpu = bool(machine.gpu_names())
     policies = list(dict.fromkeys(["float32", precision.resolve("auto")]))
     with input_cases.class_folders(train) as folder:
@@ -146,45 +150,47 @@ def train_stage(train: Split, options: Options) -> Iterator[Table]:
             yield Table(title, train_cases.COLUMNS, rows)
 
 
-def inference_stage(train: Split, options: Options) -> Iterator[Table]:
+def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Calls of the exported files; their weights are random, which takes as long."""
-    turns, calls = (3, 10) if options.quick else (10, 30)
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        folder = Path(scratch)
-        for name in _formats(options):
-            export_cost.write(name, folder)
-        np.save(folder / inference_cases.IMAGES, train.images[:_INFERENCE_BATCH])
-        # Where it cannot be done its rows say so.
-        with contextlib.suppress(ImportError):
-            inference_cases.write_onnx(folder)
-        arguments = {"folder": scratch, "cores": machine.facts()["cores"]}
-        rows = cases.latencies(
-            _chosen(inference_cases, options, arguments),
-            turns,
-            calls,
-            baseline=inference_cases.BASELINE,
-            opener=processes.opener("inference_cases", arguments, folder / "log"),
-        )
+    turns, calls = (3, 10) if options.quick else (10, 10)
+    _exported(scratch, _formats(options))
+    np.save(scratch / inference_cases.IMAGES, train.images[:_INFERENCE_BATCH])
+    # Where it cannot be done its rows say so.
+    with contextlib.suppress(ImportError):
+        inference_cases.write_onnx(scratch)
+    arguments = {"folder": str(scratch), "cores": machine.facts()["cores"]}
+    rows = cases.latencies(
+        _chosen(inference_cases, options, arguments),
+        turns,
+        calls,
+        baseline=inference_cases.BASELINE,
+        opener=processes.opener("inference_cases", arguments, scratch / "log"),
+    )
     yield Table(f"{turns * calls} calls each", cases.LATENCY_COLUMNS, rows)
 
 
-def export_stage(train: Split, options: Options) -> Iterator[Table]:
+def export_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Writing each artifact, without proving it."""
     del train
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        rows = [export_cost.write(name, Path(scratch)) for name in _formats(options)]
+    rows = _exported(scratch, _formats(options))
     yield Table("each in a process of its own", export_cost.COLUMNS, rows)
 
 
-def scaling_stage(train: Split, options: Options) -> Iterator[Table]:
+@functools.cache
+def _exported(folder: Path, formats: tuple[str, ...]) -> list[Row]:
+    """Writes the formats into the folder; two stages want them."""
+    return [export_cost.write(name, folder) for name in formats]
+
+
+def scaling_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Larger data, other batch sizes, fewer threads."""
-    del train
+    del train, scratch
     yield scaling.sizes(quick=options.quick)
     yield scaling.settings(quick=options.quick)
 
 
 #: Every stage by its name on the command line.
-STAGES: dict[str, Callable[[Split, Options], Iterator[Table]]] = {
+STAGES: dict[str, Callable[[Split, Options, Path], Iterator[Table]]] = {
     "input": input_stage,
     "train": train_stage,
     "inference": inference_stage,

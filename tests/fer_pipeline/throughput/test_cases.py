@@ -1,10 +1,13 @@
 """How cases are run, timed and shown."""
 
+import functools
 import json
 import threading
 import time
 
-from fer_pipeline.throughput import cases
+import pytest
+
+from fer_pipeline.throughput import cases, input_cases, processes
 from fer_pipeline.throughput.cases import Case, Column, Table
 
 
@@ -14,6 +17,7 @@ class Clock:
     def __init__(self):
         self.now = 0.0
         self.turns = []
+        self.opener = functools.partial(cases.in_process, clock=self)
 
     def __call__(self):
         return self.now
@@ -27,17 +31,21 @@ class Clock:
             self.now += next(remaining)
             return images
 
-        return Case(name, run, facts=facts)
+        return Case(name, lambda: run, facts)
+
+
+def missing():
+    raise ImportError("it needs a thing; pip install thing")
 
 
 def test_cases_warm_up_and_then_alternate():
     clock = Clock()
     contest = [
         clock.case("slow", 10, [100, 1, 2, 5]),
-        Case("absent", None, "it needs a thing"),
+        Case("absent", missing),
         clock.case("fast", 60, [100, 1, 3, 2], kind="ours"),
     ]
-    slow, absent, fast = cases.rates(contest, 3, baseline="slow", clock=clock)
+    slow, absent, fast = cases.rates(contest, 3, baseline="slow", opener=clock.opener)
     assert clock.turns == ["slow", "fast", "slow", "fast", "fast", "slow", "slow", "fast"]
     assert slow == {
         "name": "slow",
@@ -50,7 +58,7 @@ def test_cases_warm_up_and_then_alternate():
     }
     assert absent == {
         "name": "absent",
-        "note": "it needs a thing",
+        "note": "not measured: it needs a thing; pip install thing",
         "images_per_second": None,
         "min": None,
         "max": None,
@@ -60,49 +68,43 @@ def test_cases_warm_up_and_then_alternate():
     assert (fast["rounds"], fast["ratio"], fast["kind"]) == ([60, 20, 30], 6.0, "ours")
 
 
+def test_where_there_is_no_room_one_follows_the_other():
+    clock = Clock()
+    contest = [clock.case("a", 1, [1, 1, 1]), clock.case("b", 1, [1, 1, 1])]
+    cases.rates(contest, 2, baseline="a", opener=clock.opener, together=False)
+    assert clock.turns == ["a", "a", "a", "b", "b", "b"]
+
+
 def test_without_a_baseline_there_are_no_ratios():
     clock = Clock()
-    [row] = cases.rates([clock.case("a", 1, [1, 1])], 1, baseline="absent", clock=clock)
+    options = {"baseline": "absent", "opener": clock.opener}
+    [row] = cases.rates([clock.case("a", 1, [1, 1])], 1, **options)
     assert row["images_per_second"] == 1.0
     assert row["ratio"] is None
-    [row] = cases.latencies([clock.case("a", 1, [1, 1])], 1, 1, baseline="absent", clock=clock)
+    [row] = cases.latencies([clock.case("a", 1, [1, 1])], 1, 1, **options)
     assert row["ratio"] is None
 
 
 def test_latencies_are_percentiles_of_calls_after_the_first_turn():
     clock = Clock()
     calls = [9.0, 9.0, *(i / 1000 for i in range(1, 5))]
-    contest = [
-        clock.case("a", 2, calls),
-        Case("absent", None, "why"),
-        clock.case("b", 2, [0.005] * 6),
-    ]
-    first, absent, second = cases.latencies(contest, 2, 2, baseline="a", clock=clock)
+    contest = [clock.case("a", 2, calls), Case("absent", missing), clock.case("b", 2, [0.005] * 6)]
+    first, absent, second = cases.latencies(contest, 2, 2, baseline="a", opener=clock.opener)
     assert clock.turns == ["a"] * 2 + ["b"] * 2 + ["a"] * 2 + ["b"] * 4 + ["a"] * 2
     # Of 1, 2, 3 and 4 ms, by linear interpolation.
-    assert abs(first["p50_ms"] - 2.5) < 1e-9
-    assert abs(first["p90_ms"] - 3.7) < 1e-9
-    assert abs(first["p99_ms"] - 3.97) < 1e-9
-    assert abs(first["images_per_second"] - 800) < 1e-6
-    assert abs(second["ratio"] - 2.0) < 1e-9
+    assert first["p50_ms"] == pytest.approx(2.5)
+    assert first["p90_ms"] == pytest.approx(3.7)
+    assert first["p99_ms"] == pytest.approx(3.97)
+    assert first["images_per_second"] == pytest.approx(800)
+    assert second["ratio"] == pytest.approx(2.0)
     assert absent["p50_ms"] is absent["ratio"] is absent["images_per_second"] is None
 
 
 def test_a_round_lasts_as_long_as_asked():
     clock = Clock()
-    step = clock.case("", 64, [0.4] * 20).run
+    step = clock.case("", 64, [0.4] * 20).make()
     assert cases.for_seconds(step, 1.0, clock)() == 3 * 64
     assert cases.for_seconds(step, 0.0, clock)() == 64
-
-
-def test_a_missing_package_becomes_a_note():
-    def make():
-        raise ImportError("it needs a thing; pip install thing")
-
-    case = cases.case_or_note("rival", make, policy="float32")
-    assert case.run is None
-    assert case.note == "not measured: it needs a thing; pip install thing"
-    assert case.facts == {"policy": "float32"}
 
 
 def test_a_table_is_aligned_and_shows_what_is_missing():
@@ -137,3 +139,35 @@ def test_a_turn_begins_when_what_others_started_has_ended():
     cases.settle()
     assert done
     thread.join()
+
+
+def test_a_case_runs_in_a_process_of_its_own(train, tmp_path):
+    with input_cases.class_folders(train) as folder:
+        arguments = {"folder": str(folder), "batch_size": 32, "seconds": 0.0}
+        gather = input_cases.cases(**arguments)[-1]
+        opener = processes.opener("input_cases", arguments, tmp_path / "log")
+        with opener(gather) as turn:
+            first, second = turn(2)
+    # An epoch a call.
+    assert first.images == second.images == input_cases.EPOCH_IMAGES
+    assert first.seconds > 0
+
+
+def test_a_process_that_fails_says_why(tmp_path):
+    opener = processes.opener("input_cases", {"colour": 1}, tmp_path / "log")
+    with (
+        pytest.raises(RuntimeError, match="unexpected keyword argument 'colour'"),
+        opener(Case("a", missing)) as turn,
+    ):
+        turn(1)
+
+
+def test_a_process_passes_on_what_its_case_lacks(train, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('none here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with input_cases.class_folders(train) as folder:
+        arguments = {"folder": str(folder), "batch_size": 1, "seconds": 0.0}
+        opener = processes.opener("input_cases", arguments, tmp_path / "log")
+        loader = Case("PyTorch DataLoader", missing)
+        with opener(loader) as turn, pytest.raises(ImportError, match="it needs PyTorch"):
+            turn(1)

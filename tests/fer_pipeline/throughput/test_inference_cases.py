@@ -37,9 +37,15 @@ def test_every_runtime_is_called_and_pytorchs_row_says_what_it_needs(train, tmp_
     assert row["name"] == "float32"
     assert 0 < row["idle"] <= row["peak"]
     assert row["seconds"] > 0
-    images = train.images[:4]
-    found = inference_cases.cases(tmp_path, build_model().get_weights(), images, cores=2)
-    rows = cases.latencies(found, 1, 1, baseline=inference_cases.BASELINE)
+    np.save(tmp_path / inference_cases.IMAGES, train.images[:4])
+    inference_cases.write_onnx(tmp_path)
+    rows = cases.latencies(
+        inference_cases.cases(str(tmp_path), cores=2),
+        1,
+        1,
+        baseline=inference_cases.BASELINE,
+        opener=cases.in_process,
+    )
     assert [row["name"] for row in rows] == [
         "model_float32.tflite, 1 thread",
         "model_float32.tflite, 2 threads",

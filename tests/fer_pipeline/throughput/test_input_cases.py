@@ -32,18 +32,22 @@ def test_splits_are_repeated_in_order():
 
 
 def test_class_folders_hold_the_images_while_they_are_needed(train):
-    with input_cases.class_folders(train) as (folder, part):
+    with input_cases.class_folders(train) as folder:
         assert sorted(path.name for path in folder.iterdir()) == sorted(input_cases.CLASS_NAMES)
-        assert len(list(folder.glob("*/*.jpg"))) == len(part.labels) == 70
+        assert len(list(folder.glob("*/*.jpg"))) == 70
         assert len(list(folder.parent.glob("test/*/*.jpg"))) == 7
+        epoch = input_cases.epoch_beside(folder)
+        assert len(epoch.labels) == 140
+        np.testing.assert_array_equal(epoch.images[:70], epoch.images[70:])
+        np.testing.assert_array_equal(input_cases.epoch_beside(folder, mapped=True)[0], epoch[0])
     assert not folder.exists()
 
 
 def test_every_case_delivers_images_and_pytorchs_says_what_it_needs(train, monkeypatch):
     without(monkeypatch, "torch")
-    with input_cases.class_folders(train) as (folder, part):
-        found = input_cases.cases(folder, part, batch_size=32, seconds=0, workers=2)
-        rows = cases.rates(found, 1, baseline=input_cases.BASELINE)
+    with input_cases.class_folders(train) as folder:
+        found = input_cases.cases(str(folder), batch_size=32, seconds=0, workers=2)
+        rows = cases.rates(found, 1, baseline=input_cases.BASELINE, opener=cases.in_process)
     able = [row for row in rows if "PyTorch" not in row["name"]]
     assert len(able) == len(rows) - 2 == 8
     for row in able:
@@ -55,9 +59,8 @@ def test_every_case_delivers_images_and_pytorchs_says_what_it_needs(train, monke
     assert able[0]["ratio"] == 1.0
 
 
-def test_without_pillow_the_generators_row_says_so(train, monkeypatch):
+def test_without_pillow_the_generators_row_says_so(tmp_path, monkeypatch):
     without(monkeypatch, "PIL")
-    with input_cases.class_folders(train) as (folder, part):
-        first, *_ = input_cases.cases(folder, part, batch_size=32, seconds=0)
-    assert first.run is None
-    assert "Pillow" in first.note
+    first, *_ = input_cases.cases(str(tmp_path), batch_size=32, seconds=0)
+    with pytest.raises(ImportError, match="Pillow"):
+        first.make()

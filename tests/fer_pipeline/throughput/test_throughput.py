@@ -14,11 +14,13 @@ from fer_pipeline.throughput import cases, chart, machine
 from fer_pipeline.throughput.cases import Case, Column, Table
 
 
-def fake_stage(train, options):
+def fake_stage(train, options, scratch):
+    assert scratch.is_dir()
     rows = cases.rates(
-        [Case("fake", lambda: len(train.labels), facts={"kind": "ours"}), Case("absent", None)],
+        [Case("fake", lambda: lambda: len(train.labels), {"kind": "ours"})],
         options.rounds,
         baseline="fake",
+        opener=cases.in_process,
     )
     yield Table("one table", cases.RATE_COLUMNS, rows)
     yield Table(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_pipeline.model import build_model, build_training_model
+from fer_pipeline.model import build_model
 from fer_pipeline.throughput import cases, ceiling, input_cases, machine, train_cases, work
 
 
@@ -23,10 +23,11 @@ def test_operations_are_those_of_keras_kernels():
 @pytest.mark.usefixtures("narrow")
 def test_every_case_takes_its_steps(train, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with input_cases.class_folders(train) as (folder, _):
-        found = train_cases.cases(train, folder, batch_size=32, steps=2)
-        rows = cases.rates(found, 1, baseline=train_cases.BASELINE)
-        assert all(0 < case.run() <= 64 for case in found if case.run)
+    with input_cases.class_folders(train) as folder:
+        found = train_cases.cases(str(folder), 32, 2, ["float32"], on_gpu=False)
+        rows = cases.rates(
+            found, 1, baseline=train_cases.BASELINE, opener=cases.in_process, together=False
+        )
     notes = {row["name"]: row["note"] for row in rows if row["note"]}
     assert all("PyTorch" in name for name in notes)
     shared = {row["name"]: row for row in train_cases.with_shares(rows, 32)}
@@ -40,9 +41,21 @@ def test_every_case_takes_its_steps(train, monkeypatch):
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize("build", [build_model, build_training_model])
-def test_the_ceiling_is_done_for_every_image(build):
-    assert ceiling.products_alone(build, "float32", 5)() == 5
+@pytest.mark.parametrize("ours", [False, True])
+def test_the_ceiling_is_done_for_every_image(ours):
+    assert ceiling.products_alone("float32", 5, ours=ours)() == 5
+
+
+def test_a_gpu_has_xla_and_every_policy():
+    found = train_cases.cases("folder", 64, 6, ["float32", "mixed_float16"], on_gpu=True)
+    names = [case.name for case in found]
+    assert [name for name in names if name.startswith("ours, ")] == [
+        "ours, float32",
+        "ours, float32, XLA",
+        "ours, mixed_float16",
+        "ours, mixed_float16, XLA",
+    ]
+    assert len(names) == len(set(names))
 
 
 def test_the_peak_is_of_the_gpu_that_is_there(monkeypatch):
