@@ -8,6 +8,7 @@ from fer_pipeline import opening, run_dir
 from fer_pipeline.errors import UserError
 
 CONFIG = {
+    "data": "synthetic",
     "fingerprint": "f" * 64,
     "seed": 0,
     "versions": {},

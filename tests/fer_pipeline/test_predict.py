@@ -115,7 +115,7 @@ def test_a_run_answers_with_the_checkpoint_that_it_exported(tmp_path):
     model.set_weights([weight + 0.01 for weight in best])
     last = model.predict(faces(3).astype(np.float32), verbose=0)
     checkpoints.save(tmp_path, checkpoints.capture(model, optimizer, {"epoch": 2}), best=False)
-    config = {"fingerprint": "", "versions": {}, "export_checkpoint": "last"}
+    config = {"data": "synthetic", "fingerprint": "", "versions": {}, "export_checkpoint": "last"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     np.testing.assert_allclose(runtimes.open_model(tmp_path)(faces(3)), last, atol=1e-5)
     (tmp_path / "config.json").write_text(json.dumps(config | {"export_checkpoint": "best"}))
