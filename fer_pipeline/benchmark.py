@@ -14,7 +14,7 @@ Measures throughput beside rivals that run by turns with ours, in one process.
 
   python -m fer_pipeline.benchmark --quick                the embedded synthetic faces
   python -m fer_pipeline.benchmark --data=fer2013.zip     a folder, a .zip or a .csv
-  python -m fer_pipeline.benchmark --stages=scaling       up to a million images, 7 GB of disk
+  python -m fer_pipeline.benchmark --stages=scaling       up to a million images, 2.3 GB of disk
 
 Prints a table for each stage and writes benchmark.json and benchmark.png. Rates and latencies are
 medians over rounds. PyTorch, ONNX Runtime and Pillow, for some of the rivals, come with the extra

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 from fer_pipeline.throughput.cases import Column, Row
-from fer_pipeline.throughput.processes import environment
+from fer_pipeline.throughput.processes import answer
 
 #: Every format, in the order of the export's table.
 FORMATS = (
@@ -39,14 +36,5 @@ def write(name: str, folder: Path) -> Row:
     Raises:
       RuntimeError: it failed; with what it printed.
     """
-    # Run as a module so that nothing here imports what exports.
-    ended = subprocess.run(
-        [sys.executable, "-m", "export.cost", name, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(),
-    )
-    if ended.returncode:
-        raise RuntimeError(f"export.cost {name}: {ended.stderr.strip()}")
-    return {"name": name, "note": "", "kind": "ours", **json.loads(ended.stdout)}
+    found = answer("export.cost", name, str(folder))
+    return {"name": name, "note": "", "kind": "ours", **found}

@@ -78,6 +78,25 @@ def opener(module: str, arguments: dict[str, Any], log: Path) -> Opener:
     return opened
 
 
+def answer(module: str, *arguments: str) -> Any:
+    """What a module of this project prints as JSON when it is run with arguments.
+
+    Raises:
+      RuntimeError: it failed; with what it printed.
+    """
+    # Run and not imported: its memory is its own, and nothing here imports what exports.
+    ended = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    if ended.returncode:
+        raise RuntimeError(f"{module}: {ended.stderr.strip()}")
+    return json.loads(ended.stdout)
+
+
 def environment() -> dict[str, str]:
     """The environment in which another process finds this package."""
     root = str(Path(__file__).parents[2])

@@ -7,7 +7,6 @@ memory that was used once is never seen to be free again.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.expressions import IMAGE_SIZE
 from fer_pipeline.throughput.cases import Column, Row, Table
-from fer_pipeline.throughput.processes import environment
+from fer_pipeline.throughput.processes import answer
 
 #: Images of the data sets: from FER-2013's to what a web crawl gives.
 SIZES = (30_000, 100_000, 300_000, 1_000_000)
@@ -116,16 +115,8 @@ def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[
 
 
 def _row(name: str, **arguments: Any) -> Row:
-    ended = subprocess.run(
-        [sys.executable, "-m", "fer_pipeline.throughput.scaling", json.dumps(arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(),
-    )
-    if ended.returncode:
-        raise RuntimeError(f"{name}: {ended.stderr.strip()}")
-    return {"name": name, "note": "", "kind": "ours", **arguments, **json.loads(ended.stdout)}
+    found = answer("fer_pipeline.throughput.scaling", json.dumps(arguments))
+    return {"name": name, "note": "", "kind": "ours", **arguments, **found}
 
 
 def _random(images: int, folder: Path | None) -> Split:

@@ -1,7 +1,6 @@
 """Growing data: what a measurement returns, and its rows."""
 
 import json
-import subprocess
 
 import pytest
 
@@ -21,12 +20,12 @@ def test_a_measurement_takes_batches_and_counts_memory(cache):
 def test_rows_are_measured_in_processes_of_their_own(monkeypatch):
     measured = []
 
-    def run(command, **options):
-        measured.append(json.loads(command[-1]))
-        reply = json.dumps({"microseconds": 1.0})
-        return subprocess.CompletedProcess(command, 0, reply, "")
+    def answer(module, arguments):
+        assert module == scaling.__name__
+        measured.append(json.loads(arguments))
+        return {"microseconds": 1.0}
 
-    monkeypatch.setattr(scaling.subprocess, "run", run)
+    monkeypatch.setattr(scaling, "answer", answer)
     assert len(scaling.sizes(quick=False).rows) == 10
     table = scaling.settings(quick=True)
     assert [row["name"] for row in table.rows] == ["batch 16, all threads", "batch 16, 1 thread"]
