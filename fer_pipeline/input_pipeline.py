@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import augment
+from fer_pipeline import augment, gathering
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.expressions import IMAGE_SIZE
 
@@ -81,6 +81,7 @@ def training_batches(
       A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
     """
     size = len(split.labels)
+    take = gathering.take_mirrored(split.images)
 
     # Two: while an epoch ends, the next one is begun ahead.
     @functools.lru_cache(maxsize=2)
@@ -91,9 +92,7 @@ def training_batches(
     def fetch(passed: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         order, mirrored = drawn(epoch + passed)
         chosen = order[positions]
-        images = split.images[chosen]
-        augment.flip_horizontally(images, mirrored[positions])
-        return images, split.labels[chosen]
+        return take(chosen, mirrored[positions]), split.labels[chosen]
 
     return _batches(fetch, size, batch_size, first_step=first_step, epochs=epochs, share=share)
 
@@ -114,7 +113,7 @@ def evaluation_batches(
     """
 
     def fetch(_: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return split.images[positions], split.labels[positions]
+        return gathering.take(split.images, positions), split.labels[positions]
 
     return _batches(fetch, len(split.labels), batch_size, epochs=epochs, share=share)
 

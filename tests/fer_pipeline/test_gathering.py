@@ -1,0 +1,88 @@
+"""Images by position, some mirrored, from arrays, memory maps and streamed sources."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fer_pipeline import gathering
+
+
+class Streamed:
+    """Gives arrays when it is indexed, and is none."""
+
+    def __init__(self, images):
+        self._images = images
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, rows):
+        return self._images[rows].copy()
+
+
+def mapped(images, folder):
+    np.save(folder / "images.npy", images)
+    return np.load(folder / "images.npy", mmap_mode="r")
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (50, 48, 48, 1)).astype(np.uint8)
+
+
+ROWS = np.array([3, 3, 49, 0, 17], np.int64)
+
+
+@pytest.mark.parametrize("kind", ["array", "memmap", "streamed"])
+def test_images_are_those_of_the_rows(kind, images, tmp_path):
+    source = {
+        "array": lambda: images,
+        "memmap": lambda: mapped(images, tmp_path),
+        "streamed": lambda: Streamed(images),
+    }[kind]()
+    taken = gathering.take(source, ROWS)
+    np.testing.assert_array_equal(taken, np.stack([images[row] for row in ROWS]))
+    taken[:] = 0
+    assert images.any()
+
+
+def test_no_rows_are_no_images(images):
+    assert gathering.take(images, ROWS[:0]).shape == (0, 48, 48, 1)
+
+
+def test_tensorflow_takes_the_array_over_without_a_copy(images):
+    addresses = []
+
+    def give(rows):
+        taken = gathering.take(images, rows)
+        addresses.append(taken.ctypes.data)
+        return taken
+
+    def receive(tensor):
+        addresses.append(tensor.ctypes.data)
+        return tensor.sum(dtype=np.int64)
+
+    @tf.function
+    def through(rows):
+        return tf.numpy_function(receive, [tf.numpy_function(give, [rows], tf.uint8)], tf.int64)
+
+    assert through(tf.constant(ROWS)) == images[ROWS].sum(dtype=np.int64)
+    given, received = addresses
+    assert given == received
+
+
+@pytest.mark.parametrize("kind", ["array", "too large an array", "memmap", "streamed"])
+def test_images_are_mirrored_where_the_mask_is_true(kind, images, tmp_path, monkeypatch):
+    before = images.copy()
+    if kind == "too large an array":
+        monkeypatch.setattr(gathering, "_MAX_TABLE", images.nbytes - 1)
+    source = {"memmap": lambda: mapped(images, tmp_path), "streamed": lambda: Streamed(images)}
+    take = gathering.take_mirrored(source.get(kind, lambda: images)())
+    mask = np.array([True, False, True, True, False])
+    expected = [
+        np.fliplr(images[row]) if flip else images[row]
+        for row, flip in zip(ROWS, mask, strict=True)
+    ]
+    for _ in range(2):
+        np.testing.assert_array_equal(take(ROWS, mask), np.stack(expected))
+    np.testing.assert_array_equal(images, before)
