@@ -104,50 +104,48 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
 
 def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
-    del scratch
     workers = 0 if options.quick else machine.facts()["cores"]
-    with input_cases.class_folders(train) as folder:
-        for batch_size in _batch_sizes(options, _INPUT_BATCHES):
-            arguments = {
-                "folder": str(folder),
-                "batch_size": batch_size,
-                "seconds": options.seconds,
-                "workers": workers,
-            }
-            rows = cases.rates(
-                _chosen(input_cases, options, arguments),
-                options.rounds,
-                baseline=input_cases.BASELINE,
-                opener=processes.opener("input_cases", arguments, folder.with_name("log")),
-            )
-            title = f"batch {batch_size}, shuffled and mirrored"
-            yield Table(title, cases.RATE_COLUMNS, rows)
+    folder = input_cases.class_folders(train, scratch)
+    for batch_size in _batch_sizes(options, _INPUT_BATCHES):
+        arguments = {
+            "folder": str(folder),
+            "batch_size": batch_size,
+            "seconds": options.seconds,
+            "workers": workers,
+        }
+        rows = cases.rates(
+            _chosen(input_cases, options, arguments),
+            options.rounds,
+            baseline=input_cases.BASELINE,
+            opener=processes.opener("input_cases", arguments, scratch / "log"),
+        )
+        title = f"batch {batch_size}, shuffled and mirrored"
+        yield Table(title, cases.RATE_COLUMNS, rows)
 
 
 def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Optimizer steps on the network."""
-    del scratch
     on_gpu = bool(machine.gpu_names())
     policies = list(dict.fromkeys(["float32", precision.resolve("auto")]))
-    with input_cases.class_folders(train) as folder:
-        for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
-            arguments = {
-                "folder": str(folder),
-                "batch_size": batch_size,
-                "steps": options.steps,
-                "policies": policies,
-                "on_gpu": on_gpu,
-            }
-            rows = cases.rates(
-                _chosen(train_cases, options, arguments),
-                options.rounds,
-                baseline=train_cases.BASELINE,
-                opener=processes.opener("train_cases", arguments, folder.with_name("log")),
-                together=not on_gpu,
-            )
-            rows = train_cases.with_shares(rows, batch_size)
-            title = f"batch {batch_size}, {options.steps} steps a round"
-            yield Table(title, train_cases.COLUMNS, rows)
+    folder = input_cases.class_folders(train, scratch)
+    for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
+        arguments = {
+            "folder": str(folder),
+            "batch_size": batch_size,
+            "steps": options.steps,
+            "policies": policies,
+            "on_gpu": on_gpu,
+        }
+        rows = cases.rates(
+            _chosen(train_cases, options, arguments),
+            options.rounds,
+            baseline=train_cases.BASELINE,
+            opener=processes.opener("train_cases", arguments, scratch / "log"),
+            together=not on_gpu,
+        )
+        rows = train_cases.with_shares(rows, batch_size)
+        title = f"batch {batch_size}, {options.steps} steps a round"
+        yield Table(title, train_cases.COLUMNS, rows)
 
 
 def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:

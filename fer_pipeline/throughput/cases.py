@@ -44,8 +44,8 @@ class Timing(NamedTuple):
 #: Does so many rounds or calls.
 Turn = Callable[[int], list[Timing]]
 
-#: Prepares a case for as long as the block lasts. Where it cannot run here, that or its first turn
-#: raises ImportError.
+#: Prepares a case and warms it up, for as long as the block lasts. Where it cannot run here, that
+#: or its first turn raises ImportError.
 Opener = Callable[[Case], contextlib.AbstractContextManager[Turn]]
 
 
@@ -90,7 +90,7 @@ LATENCY_COLUMNS = (
 def rates(
     cases: Sequence[Case], rounds: int, *, baseline: str, opener: Opener, together: bool = True
 ) -> list[Row]:
-    """Images/s: runs every case once to warm up, then all of them by turns, ``rounds`` times.
+    """Images/s: runs all cases by turns, ``rounds`` times.
 
     Args:
       cases: what to measure.
@@ -104,7 +104,7 @@ def rates(
       A row a case: median, smallest, largest and all images/s, and the ``ratio`` of its median to
       that of the case named ``baseline``; None where there is nothing to tell.
     """
-    timed, notes = _measure(cases, rounds, 1, opener, together=together)
+    timed, notes = _measure(cases, rounds, 1, opener, untimed=0, together=together)
     found = {
         name: [timing.images / timing.seconds for timing in timings]
         for name, timings in timed.items()
@@ -128,13 +128,13 @@ def rates(
 def latencies(
     cases: Sequence[Case], turns: int, calls: int, *, baseline: str, opener: Opener
 ) -> list[Row]:
-    """Milliseconds a call: ``turns`` of ``calls`` each, by turns, after one turn to warm up.
+    """Milliseconds a call: ``turns`` of ``calls`` each, by turns, after one that is not timed.
 
     Returns:
       A row a case with the 50th, 90th and 99th percentile, images/s of the median call, and its
       ``ratio`` of latency to the case named ``baseline``: smaller is faster.
     """
-    timed, notes = _measure(cases, turns, calls, opener, together=True)
+    timed, notes = _measure(cases, turns, calls, opener, untimed=calls, together=True)
     found = {name: [1e3 * timing.seconds for timing in timed[name]] for name in timed}
     medians = {name: statistics.median(values) for name, values in found.items() if values}
     rows = []
@@ -156,9 +156,9 @@ def latencies(
 
 
 def _measure(
-    cases: Sequence[Case], turns: int, calls: int, opener: Opener, *, together: bool
+    cases: Sequence[Case], turns: int, calls: int, opener: Opener, *, untimed: int, together: bool
 ) -> tuple[dict[str, list[Timing]], dict[str, str]]:
-    """Timings by name after one turn to warm up, and why some cases have none.
+    """Timings by name, after some untimed calls, and why some cases have none.
 
     Alternating spreads whatever else the machine does over all of them, and every other turn goes
     backwards, so that a machine that slows down or speeds up favours none.
@@ -172,8 +172,9 @@ def _measure(
                 with _noted(case.name, notes):
                     entered[case.name] = stack.enter_context(opener(case))
             for name, turn in entered.items():
+                # All are ready before the first is timed.
                 with _noted(name, notes):
-                    turn(calls)
+                    turn(untimed)
                     opened[name] = turn
             for number in range(turns):
                 for name in opened if number % 2 == 0 else reversed(opened):
@@ -198,6 +199,7 @@ def _ratio(medians: Mapping[str, float], name: str, baseline: str) -> float | No
 def in_process(case: Case, *, clock: Callable[[], float] = time.perf_counter) -> Iterator[Turn]:
     """An ``Opener`` that runs the case here and now."""
     run = case.make()
+    run()
 
     def turn(calls: int) -> list[Timing]:
         found = []

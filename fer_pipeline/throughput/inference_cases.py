@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_pipeline.throughput import onnx_rivals, torch_rivals
+from fer_pipeline.throughput import onnx_rivals, torch_rivals, work
 from fer_pipeline.throughput.cases import Case
 
 #: The images, in the folder of the files.
@@ -108,7 +108,7 @@ def _keras(images: np.ndarray) -> Callable[[], np.ndarray]:
 
 
 def _torch(images: np.ndarray) -> Callable[[], np.ndarray]:
-    return torch_rivals.inference(_weights(), images)
+    return torch_rivals.inference(work.random_weights(), images)
 
 
 def write_onnx(folder: Path) -> None:
@@ -118,15 +118,9 @@ def write_onnx(folder: Path) -> None:
       ImportError: without onnx or onnxruntime.
     """
     float32 = folder / "float32.onnx"
-    onnx_rivals.write_float32(_weights(), float32)
+    onnx_rivals.write_float32(work.random_weights(), float32)
     onnx_rivals.write_int8(float32, folder / "int8.onnx", np.load(folder / IMAGES))
 
 
 def _onnx(images: np.ndarray, folder: Path, dtype: str, threads: int) -> Callable[[], np.ndarray]:
     return onnx_rivals.inference(folder / f"{dtype}.onnx", images, threads=threads)
-
-
-def _weights() -> list[np.ndarray]:
-    from fer_pipeline.model import build_model
-
-    return build_model().get_weights()

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import io
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,38 +40,41 @@ _JPEG_QUALITY = 95
 _SEED = 0
 
 
-@contextlib.contextmanager
-def class_folders(train: Split) -> Iterator[Path]:
-    """Some training images as a folder of JPEGs a class, removed afterwards.
+def class_folders(train: Split, scratch: Path) -> Path:
+    """Some training images as a folder of JPEGs a class, written unless they are there.
 
     Beside the folder, ``images.npy`` and ``labels.npy`` hold the same images over and over, as many
     as an epoch takes.
 
-    Yields:
+    Args:
+      train: the images.
+      scratch: where to.
+
+    Returns:
       The folder that holds the class folders, a data source's ``train``.
     """
+    root = scratch / "faces" / "train"
+    if root.exists():
+        return root
     import tensorflow as tf
 
     count = min(len(train.labels), MAX_FILES)
     chosen = np.linspace(0, len(train.labels) - 1, count).astype(np.int64)
     part = Split(np.ascontiguousarray(train.images[chosen]), train.labels[chosen])
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        root = Path(scratch) / "faces" / "train"
-        for name in CLASS_NAMES:
-            (root / name).mkdir(parents=True)
-        for i, (image, label) in enumerate(zip(*part, strict=True)):
-            jpeg = tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
-            (root / CLASS_NAMES[label] / f"{i:06d}.jpg").write_bytes(jpeg)
-        # A data source has test images too; one of each class is enough.
-        for name in {CLASS_NAMES[label] for label in part.labels}:
-            file = next((root / name).iterdir())
-            copy = root.with_name("test") / name / file.name
-            copy.parent.mkdir(parents=True)
-            copy.write_bytes(file.read_bytes())
-        epoch = repeated(part, EPOCH_IMAGES)
-        for name, array in zip(("images", "labels"), epoch, strict=True):
-            np.save(root.with_name(f"{name}.npy"), array)
-        yield root
+    for name in CLASS_NAMES:
+        (root / name).mkdir(parents=True)
+    for i, (image, label) in enumerate(zip(*part, strict=True)):
+        jpeg = tf.io.encode_jpeg(image, quality=_JPEG_QUALITY).numpy()
+        (root / CLASS_NAMES[label] / f"{i:06d}.jpg").write_bytes(jpeg)
+    # A data source has test images too; one of each class is enough.
+    for name in {CLASS_NAMES[label] for label in part.labels}:
+        file = next((root / name).iterdir())
+        copy = root.with_name("test") / name / file.name
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(file.read_bytes())
+    for name, array in zip(("images", "labels"), repeated(part, EPOCH_IMAGES), strict=True):
+        np.save(root.with_name(f"{name}.npy"), array)
+    return root
 
 
 def epoch_beside(folder: Path, *, mapped: bool = False) -> Split:

@@ -149,11 +149,8 @@ def _fit(folder: Path, batch_size: int, steps: int) -> Callable[[], int]:
 
 
 def _torch(folder: Path, batch_size: int, bfloat16: bool) -> Callable[[], int]:
-    from fer_pipeline.model import build_model
-
-    weights = build_model().get_weights()
     train = input_cases.repeated(input_cases.epoch_beside(folder), batch_size)
-    return torch_rivals.train_step(weights, train, batch_size, bfloat16=bfloat16)
+    return torch_rivals.train_step(work.random_weights(), train, batch_size, bfloat16=bfloat16)
 
 
 def _emulated() -> Callable[[], int]:

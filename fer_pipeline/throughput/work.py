@@ -1,8 +1,10 @@
-"""How many operations the network takes, by the definition of its layers."""
+"""The network's products: how many operations they take, and weights to measure them with."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+import numpy as np
 
 from fer_pipeline import model
 from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
@@ -50,3 +52,21 @@ def training_flops() -> int:
     """
     layers = products()
     return 3 * sum(layer.flops for layer in layers) - layers[0].flops
+
+
+def random_weights(*, seed: int = 0) -> list[np.ndarray]:
+    """Weights in the shapes and the order of ``build_model().get_weights()``, without Keras.
+
+    Kernels are Glorot's uniform ones (Glorot and Bengio, "Understanding the difficulty of training
+    deep feedforward neural networks", 2010), which takes a network as long as any others.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for i, (_, taps, channels, filters) in enumerate(products()):
+        limit = np.sqrt(6 / (taps**2 * (channels + filters)))
+        window = (taps, taps) if i < len(model.CONVOLUTIONS) else ()
+        kernel = rng.uniform(-limit, limit, (*window, channels, filters)).astype(np.float32)
+        zeros, ones = np.zeros(filters, np.float32), np.ones(filters, np.float32)
+        # Kernel and bias; gamma, beta, moving mean and variance of the batch normalisation.
+        found += [kernel, zeros, ones, zeros, zeros, ones]
+    # None follows the last layer.
+    return found[:-4]

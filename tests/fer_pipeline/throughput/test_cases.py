@@ -81,16 +81,17 @@ def test_without_a_baseline_there_are_no_ratios():
     [row] = cases.rates([clock.case("a", 1, [1, 1])], 1, **options)
     assert row["images_per_second"] == 1.0
     assert row["ratio"] is None
-    [row] = cases.latencies([clock.case("a", 1, [1, 1])], 1, 1, **options)
+    [row] = cases.latencies([clock.case("a", 1, [1] * 3)], 1, 1, **options)
     assert row["ratio"] is None
 
 
-def test_latencies_are_percentiles_of_calls_after_the_first_turn():
+def test_latencies_are_percentiles_of_calls_after_the_first_ones():
     clock = Clock()
-    calls = [9.0, 9.0, *(i / 1000 for i in range(1, 5))]
-    contest = [clock.case("a", 2, calls), Case("absent", missing), clock.case("b", 2, [0.005] * 6)]
+    calls = [9.0, 9.0, 9.0, *(i / 1000 for i in range(1, 5))]
+    contest = [clock.case("a", 2, calls), Case("absent", missing), clock.case("b", 2, [0.005] * 7)]
     first, absent, second = cases.latencies(contest, 2, 2, baseline="a", opener=clock.opener)
-    assert clock.turns == ["a"] * 2 + ["b"] * 2 + ["a"] * 2 + ["b"] * 4 + ["a"] * 2
+    assert clock.turns[:2] == ["a", "b"]
+    assert clock.turns[2:] == ["a"] * 2 + ["b"] * 2 + ["a"] * 2 + ["b"] * 4 + ["a"] * 2
     # Of 1, 2, 3 and 4 ms, by linear interpolation.
     assert first["p50_ms"] == pytest.approx(2.5)
     assert first["p90_ms"] == pytest.approx(3.7)
@@ -142,12 +143,12 @@ def test_a_turn_begins_when_what_others_started_has_ended():
 
 
 def test_a_case_runs_in_a_process_of_its_own(train, tmp_path):
-    with input_cases.class_folders(train) as folder:
-        arguments = {"folder": str(folder), "batch_size": 32, "seconds": 0.0}
-        gather = input_cases.cases(**arguments)[-1]
-        opener = processes.opener("input_cases", arguments, tmp_path / "log")
-        with opener(gather) as turn:
-            first, second = turn(2)
+    folder = input_cases.class_folders(train, tmp_path)
+    arguments = {"folder": str(folder), "batch_size": 32, "seconds": 0.0}
+    gather = input_cases.cases(**arguments)[-1]
+    opener = processes.opener("input_cases", arguments, tmp_path / "log")
+    with opener(gather) as turn:
+        first, second = turn(2)
     # An epoch a call.
     assert first.images == second.images == input_cases.EPOCH_IMAGES
     assert first.seconds > 0
@@ -165,9 +166,9 @@ def test_a_process_that_fails_says_why(tmp_path):
 def test_a_process_passes_on_what_its_case_lacks(train, tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ImportError('none here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with input_cases.class_folders(train) as folder:
-        arguments = {"folder": str(folder), "batch_size": 1, "seconds": 0.0}
-        opener = processes.opener("input_cases", arguments, tmp_path / "log")
-        loader = Case("PyTorch DataLoader", missing)
-        with opener(loader) as turn, pytest.raises(ImportError, match="it needs PyTorch"):
-            turn(1)
+    folder = input_cases.class_folders(train, tmp_path)
+    arguments = {"folder": str(folder), "batch_size": 1, "seconds": 0.0}
+    opener = processes.opener("input_cases", arguments, tmp_path / "log")
+    loader = Case("PyTorch DataLoader", missing)
+    with opener(loader) as turn, pytest.raises(ImportError, match="it needs PyTorch"):
+        turn(1)

@@ -31,23 +31,23 @@ def test_splits_are_repeated_in_order():
     assert input_cases.repeated(split, 2) is split
 
 
-def test_class_folders_hold_the_images_while_they_are_needed(train):
-    with input_cases.class_folders(train) as folder:
-        assert sorted(path.name for path in folder.iterdir()) == sorted(input_cases.CLASS_NAMES)
-        assert len(list(folder.glob("*/*.jpg"))) == 70
-        assert len(list(folder.parent.glob("test/*/*.jpg"))) == 7
-        epoch = input_cases.epoch_beside(folder)
-        assert len(epoch.labels) == 140
-        np.testing.assert_array_equal(epoch.images[:70], epoch.images[70:])
-        np.testing.assert_array_equal(input_cases.epoch_beside(folder, mapped=True)[0], epoch[0])
-    assert not folder.exists()
+def test_class_folders_hold_the_images(train, tmp_path):
+    folder = input_cases.class_folders(train, tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(input_cases.CLASS_NAMES)
+    assert len(list(folder.glob("*/*.jpg"))) == 70
+    assert len(list(folder.parent.glob("test/*/*.jpg"))) == 7
+    epoch = input_cases.epoch_beside(folder)
+    assert len(epoch.labels) == 140
+    np.testing.assert_array_equal(epoch.images[:70], epoch.images[70:])
+    np.testing.assert_array_equal(input_cases.epoch_beside(folder, mapped=True)[0], epoch[0])
+    assert input_cases.class_folders(train, tmp_path) == folder
 
 
-def test_every_case_delivers_images_and_pytorchs_says_what_it_needs(train, monkeypatch):
+def test_every_case_delivers_images_and_pytorchs_says_what_it_needs(train, tmp_path, monkeypatch):
     without(monkeypatch, "torch")
-    with input_cases.class_folders(train) as folder:
-        found = input_cases.cases(str(folder), batch_size=32, seconds=0, workers=2)
-        rows = cases.rates(found, 1, baseline=input_cases.BASELINE, opener=cases.in_process)
+    folder = input_cases.class_folders(train, tmp_path)
+    found = input_cases.cases(str(folder), batch_size=32, seconds=0, workers=2)
+    rows = cases.rates(found, 1, baseline=input_cases.BASELINE, opener=cases.in_process)
     able = [row for row in rows if "PyTorch" not in row["name"]]
     assert len(able) == len(rows) - 2 == 8
     for row in able:

@@ -20,14 +20,23 @@ def test_operations_are_those_of_keras_kernels():
     assert work.training_flops() == 3 * expected - first
 
 
+def test_random_weights_fit_the_network():
+    weights = work.random_weights()
+    model = build_model()
+    model.set_weights(weights)
+    assert len(weights) == len(model.weights)
+    image = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 1)).astype(np.float32)
+    assert np.ptp(model.predict_on_batch(image)) > 0
+
+
 @pytest.mark.usefixtures("narrow")
-def test_every_case_takes_its_steps(train, monkeypatch):
+def test_every_case_takes_its_steps(train, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with input_cases.class_folders(train) as folder:
-        found = train_cases.cases(str(folder), 32, 2, ["float32"], on_gpu=False)
-        rows = cases.rates(
-            found, 1, baseline=train_cases.BASELINE, opener=cases.in_process, together=False
-        )
+    folder = input_cases.class_folders(train, tmp_path)
+    found = train_cases.cases(str(folder), 32, 2, ["float32"], on_gpu=False)
+    rows = cases.rates(
+        found, 1, baseline=train_cases.BASELINE, opener=cases.in_process, together=False
+    )
     notes = {row["name"]: row["note"] for row in rows if row["note"]}
     assert all("PyTorch" in name for name in notes)
     shared = {row["name"]: row for row in train_cases.with_shares(rows, 32)}
