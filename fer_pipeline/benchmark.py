@@ -10,7 +10,7 @@ from absl import flags
 from fer_pipeline import cli, native_log
 
 _DESCRIPTION = """
-Measures throughput beside rivals that run by turns with ours, in one process.
+Measures throughput beside rivals, by turns, each in a process of its own.
 
   python -m fer_pipeline.benchmark --quick                the embedded synthetic faces
   python -m fer_pipeline.benchmark --data=fer2013.zip     a folder, a .zip or a .csv

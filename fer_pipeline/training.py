@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fer_pipeline import (
+    calls,
     checkpoints,
     distribution,
     guards,
-    input_pipeline,
     interruption,
     run_dir,
     steps,
 )
+from fer_pipeline.callbacks import callback_list, keras_logs
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.distribution import Job
 from fer_pipeline.errors import UserError
@@ -36,19 +37,6 @@ from fer_pipeline.session import EpochLog, EpochTiming, Execution, Recipe, Sessi
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
-
-#: Evaluation keeps no activations for a backward pass, so larger batches fit and go faster.
-_EVALUATION_BATCH = 256
-
-#: Batches of a call of evaluation.
-_EVALUATION_CALL = 4
-
-#: A call should take about a second: longer than Python needs between two of them by far, and short
-#: enough for a progress bar and for whoever sends SIGTERM.
-_SHORT_CALL, _LONG_CALL = 0.5, 2.0
-_LARGEST_CALL = 1024
-
 
 #: Called after every epoch with all rows so far.
 EpochHook = Callable[[Sequence[EpochLog], Sequence[EpochTiming]], None]
@@ -124,8 +112,8 @@ def train(
             checkpoints.check_space(session.run, session.capture())
 
     model, optimizer, state = session.model, session.optimizer, session.state
-    train_calls, validate = _compile(session)
-    told = _callback_list(callbacks, model, optimizer)
+    train_calls, validate = calls.compile_calls(session)
+    told = callback_list(callbacks, model, optimizer)
     told.on_train_begin()
     model.stop_training = distribution.any_worker(job, bool(model.stop_training))
     with distribution.lost_worker_explained(job.place), interruption.deferred() as request:
@@ -151,7 +139,7 @@ def train(
                 progress.close(_summary(log, timing))
                 for hook in hooks:
                     hook(state.history, state.timing)
-            told.on_epoch_end(state.epoch - 1, _keras_logs(log))
+            told.on_epoch_end(state.epoch - 1, keras_logs(log))
             model.stop_training = distribution.any_worker(job, bool(model.stop_training))
             _stop_if_asked(session, request, save=False)
     told.on_train_end()
@@ -186,13 +174,6 @@ def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     if recipe.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(adam)
     return adam
-
-
-def next_call(steps: int, seconds: float) -> int:
-    """How many steps the next call should take, after one of ``steps`` that took ``seconds``."""
-    if seconds < _SHORT_CALL:
-        return min(2 * steps, _LARGEST_CALL)
-    return max(steps // 2, 1) if seconds > _LONG_CALL else steps
 
 
 def _open(
@@ -256,78 +237,6 @@ def _resume(session: Session, say: Callable[[str], None]) -> bool:
     return True
 
 
-def _compile(session: Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
-    """Compiles both kinds of steps and opens their endless batches.
-
-    Returns:
-      A function that trains the rest of an epoch, yielding after each call, and one that yields the
-      rows of the validation images, call by call.
-    """
-    splits, recipe, job, state = session.splits, session.recipe, session.job, session.state
-    train_batches = distribution.batches(
-        job,
-        lambda share: input_pipeline.training_batches(
-            splits.train,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            epoch=state.epoch,
-            first_step=state.step,
-            epochs=None,
-            share=share,
-        ),
-    )
-    validation_batches = distribution.batches(
-        job,
-        lambda share: input_pipeline.evaluation_batches(
-            splits.validation, batch_size=_EVALUATION_BATCH, epochs=None, share=share
-        ),
-    )
-    train_steps = steps.compile_train_steps(
-        session.model,
-        session.optimizer,
-        strategy=job.strategy,
-        jit_compile=session.execution.jit_compile,
-    )
-    evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=job.strategy)
-    return (
-        lambda: _train_epoch(session, train_steps, train_batches),
-        lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
-    )
-
-
-def _train_epoch(
-    session: Session, train_steps: Callable, batches: tf.data.Iterator
-) -> Iterator[None]:
-    """Trains what is left of the epoch, yielding after each call."""
-    import tensorflow as tf
-
-    state, fixed, sizes = session.state, session.execution.steps_per_execution, session.sizes
-    while state.step < len(sizes):
-        begun = time.perf_counter()
-        count = fixed or session.steps_per_call
-        call = sizes[state.step : state.step + count]
-        rows = train_steps(batches, tf.constant(call)).numpy()
-        seconds = time.perf_counter() - begun
-        if not fixed and len(call) == count:
-            # Hosts have clocks of their own and have to take the same number of steps.
-            of_chief = distribution.number_from_chief(session.job, seconds)
-            session.steps_per_call = next_call(count, of_chief)
-        session.take(rows, seconds)
-        yield
-
-
-def _validate(
-    evaluate_steps: Callable, batches: tf.data.Iterator, images: int
-) -> Iterator[np.ndarray]:
-    """Rows of the validation images, call by call."""
-    import tensorflow as tf
-
-    count = input_pipeline.num_steps(images, _EVALUATION_BATCH)
-    for done in range(0, count, _EVALUATION_CALL):
-        call = tf.constant(min(_EVALUATION_CALL, count - done))
-        yield evaluate_steps(batches, call).numpy()
-
-
 def _finish_epoch(
     session: Session, validate: Callable[[], Iterator], request: interruption.Request
 ) -> tuple[EpochLog, EpochTiming]:
@@ -369,29 +278,6 @@ def _stop_if_asked(session: Session, request: interruption.Request, *, save: boo
     raise interruption.InterruptedByUser(
         signum, f"stopped after epoch {epoch}, step {step}: {kept}"
     )
-
-
-def _callback_list(
-    callbacks: Sequence[keras.callbacks.Callback],
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-) -> keras.callbacks.CallbackList:
-    import keras
-
-    # Some callbacks, TensorBoard's among them, look for the optimizer at the model.
-    model.optimizer = optimizer
-    return keras.callbacks.CallbackList(list(callbacks), model=model)
-
-
-def _keras_logs(log: EpochLog) -> dict[str, float]:
-    """An epoch under the names that Keras' ``fit`` gives it."""
-    return {
-        "loss": log.train_loss,
-        "accuracy": log.train_accuracy,
-        "val_loss": log.val_loss,
-        "val_accuracy": log.val_accuracy,
-        "learning_rate": log.learning_rate,
-    }
 
 
 def _summary(log: EpochLog, timing: EpochTiming) -> str:

@@ -36,11 +36,13 @@ def draw(result: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(9, sum(heights) + 0.5), layout="constrained")
     figure.suptitle(result["machine"]["cpu"] + ", " + _devices(result["machine"]), fontsize=10)
     grid = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)[:, 0]
+    there = {row.get("kind", "rival") for _, rows in tables for row in rows}
+    kinds = [kind for kind in _COLOURS if kind in there]
     figure.legend(
-        [Patch(color=colour) for colour in _COLOURS.values()],
-        _COLOURS,
+        [Patch(color=_COLOURS[kind]) for kind in kinds],
+        kinds,
         loc="outside lower right",
-        ncols=len(_COLOURS),
+        ncols=len(kinds),
         fontsize=7,
         frameon=False,
     )

@@ -176,3 +176,29 @@ def test_a_finished_or_different_run_is_kept(finished, faces, arguments, words):
     )
     assert_refused(result, *words)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def first_epoch(run):
+    """Its figures; equal up to the order in which threads add."""
+    return [float(x) for x in (run / "history.csv").read_text().splitlines()[1].split(",")]
+
+
+def test_another_cache_gives_the_same_and_overwriting_starts_anew(finished, faces, tmp_path):
+    expected = pytest.approx(first_epoch(finished[0]), rel=1e-2)
+    arguments = [f"--data={faces}", "--run_dir=run", "--batch_size=16", "--precision=float32"]
+    arguments += ["--epochs=1", "--noexport"]
+    result = train(*arguments, "--cache=disk", "--cache_dir=cache", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "run"
+    assert first_epoch(run) == expected
+    assert list((tmp_path / "cache").rglob("*.npy"))
+
+    old = {path: path.stat().st_ino for path in (run / "checkpoints").iterdir()}
+    (run / "notes.txt").write_text("mine")
+    result = train(*arguments, "--cache=none", "--overwrite", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "continuing" not in result.stdout
+    assert first_epoch(run) == expected
+    assert json.loads((run / "config.json").read_text())["cache"] == "none"
+    assert (run / "notes.txt").read_text() == "mine"
+    assert {path: path.stat().st_ino for path in (run / "checkpoints").iterdir()} != old

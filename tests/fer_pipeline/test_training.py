@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_pipeline import checkpoints, interruption, steps, training
+from fer_pipeline import calls, checkpoints, interruption, steps, training
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 
@@ -227,11 +227,11 @@ def test_keras_callbacks_see_what_fit_would_show_them(splits, tmp_path):
 
 
 def test_a_call_takes_about_a_second():
-    assert training.next_call(8, 0.1) == 16
-    assert training.next_call(8, 1.0) == 8
-    assert training.next_call(8, 3.0) == 4
-    assert training.next_call(1, 30.0) == 1
-    assert training.next_call(1024, 0.1) == 1024
+    assert calls.next_call(8, 0.1) == 16
+    assert calls.next_call(8, 1.0) == 8
+    assert calls.next_call(8, 3.0) == 4
+    assert calls.next_call(1, 30.0) == 1
+    assert calls.next_call(1024, 0.1) == 1024
 
 
 def test_xla_gives_the_same_training(splits, monkeypatch):
