@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export import rgb, saved_model, tflite
+from export import saved_model, tflite
 from export.inference_model import inference_model
 
 NAMES = ("float32", "float16", "dynamic_range", "int8")
@@ -99,20 +99,6 @@ def test_another_graph_is_told_from_int8(graphs):
 def test_sizes_fall_with_the_weights_width(contents):
     sizes = [len(contents[name]) for name in ("float32", "float16", "dynamic_range")]
     assert sizes == sorted(sizes, reverse=True)
-
-
-def test_conversion_is_deterministic(contents, fixed_batch, faces):
-    images = tflite.calibration_images(faces.images, faces.labels, seed=3)
-    for name in NAMES:
-        assert tflite.convert(fixed_batch, name, images) == contents[name]
-
-
-def test_rgb_conversion_is_deterministic(contents, weights, faces, tmp_path):
-    folder = tmp_path / "rgb"
-    saved_model.write_fixed_batch(rgb.rgb_model(inference_model(weights)), folder)
-    images = tflite.calibration_images(faces.images, faces.labels, seed=3)
-    for name in RGB_NAMES:
-        assert tflite.convert(folder, name, rgb.colour_images(images)) == contents[name]
 
 
 @pytest.mark.parametrize("name", ["float32", "int8"])
