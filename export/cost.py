@@ -1,8 +1,8 @@
-"""What writing an artifact takes: python -m export.cost FORMAT FOLDER
+"""What writing an artifact takes; the benchmark runs it as a process of its own.
 
-Writes one format of the network with random weights into a folder that exists, in this process and
-nothing else, and prints a line of JSON: seconds, and MiB at most in memory, with TensorFlow loaded
-and nothing written before (``idle``) and in all (``peak``).
+``python -m export.cost FORMAT FOLDER`` writes one format of the network with random weights into a
+folder that exists and prints a line of JSON: seconds, and MiB at most in memory, with TensorFlow
+loaded and nothing written before (``idle``) and in all (``peak``).
 """
 
 from __future__ import annotations

@@ -32,14 +32,14 @@ _BATCH_SIZE = flags.DEFINE_integer(
     None,
     "Images of a batch; by default 64, and for input 256 and 1024 too, on a GPU up to 4096.",
     lower_bound=1,
+    # As many pictures are written for those who read files.
+    upper_bound=4096,
 )
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer cases, fewer and shorter rounds.")
 _ROUNDS = flags.DEFINE_integer(
     "rounds", None, "Timed rounds of each case; by default 5, with --quick 2.", lower_bound=1
 )
-_SECONDS = flags.DEFINE_float(
-    "seconds", None, "Of an input round; by default 1, with --quick 0.3.", lower_bound=0.0
-)
+_SECONDS = flags.DEFINE_float("seconds", None, "Of an input round; by default 1, with --quick 0.3.")
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Of a training round; by default 6, with --quick 1.", lower_bound=1
 )
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
                 quick=quick,
                 batch_size=_BATCH_SIZE.value,
                 rounds=_ROUNDS.value or (2 if quick else 5),
-                seconds=_SECONDS.value or (0.3 if quick else 1.0),
+                seconds=(0.3 if quick else 1.0) if _SECONDS.value is None else _SECONDS.value,
                 steps=_STEPS.value or (1 if quick else 6),
             ),
             stages=_STAGES.value,

@@ -16,7 +16,7 @@ def callback_list(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
 ) -> keras.callbacks.CallbackList:
-    """The callbacks as one, for the model and the optimizer that are trained."""
+    """The callbacks as one, for the model that is trained; its ``optimizer`` is set for them."""
     import keras
 
     # Some callbacks, TensorBoard's among them, look for the optimizer at the model.

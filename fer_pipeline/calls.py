@@ -27,7 +27,7 @@ _LARGEST_CALL = 1024
 
 
 def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
-    """Compiles both kinds of steps and opens their endless batches.
+    """Compiles the steps of training and of validation, and opens their endless batches.
 
     Returns:
       A function that trains the rest of an epoch, yielding after each call, and one that yields the
@@ -99,7 +99,10 @@ def _validate(
 
 
 def next_call(steps: int, seconds: float) -> int:
-    """How many steps the next call should take, after one of ``steps`` that took ``seconds``."""
+    """How many steps the next call should take, after one of ``steps`` that took ``seconds``.
+
+    Twice as many after less than half a second, up to 1,024; half after more than two, at least 1.
+    """
     if seconds < _SHORT_CALL:
         return min(2 * steps, _LARGEST_CALL)
     return max(steps // 2, 1) if seconds > _LONG_CALL else steps

@@ -10,8 +10,9 @@ import numpy as np
 
 from fer_pipeline import augment
 
-#: Most that the mirror images of a data set may take, in bytes: twice FER-2013's.
-_MAX_TABLE = 2**27
+#: The largest data set, in bytes, that is kept with its mirror images beside it: twice FER-2013.
+#: The table of both takes twice as much again.
+_MAX_MIRRORED = 2**27
 
 #: TensorFlow takes an array over without copying it if it begins at a multiple of so many bytes
 #: (``EIGEN_MAX_ALIGN_BYTES``).
@@ -19,16 +20,18 @@ _ALIGNMENT = 64
 
 
 def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """``images[rows]``; of an array, where TensorFlow need not copy it.
+    """A copy of the rows, aligned so that TensorFlow takes it over without copying it again.
 
     Args:
       images: uint8 ``[N, H, W, C]``: an array, a memmap, or what gives arrays when it is indexed.
       rows: int64 ``[B]``, each at least 0 and less than N.
 
     Returns:
-      A new uint8 array ``[B, H, W, C]``.
+      A new uint8 array ``[B, H, W, C]``. Sources that are no C-contiguous uint8 array are indexed.
     """
-    if not isinstance(images, np.ndarray):
+    # ``np.take`` would copy the whole of any other array first, and convert to uint8 silently.
+    plain = isinstance(images, np.ndarray) and images.flags.c_contiguous
+    if not plain or images.dtype != np.uint8:
         return images[rows]
     shape = (len(rows), *images.shape[1:])
     size = math.prod(shape)
@@ -42,14 +45,16 @@ def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def take_mirrored(images: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function ``(rows, mask) -> take(images, rows)``, mirrored where the bool ``[B]`` mask is.
 
-    Images in memory that are not too many are mirrored once for all, at the first call: to choose
-    between an image and its mirror image is then a matter of the row, and costs half of mirroring
-    what was taken.
+    Images in memory that are not too many are mirrored once for all, at the first call, into a
+    table of both, twice their size: to choose between an image and its mirror image is then a
+    matter of the row, and costs half of mirroring what was taken.
     """
 
     @functools.cache
     def table() -> np.ndarray:
-        return np.concatenate([images, images[:, :, ::-1]])
+        both = np.empty((2, *images.shape), images.dtype)
+        both[0], both[1] = images, images[:, :, ::-1]
+        return both.reshape(-1, *images.shape[1:])
 
     def choose(rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return take(table(), rows + len(images) * mask)
@@ -60,4 +65,4 @@ def take_mirrored(images: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.n
         return taken
 
     in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
-    return choose if in_memory and images.nbytes <= _MAX_TABLE else flip
+    return choose if in_memory and images.nbytes <= _MAX_MIRRORED else flip

@@ -96,8 +96,16 @@ def _offset(table: Table, field: int) -> int:
     return table.Offset(4 + 2 * field)
 
 
+def _required(table: Table, field: int) -> int:
+    """Where a field lies that this software always writes."""
+    offset = _offset(table, field)
+    if not offset:
+        raise ValueError(f"it has no field {field}")
+    return offset
+
+
 def _child(table: Table, field: int) -> Table:
-    return Table(table.Bytes, table.Indirect(table.Pos + _offset(table, field)))
+    return Table(table.Bytes, table.Indirect(table.Pos + _required(table, field)))
 
 
 def _tables(table: Table, field: int) -> list[Table]:
@@ -109,7 +117,7 @@ def _tables(table: Table, field: int) -> list[Table]:
 
 
 def _text(table: Table, field: int) -> str:
-    return table.String(table.Pos + _offset(table, field)).decode()
+    return table.String(table.Pos + _required(table, field)).decode()
 
 
 def _number(table: Table, field: int) -> int:
@@ -119,4 +127,4 @@ def _number(table: Table, field: int) -> int:
 
 def _float(table: Table, field: int) -> float:
     """The first of a vector of floats."""
-    return encode.Get(packer.float32, table.Bytes, table.Vector(_offset(table, field)))
+    return encode.Get(packer.float32, table.Bytes, table.Vector(_required(table, field)))

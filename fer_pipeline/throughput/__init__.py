@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,9 @@ _GPU_TRAIN_BATCHES = (64, 256, 1024, 4096)
 
 #: Images of the larger calls of the inference stage.
 _INFERENCE_BATCH = 64
+
+#: GiB that a process of a stage takes, generously, and how much more for an image of the batch.
+_INPUT_GIB, _INFERENCE_GIB, _TRAIN_GIB, _IMAGE_GIB = 0.8, 0.8, 1.5, 0.01
 
 #: What --quick exports.
 _QUICK_FORMATS = ("float32", "int8")
@@ -79,27 +83,49 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
       UserError: an unknown stage, bad data, or a folder that cannot be written.
     """
     unknown = [stage for stage in stages if stage not in STAGES]
-    if unknown or not stages:
-        raise UserError(f"--stages={','.join(stages)}: choose from {','.join(STAGES)}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={out}: cannot be made ({error.strerror})") from error
+    if unknown or not stages or len(set(stages)) < len(stages):
+        raise UserError(
+            f"--stages={','.join(stages)}: choose from {','.join(STAGES)}, each at most once"
+        )
+    if not 0 < options.seconds < math.inf:
+        raise UserError(f"--seconds={options.seconds:g}: must be more than 0 and finite")
     started = time.perf_counter()
     result = {"machine": machine.facts(), "data": data, **dataclasses.asdict(options)}
     print(machine.line(result["machine"]), flush=True)
     train, result["load"] = _load(data)
-    result["stages"] = {}
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+    result["stages"] = {stage: [] for stage in stages}
+    # Before anything is measured, to find out whether it can be written.
+    _write(result, out)
+    with _scratch() as scratch:
         for stage in stages:
-            tables = result["stages"][stage] = []
-            for table in STAGES[stage](train, options, Path(scratch)):
+            for table in STAGES[stage](train, options, scratch):
                 print(f"\n{stage}, {cases.text(table)}", flush=True)
-                tables.append(table.as_json())
-    run_dir.write_json(out / RESULT, result)
+                result["stages"][stage].append(table.as_json())
+                _write(result, out)
     plots.save(chart.draw(result), out / CHART)
     print(f"\n{out / RESULT} and {CHART} written after {time.perf_counter() - started:.0f} s")
     return result
+
+
+def _write(result: dict[str, Any], out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        run_dir.write_json(out / RESULT, result)
+    except OSError as error:
+        raise UserError(f"--out={out}: cannot be written ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for files that are gone afterwards."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or tempfile.gettempdir()}: {error.strerror}; TMPDIR names another "
+            "folder for the benchmark's own files"
+        ) from error
 
 
 def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
@@ -113,11 +139,15 @@ def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
             "seconds": options.seconds,
             "workers": workers,
         }
+        chosen = _chosen(input_cases, options, arguments)
         rows = cases.rates(
-            _chosen(input_cases, options, arguments),
+            chosen,
             options.rounds,
             baseline=input_cases.BASELINE,
-            opener=processes.opener("input_cases", arguments, scratch / "log"),
+            opener=processes.opener("input_cases", arguments, scratch / "logs"),
+            # tf.data looks for the best numbers of threads and buffers for some seconds.
+            untimed=2 if options.quick else 5,
+            together=_fit(len(chosen), _INPUT_GIB),
         )
         title = f"batch {batch_size}, shuffled and mirrored"
         yield Table(title, cases.RATE_COLUMNS, rows)
@@ -136,12 +166,14 @@ def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
             "policies": policies,
             "on_gpu": on_gpu,
         }
+        chosen = _chosen(train_cases, options, arguments)
         rows = cases.rates(
-            _chosen(train_cases, options, arguments),
+            chosen,
             options.rounds,
             baseline=train_cases.BASELINE,
-            opener=processes.opener("train_cases", arguments, scratch / "log"),
-            together=not on_gpu,
+            opener=processes.opener("train_cases", arguments, scratch / "logs"),
+            # A GPU's memory is not shared, and its clock is steadier.
+            together=not on_gpu and _fit(len(chosen), _TRAIN_GIB + batch_size * _IMAGE_GIB),
         )
         rows = train_cases.with_shares(rows, batch_size)
         title = f"batch {batch_size}, {options.steps} steps a round"
@@ -157,12 +189,14 @@ def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[T
     with contextlib.suppress(ImportError):
         inference_cases.write_onnx(scratch)
     arguments = {"folder": str(scratch), "cores": machine.facts()["cores"]}
+    chosen = _chosen(inference_cases, options, arguments)
     rows = cases.latencies(
-        _chosen(inference_cases, options, arguments),
+        chosen,
         turns,
         calls,
         baseline=inference_cases.BASELINE,
-        opener=processes.opener("inference_cases", arguments, scratch / "log"),
+        opener=processes.opener("inference_cases", arguments, scratch / "logs"),
+        together=_fit(len(chosen), _INFERENCE_GIB),
     )
     yield Table(f"{turns * calls} calls each", cases.LATENCY_COLUMNS, rows)
 
@@ -207,6 +241,12 @@ def _load(data: str) -> tuple[Split, dict[str, Any]]:
     rate = images / seconds
     print(f"{data}: {images:,} images loaded cold in {seconds:.1f} s, {rate:,.0f} images/s")
     return splits.train, {"images": images, "seconds": seconds}
+
+
+def _fit(count: int, gib: float) -> bool:
+    """Whether so many processes of so many GiB can be alive at once, or take their turns alone."""
+    room = machine.available_memory()
+    return room is None or count * gib * 2**30 <= room
 
 
 def _chosen(module: ModuleType, options: Options, arguments: dict[str, Any]) -> list[Case]:

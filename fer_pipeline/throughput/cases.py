@@ -34,6 +34,10 @@ class Case(NamedTuple):
     facts: Mapping[str, Any] = MappingProxyType({})
 
 
+class CaseError(RuntimeError):
+    """A case that broke off; what it says is why."""
+
+
 class Timing(NamedTuple):
     """One round or call: how many images it took, and how long."""
 
@@ -45,7 +49,7 @@ class Timing(NamedTuple):
 Turn = Callable[[int], list[Timing]]
 
 #: Prepares a case and warms it up, for as long as the block lasts. Where it cannot run here, that
-#: or its first turn raises ImportError.
+#: or its first turn raises ImportError; where it breaks off, CaseError.
 Opener = Callable[[Case], contextlib.AbstractContextManager[Turn]]
 
 
@@ -88,7 +92,13 @@ LATENCY_COLUMNS = (
 
 
 def rates(
-    cases: Sequence[Case], rounds: int, *, baseline: str, opener: Opener, together: bool = True
+    cases: Sequence[Case],
+    rounds: int,
+    *,
+    baseline: str,
+    opener: Opener,
+    untimed: int = 0,
+    together: bool = True,
 ) -> list[Row]:
     """Images/s: runs all cases by turns, ``rounds`` times.
 
@@ -97,14 +107,15 @@ def rates(
       rounds: timed rounds of each.
       baseline: the name of the case whose ratio is 1.
       opener: prepares a case.
-      together: False prepares one after the other, each for all its rounds: on a GPU there is no
-        room for all, and the clock is steadier.
+      untimed: rounds of each before them, for what tunes itself while it runs.
+      together: False prepares one after the other, each for all its rounds, where there is no room
+        for all.
 
     Returns:
       A row a case: median, smallest, largest and all images/s, and the ``ratio`` of its median to
       that of the case named ``baseline``; None where there is nothing to tell.
     """
-    timed, notes = _measure(cases, rounds, 1, opener, untimed=0, together=together)
+    timed, notes = _measure(cases, rounds, 1, opener, untimed=untimed, together=together)
     found = {
         name: [timing.images / timing.seconds for timing in timings]
         for name, timings in timed.items()
@@ -126,7 +137,13 @@ def rates(
 
 
 def latencies(
-    cases: Sequence[Case], turns: int, calls: int, *, baseline: str, opener: Opener
+    cases: Sequence[Case],
+    turns: int,
+    calls: int,
+    *,
+    baseline: str,
+    opener: Opener,
+    together: bool = True,
 ) -> list[Row]:
     """Milliseconds a call: ``turns`` of ``calls`` each, by turns, after one that is not timed.
 
@@ -134,7 +151,7 @@ def latencies(
       A row a case with the 50th, 90th and 99th percentile, images/s of the median call, and its
       ``ratio`` of latency to the case named ``baseline``: smaller is faster.
     """
-    timed, notes = _measure(cases, turns, calls, opener, untimed=calls, together=True)
+    timed, notes = _measure(cases, turns, calls, opener, untimed=calls, together=together)
     found = {name: [1e3 * timing.seconds for timing in timed[name]] for name in timed}
     medians = {name: statistics.median(values) for name, values in found.items() if values}
     rows = []
@@ -177,17 +194,20 @@ def _measure(
                     turn(untimed)
                     opened[name] = turn
             for number in range(turns):
-                for name in opened if number % 2 == 0 else reversed(opened):
-                    timed[name] += opened[name](calls)
+                for name in list(opened)[:: 1 if number % 2 == 0 else -1]:
+                    with _noted(name, notes):
+                        timed[name] += opened[name](calls)
+                    if name in notes:
+                        del opened[name]
     return timed, notes
 
 
 @contextlib.contextmanager
 def _noted(name: str, notes: dict[str, str]) -> Iterator[None]:
-    """Makes a note of what a case lacks."""
+    """Makes a note of what a case lacks, or why it broke off."""
     try:
         yield
-    except ImportError as error:
+    except (ImportError, CaseError) as error:
         notes[name] = f"not measured: {error}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_pipeline.throughput.cases import Column, Row
+from fer_pipeline.throughput.cases import CaseError, Column, Row
 from fer_pipeline.throughput.processes import answer
 
 #: Every format, in the order of the export's table.
@@ -31,10 +31,11 @@ def write(name: str, folder: Path) -> Row:
     """Writes one format into a folder that exists, and says what it took.
 
     Returns:
-      A row with ``seconds``, the process' ``peak`` MiB, and ``idle``, what it took before it began.
-
-    Raises:
-      RuntimeError: it failed; with what it printed.
+      A row with ``seconds``, the process' ``peak`` MiB, and ``idle``, what it took before it began;
+      or with a note why there are none.
     """
-    found = answer("export.cost", name, str(folder))
-    return {"name": name, "note": "", "kind": "ours", **found}
+    row = {"name": name, "note": "", "kind": "ours"}
+    try:
+        return row | answer("export.cost", name, str(folder))
+    except CaseError as error:
+        return row | {"note": f"not measured: {error}"}

@@ -123,4 +123,7 @@ def write_onnx(folder: Path) -> None:
 
 
 def _onnx(images: np.ndarray, folder: Path, dtype: str, threads: int) -> Callable[[], np.ndarray]:
-    return onnx_rivals.inference(folder / f"{dtype}.onnx", images, threads=threads)
+    path = folder / f"{dtype}.onnx"
+    if not path.exists():
+        raise ImportError("it needs ONNX Runtime; pip install '.[bench]'")
+    return onnx_rivals.inference(path, images, threads=threads)

@@ -8,7 +8,7 @@ import io
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ BASELINE = "ImageDataGenerator (the seed's)"
 #: The cases of a quick look.
 QUICK = (BASELINE, "PyTorch DataLoader", "ours, memory", "tf.data, one batch again and again")
 
-#: Pictures in the folder; more change no case's speed, and writing them takes longer.
+#: Pictures in the folder, enough for the largest batch; writing more takes longer.
 MAX_FILES = 4096
 
 #: Images of an epoch: FER-2013's training set. Smaller sets are repeated up to it, because what
@@ -95,8 +95,11 @@ def cases(folder: str, batch_size: int, seconds: float, workers: int = 0) -> lis
     """Ways to deliver shuffled and randomly mirrored batches of the same images.
 
     Each is consumed as a training loop would, epoch after epoch: what is made in Python there,
-    ``tf.data`` by a compiled loop. The last two are ceilings: what ``tf.data`` delivers without any
-    work, and the work without ``tf.data``.
+    ``tf.data`` by a compiled loop. All but the readers of files hold the images of an epoch. Pixels
+    come as each gives them: float32 from the files' readers of Keras, uint8 from all others; and
+    ``image_dataset_from_directory`` is shuffled once, since what is cached is whole batches. The
+    last two are limits: what ``tf.data`` delivers without any work, and gathering the images
+    without anything else.
 
     Args:
       folder: of image files by class, ``class_folders``'.
@@ -108,18 +111,16 @@ def cases(folder: str, batch_size: int, seconds: float, workers: int = 0) -> lis
     ours, limit = {"kind": "ours"}, {"kind": "limit"}
     processes = f"PyTorch DataLoader, {workers} processes"
 
-    def part() -> Split:
-        """What is in the files."""
-        epoch = epoch_beside(root)
-        count = min(MAX_FILES, len(epoch.labels))
-        return Split(epoch.images[:count], epoch.labels[:count])
+    def loader(**options: Any) -> Callable[[], Callable[[], int]]:
+        return lambda: torch_rivals.loader(epoch_beside(root), batch_size, **options)
 
     sources: dict[str, tuple[Callable[[], Callable[[], int]], dict[str, str]]] = {
         BASELINE: (lambda: _generated(root, batch_size), {}),
         "image_dataset_from_directory": (lambda: _from_directory(root, batch_size), {}),
-        "tf.data, element by element": (lambda: _by_element(part(), batch_size), {}),
-        "PyTorch DataLoader": (lambda: torch_rivals.loader(part(), batch_size), {}),
-        processes: (lambda: torch_rivals.loader(part(), batch_size, workers=workers), {}),
+        "tf.data, element by element": (lambda: _by_element(epoch_beside(root), batch_size), {}),
+        "PyTorch DataLoader": (loader(), {}),
+        processes: (loader(workers=workers), {}),
+        "PyTorch DataLoader, whole batches": (loader(whole_batches=True), {}),
         "ours, memory": (lambda: _ours(epoch_beside(root), batch_size), ours),
         "ours, disk": (lambda: _ours(epoch_beside(root, mapped=True), batch_size), ours),
         "ours, none": (lambda: _ours(_undecoded(root), batch_size), ours),
@@ -185,15 +186,15 @@ def _from_directory(folder: Path, batch_size: int) -> Callable[[], int]:
         seed=_SEED,
         verbose=False,
     )
-    dataset = dataset.cache().map(_flip).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.cache().map(_flip, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return consumer(dataset, batch_size)
 
 
-def _by_element(part: Split, batch_size: int) -> Callable[[], int]:
+def _by_element(split: Split, batch_size: int) -> Callable[[], int]:
     import tensorflow as tf
 
-    dataset = tf.data.Dataset.from_tensor_slices(tuple(part)).cache()
-    dataset = dataset.shuffle(len(part.labels), seed=_SEED).map(_flip, tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.from_tensor_slices(tuple(split)).cache()
+    dataset = dataset.shuffle(len(split.labels), seed=_SEED).map(_flip, tf.data.AUTOTUNE)
     return consumer(dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE), batch_size)
 
 

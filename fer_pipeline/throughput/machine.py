@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 from fer_pipeline.precision import cpu_flags, cpu_model
@@ -50,6 +51,16 @@ def gpu_names() -> list[str]:
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
         for gpu in tf.config.list_physical_devices("GPU")
     ]
+
+
+def available_memory() -> int | None:
+    """Bytes that programs could take without swapping, as Linux reckons; None elsewhere."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0].split()[1]) if found else None
 
 
 def peak_flops(policy: str) -> float | None:

@@ -16,31 +16,43 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fer_pipeline.throughput.cases import Case, Opener, Timing, Turn, in_process, settle
+from fer_pipeline.throughput.cases import (
+    Case,
+    CaseError,
+    Opener,
+    Timing,
+    Turn,
+    in_process,
+    settle,
+)
 
 
-def opener(module: str, arguments: dict[str, Any], log: Path) -> Opener:
+def opener(module: str, arguments: dict[str, Any], logs: Path) -> Opener:
     """Opens cases each in a process of its own.
 
     Args:
       module: of this package, whose ``cases`` makes them.
       arguments: of ``cases``, as JSON values.
-      log: what the processes print on stderr is appended there.
+      logs: folder for what the processes print on stderr.
 
     Returns:
-      An opener that does not wait for the process; its first turn does, and raises ImportError.
+      An opener that does not wait for the process; its first turn does, and raises ImportError
+      where the case cannot run here. Every turn may raise CaseError.
     """
+    logs.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
     def opened(case: Case) -> Iterator[Turn]:
         command = [sys.executable, "-m", __name__, module, json.dumps(arguments), case.name]
-        with open(log, "ab") as stderr:
+        log = logs / re.sub(r"\W+", "-", case.name)
+        with open(log, "wb") as stderr:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -54,7 +66,7 @@ def opener(module: str, arguments: dict[str, Any], log: Path) -> Opener:
             line = process.stdout.readline()
             if not line:
                 said = log.read_text(encoding="utf-8", errors="replace")
-                raise RuntimeError(f"{case.name}: status {process.wait()}\n{said[-2000:]}")
+                raise CaseError(_ending(process.wait(), said))
             return json.loads(line)
 
         ready = False
@@ -65,15 +77,18 @@ def opener(module: str, arguments: dict[str, Any], log: Path) -> Opener:
             if not ready and (reason := receive()):
                 raise ImportError(reason)
             ready = True
-            process.stdin.write(f"{calls}\n")
-            process.stdin.flush()
+            # Where the process has ended the reply is missing too, and tells it.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(f"{calls}\n")
+                process.stdin.flush()
             return [Timing(*pair) for pair in receive()]
 
         try:
             yield turn
         finally:
             process.kill()
-            process.communicate()
+            with contextlib.suppress(BrokenPipeError):
+                process.communicate()
 
     return opened
 
@@ -82,7 +97,7 @@ def answer(module: str, *arguments: str) -> Any:
     """What a module of this project prints as JSON when it is run with arguments.
 
     Raises:
-      RuntimeError: it failed; with what it printed.
+      CaseError: its process ended otherwise.
     """
     # Run and not imported: its memory is its own, and nothing here imports what exports.
     ended = subprocess.run(
@@ -93,8 +108,15 @@ def answer(module: str, *arguments: str) -> Any:
         env=environment(),
     )
     if ended.returncode:
-        raise RuntimeError(f"{module}: {ended.stderr.strip()}")
+        raise CaseError(_ending(ended.returncode, ended.stderr))
     return json.loads(ended.stdout)
+
+
+def _ending(status: int, said: str) -> str:
+    """How a process ended, and the last line it printed."""
+    how = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    last = said.strip().rpartition("\n")[2]
+    return f"{how}: {last}" if last else how
 
 
 def environment() -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline import model
+from fer_pipeline import allocator, model
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.throughput import work
 
@@ -34,15 +35,30 @@ class _Faces:
         import torch
 
         image = torch.from_numpy(self._images[i, ..., 0])
-        return (image.flip(-1) if torch.rand(()) < 0.5 else image), int(self._labels[i])
+        return (image.flip(-1) if random.random() < 0.5 else image), int(self._labels[i])
 
 
-def loader(split: Split, batch_size: int, *, workers: int = 0) -> Callable[[], int]:
+class _Batches(_Faces):
+    """The same by the method that the loader prefers where there is one: a batch at a time."""
+
+    def __getitems__(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        images = torch.from_numpy(self._images[rows, ..., 0])
+        mirrored = torch.rand(len(rows)) < 0.5
+        images[mirrored] = images[mirrored].flip(-1)
+        return images, torch.from_numpy(self._labels[rows])
+
+
+def loader(
+    split: Split, batch_size: int, *, whole_batches: bool = False, workers: int = 0
+) -> Callable[[], int]:
     """A step of PyTorch's DataLoader: takes a shuffled batch, returns its number of images.
 
     Args:
       split: the images.
       batch_size: images of a batch.
+      whole_batches: take them in one piece, and not image by image.
       workers: processes that make batches; 0 is this one.
 
     Raises:
@@ -52,9 +68,10 @@ def loader(split: Split, batch_size: int, *, workers: int = 0) -> Callable[[], i
     from torch.utils.data import DataLoader
 
     batches = DataLoader(
-        _Faces(split),
+        _Batches(split) if whole_batches else _Faces(split),
         batch_size,
         shuffle=True,
+        collate_fn=_as_it_is if whole_batches else None,
         num_workers=workers,
         persistent_workers=workers > 0,
         # A process that has started TensorFlow's threads must not be forked.
@@ -62,6 +79,10 @@ def loader(split: Split, batch_size: int, *, workers: int = 0) -> Callable[[], i
     )
     endless = itertools.chain.from_iterable(itertools.repeat(batches))
     return lambda: len(next(endless)[1])
+
+
+def _as_it_is(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return batch
 
 
 def network(weights: Sequence[np.ndarray]) -> torch.nn.Module:
@@ -114,32 +135,44 @@ def channels_first(kernel: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(split.transpose(2, 0, 1, 3).reshape(kernel.shape))
 
 
-def train_step(
-    weights: Sequence[np.ndarray], train: Split, batch_size: int, *, bfloat16: bool
+def train_steps(
+    weights: Sequence[np.ndarray],
+    train: Split,
+    batch_size: int,
+    steps: int,
+    *,
+    bfloat16: bool,
+    on_gpu: bool,
 ) -> Callable[[], int]:
-    """An eager training step in the memory format and with the optimizer that are fastest there.
+    """Eager training steps in the memory format and with the optimizer that are fastest there.
 
     Args:
       weights: to start from.
       train: images; the first batch of them is taken again and again.
       batch_size: images of a step.
+      steps: between two looks at the loss, for which the device is waited.
       bfloat16: under autocast.
+      on_gpu: whether the device is a GPU.
 
     Returns:
-      A function that does a step and returns its number of images.
+      A function that does the steps and returns their number of images.
 
     Raises:
-      ImportError: without PyTorch.
+      ImportError: without PyTorch, or for a GPU that it cannot use.
     """
     _require_torch()
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if on_gpu and not torch.cuda.is_available():
+        raise ImportError("this PyTorch has no CUDA")
+    # As our own loop does.
+    allocator.keep_memory()
+    device = "cuda" if on_gpu else "cpu"
     net = network(weights).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=_LEARNING_RATE, eps=1e-7, fused=True)
     images, labels = (torch.from_numpy(np.array(part[:batch_size])) for part in train)
 
-    def step() -> int:
+    def step() -> torch.Tensor:
         x = images.permute(0, 3, 1, 2).to(device, torch.float32)
         x = x.contiguous(memory_format=torch.channels_last)
         optimizer.zero_grad(set_to_none=True)
@@ -148,10 +181,15 @@ def train_step(
         loss = torch.nn.functional.cross_entropy(logits.float(), labels.long().to(device))
         loss.backward()
         optimizer.step()
-        loss.item()
-        return len(labels)
+        return loss
 
-    return step
+    def run() -> int:
+        for _ in range(steps):
+            loss = step()
+        loss.item()
+        return steps * len(labels)
+
+    return run
 
 
 def inference(weights: Sequence[np.ndarray], images: np.ndarray) -> Callable[[], np.ndarray]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fer_pipeline import allocator
+from fer_pipeline.datasets.splits import Split
 from fer_pipeline.throughput import ceiling, input_cases, machine, torch_rivals, work
 from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Row
 
@@ -56,9 +57,10 @@ def cases(
     for bfloat16 in (False, True):
         policy = "mixed_bfloat16" if bfloat16 else "float32"
         emulated = bfloat16 and not on_gpu and policy not in policies
-        make = _emulated if emulated else functools.partial(_torch, root, batch_size, bfloat16)
+        arguments = (root, batch_size, steps, bfloat16, on_gpu)
+        make = _emulated if emulated else functools.partial(_torch, *arguments)
         name = "PyTorch, " + ("bfloat16" if bfloat16 else "float32")
-        found.append(Case(name, _rounds_of(make, steps), {"policy": policy}))
+        found.append(Case(name, make, {"policy": policy}))
     for policy in policies:
         for name, ours in ((CEILING, False), (OUR_CEILING, True)):
             make = functools.partial(ceiling.products_alone, policy, batch_size, ours=ours)
@@ -148,9 +150,12 @@ def _fit(folder: Path, batch_size: int, steps: int) -> Callable[[], int]:
     return run
 
 
-def _torch(folder: Path, batch_size: int, bfloat16: bool) -> Callable[[], int]:
-    train = input_cases.repeated(input_cases.epoch_beside(folder), batch_size)
-    return torch_rivals.train_step(work.random_weights(), train, batch_size, bfloat16=bfloat16)
+def _torch(
+    folder: Path, batch_size: int, steps: int, bfloat16: bool, on_gpu: bool
+) -> Callable[[], int]:
+    train, weights = input_cases.epoch_beside(folder), work.random_weights()
+    options = {"bfloat16": bfloat16, "on_gpu": on_gpu}
+    return torch_rivals.train_steps(weights, train, batch_size, steps, **options)
 
 
 def _emulated() -> Callable[[], int]:
@@ -167,7 +172,10 @@ def _loop(
     from fer_pipeline.model import build_training_model
 
     allocator.keep_memory()
-    train = input_cases.repeated(input_cases.epoch_beside(folder), batch_size * steps)
+    train = input_cases.epoch_beside(folder)
+    # A smaller last batch would be compiled once more in the middle of a round.
+    whole = len(train.labels) // batch_size * batch_size
+    train = Split(train.images[:whole], train.labels[:whole])
     recipe = training.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
     model = build_training_model(dtype_policy=policy)
     optimizer = training.make_optimizer(recipe)

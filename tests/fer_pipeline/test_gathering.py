@@ -33,10 +33,11 @@ def images():
 ROWS = np.array([3, 3, 49, 0, 17], np.int64)
 
 
-@pytest.mark.parametrize("kind", ["array", "memmap", "streamed"])
+@pytest.mark.parametrize("kind", ["array", "strided array", "memmap", "streamed"])
 def test_images_are_those_of_the_rows(kind, images, tmp_path):
     source = {
         "array": lambda: images,
+        "strided array": lambda: np.repeat(images, 2, axis=0)[::2],
         "memmap": lambda: mapped(images, tmp_path),
         "streamed": lambda: Streamed(images),
     }[kind]()
@@ -71,12 +72,18 @@ def test_tensorflow_takes_the_array_over_without_a_copy(images):
     assert given == received
 
 
-@pytest.mark.parametrize("kind", ["array", "too large an array", "memmap", "streamed"])
+@pytest.mark.parametrize(
+    "kind", ["array", "Fortran's array", "too large an array", "memmap", "streamed"]
+)
 def test_images_are_mirrored_where_the_mask_is_true(kind, images, tmp_path, monkeypatch):
     before = images.copy()
     if kind == "too large an array":
-        monkeypatch.setattr(gathering, "_MAX_TABLE", images.nbytes - 1)
-    source = {"memmap": lambda: mapped(images, tmp_path), "streamed": lambda: Streamed(images)}
+        monkeypatch.setattr(gathering, "_MAX_MIRRORED", images.nbytes - 1)
+    source = {
+        "Fortran's array": lambda: np.asfortranarray(images),
+        "memmap": lambda: mapped(images, tmp_path),
+        "streamed": lambda: Streamed(images),
+    }
     take = gathering.take_mirrored(source.get(kind, lambda: images)())
     mask = np.array([True, False, True, True, False])
     expected = [

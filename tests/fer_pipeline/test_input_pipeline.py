@@ -192,8 +192,8 @@ def test_evaluation_batches_are_the_split_in_its_order():
     np.testing.assert_array_equal(np.concatenate(labels), split.labels)
 
 
-@pytest.mark.parametrize("kind", ["memmap", "lazy", "too many to mirror all"])
-def test_every_kind_of_source_gives_the_same_batches(kind, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["memmap", "lazy"])
+def test_every_kind_of_source_gives_the_same_batches(kind, tmp_path):
     split = numbered(1100)
     if kind == "memmap":
         np.save(tmp_path / "images.npy", split.images)

@@ -1,5 +1,6 @@
 """How cases are run, timed and shown."""
 
+import contextlib
 import functools
 import json
 import threading
@@ -146,7 +147,7 @@ def test_a_case_runs_in_a_process_of_its_own(train, tmp_path):
     folder = input_cases.class_folders(train, tmp_path)
     arguments = {"folder": str(folder), "batch_size": 32, "seconds": 0.0}
     gather = input_cases.cases(**arguments)[-1]
-    opener = processes.opener("input_cases", arguments, tmp_path / "log")
+    opener = processes.opener("input_cases", arguments, tmp_path / "logs")
     with opener(gather) as turn:
         first, second = turn(2)
     # An epoch a call.
@@ -155,7 +156,7 @@ def test_a_case_runs_in_a_process_of_its_own(train, tmp_path):
 
 
 def test_a_process_that_fails_says_why(tmp_path):
-    opener = processes.opener("input_cases", {"colour": 1}, tmp_path / "log")
+    opener = processes.opener("input_cases", {"colour": 1}, tmp_path / "logs")
     with (
         pytest.raises(RuntimeError, match="unexpected keyword argument 'colour'"),
         opener(Case("a", missing)) as turn,
@@ -168,7 +169,49 @@ def test_a_process_passes_on_what_its_case_lacks(train, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     folder = input_cases.class_folders(train, tmp_path)
     arguments = {"folder": str(folder), "batch_size": 1, "seconds": 0.0}
-    opener = processes.opener("input_cases", arguments, tmp_path / "log")
+    opener = processes.opener("input_cases", arguments, tmp_path / "logs")
     loader = Case("PyTorch DataLoader", missing)
     with opener(loader) as turn, pytest.raises(ImportError, match="it needs PyTorch"):
         turn(1)
+
+
+def test_a_process_that_is_killed_costs_its_own_row_alone(tmp_path):
+    died = Case("a", lambda: lambda: 1)
+    opener = processes.opener("input_cases", {"colour": 1}, tmp_path / "logs")
+
+    @contextlib.contextmanager
+    def opened(case):
+        if case is died:
+            with opener(case) as turn:
+                yield turn
+        else:
+            with cases.in_process(case) as turn:
+                yield turn
+
+    row, other = cases.rates([died, Case("b", lambda: lambda: 1)], 2, baseline="b", opener=opened)
+    assert row["images_per_second"] is None
+    assert row["note"].startswith("not measured: ended with status 1: TypeError")
+    assert len(other["rounds"]) == 2
+
+
+def test_a_case_that_breaks_off_takes_no_further_turns():
+    turns = iter([1, 1])
+
+    def run():
+        try:
+            return next(turns)
+        except StopIteration:
+            raise cases.CaseError("ended by signal 9") from None
+
+    contest = [Case("a", lambda: run), Case("b", lambda: lambda: 1)]
+    broken, whole = cases.rates(contest, 3, baseline="b", opener=cases.in_process)
+    assert len(broken["rounds"]) == 1
+    assert broken["note"] == "not measured: ended by signal 9"
+    assert len(whole["rounds"]) == 3
+
+
+def test_the_end_of_a_process_is_told_in_a_line():
+    assert processes._ending(-9, "") == "ended by signal 9"
+    assert (
+        processes._ending(1, "Traceback\nOSError: full\n") == "ended with status 1: OSError: full"
+    )

@@ -55,8 +55,14 @@ def test_measure_runs_the_stages_and_writes_the_figures(tmp_path, capsys):
     assert "fake, one table" in shown
     picture = imread(out / "benchmark.png")
     assert picture.shape[1] > 500
-    with pytest.raises(UserError, match="--stages=input: choose from fake"):
-        throughput.measure("some faces", options, stages=["input"], out=out)
+    endless = throughput.Options(seconds=float("nan"))
+    for stages, asked, said in (
+        (["input"], options, "--stages=input: choose from fake"),
+        (["fake", "fake"], options, "--stages=fake,fake: .* at most once"),
+        (["fake"], endless, "--seconds=nan"),
+    ):
+        with pytest.raises(UserError, match=said):
+            throughput.measure("some faces", asked, stages=stages, out=out)
 
 
 @pytest.mark.usefixtures("loaded")
@@ -66,6 +72,27 @@ def test_a_folder_that_cannot_be_made_is_a_mistake_of_the_user(tmp_path):
         throughput.measure(
             "faces", throughput.Options(), stages=["fake"], out=tmp_path / "file" / "out"
         )
+
+
+@pytest.mark.usefixtures("loaded")
+def test_what_was_measured_before_a_stage_broke_off_is_kept(tmp_path, monkeypatch):
+    def full(train, options, scratch):
+        yield Table("one table", (), [])
+        raise OSError(28, "No space left on device", str(scratch / "a file"))
+
+    monkeypatch.setattr(throughput, "STAGES", {"full": full})
+    with pytest.raises(UserError, match="a file: No space left on device; TMPDIR"):
+        throughput.measure("faces", throughput.Options(), stages=["full"], out=tmp_path)
+    kept = json.loads((tmp_path / "benchmark.json").read_text())
+    assert kept["stages"]["full"] == [{"title": "one table", "rows": []}]
+
+
+def test_as_many_processes_as_memory_holds_are_alive_at_once(monkeypatch):
+    monkeypatch.setattr(machine, "available_memory", lambda: 8 * 2**30)
+    assert throughput._fit(4, 2.0)
+    assert not throughput._fit(5, 2.0)
+    monkeypatch.setattr(machine, "available_memory", lambda: None)
+    assert throughput._fit(5, 2.0)
 
 
 def test_a_panel_has_a_bar_for_each_row_with_a_figure():
