@@ -1,31 +1,32 @@
 """What writing an artifact takes; the benchmark runs it as a process of its own.
 
-``python -m export.cost FORMAT FOLDER`` writes one format of the network with random weights into a
-folder that exists and prints a line of JSON: seconds, and MiB at most in memory, with TensorFlow
-loaded and nothing written before (``idle``) and in all (``peak``).
+``python -m export.cost FORMAT FOLDER`` prints ``null`` when it is ready. At each line that it gets
+it writes the format, of the network with random weights, into the folder, which exists, and prints
+what that took as JSON: seconds, and MiB at most in memory, before it began (``idle``) and in all
+(``peak``).
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from export import artifacts as catalogue
-from fer_pipeline import native_log
 from fer_pipeline.datasets import synthetic
 from fer_pipeline.datasets.splits import Split
+from fer_pipeline.throughput.processes import replies
 
 #: Images to calibrate on, as many of each class.
 _IMAGES = 700
 
 
-def measure(name: str, folder: Path) -> dict[str, float]:
-    """Writes the format and returns ``seconds``, ``idle`` and ``peak``.
+def prepare(name: str, folder: Path) -> Callable[[], dict[str, float]]:
+    """Gets ready to write the format; the function that it returns does it and says what it took.
 
     Raises:
       UserError: there is no such format.
@@ -38,11 +39,14 @@ def measure(name: str, folder: Path) -> dict[str, float]:
     labels = np.arange(_IMAGES, dtype=np.int32) % 7
     train = Split(synthetic.render(labels, seed=0), labels)
     model = inference_model(build_training_model(seed=0).get_weights())
-    idle = _peak()
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        list(write_artifacts(folder, Path(scratch), model, chosen, train, seed=0))
-    return {"seconds": time.perf_counter() - start, "idle": idle, "peak": _peak()}
+
+    def write() -> dict[str, float]:
+        idle, start = _peak(), time.perf_counter()
+        with tempfile.TemporaryDirectory() as scratch:
+            list(write_artifacts(folder, Path(scratch), model, chosen, train, seed=0))
+        return {"seconds": time.perf_counter() - start, "idle": idle, "peak": _peak()}
+
+    return write
 
 
 def _peak() -> float:
@@ -55,7 +59,13 @@ def _peak() -> float:
     return int(line.split()[1]) / 1024
 
 
+def _serve(name: str, folder: str) -> None:
+    reply = replies()
+    write = prepare(name, Path(folder))
+    reply(None)
+    for _ in sys.stdin:
+        reply(write())
+
+
 if __name__ == "__main__":
-    with native_log.redirected("/dev/null"):
-        found = measure(sys.argv[1], Path(sys.argv[2]))
-    print(json.dumps(found))
+    _serve(*sys.argv[1:])

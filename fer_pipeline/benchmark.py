@@ -54,11 +54,11 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline import throughput
+        from fer_pipeline.throughput import stages
 
-        throughput.measure(
+        stages.measure(
             _DATA.value,
-            throughput.Options(
+            stages.Options(
                 quick=quick,
                 batch_size=_BATCH_SIZE.value,
                 rounds=_ROUNDS.value or (2 if quick else 5),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fer_pipeline.throughput.cases import CaseError, Column, Row
-from fer_pipeline.throughput.processes import answer
+from fer_pipeline.throughput.processes import conversation
 
 #: Every format, in the order of the export's table.
 FORMATS = (
@@ -27,15 +31,35 @@ COLUMNS = (
 )
 
 
-def write(name: str, folder: Path) -> Row:
-    """Writes one format into a folder that exists, and says what it took.
+def write(names: Sequence[str], folder: Path) -> list[Row]:
+    """Writes formats into a folder that exists, and says what each took.
+
+    Their processes get ready at the same time, as many as there are cores, and write by turns.
 
     Returns:
-      A row with ``seconds``, the process' ``peak`` MiB, and ``idle``, what it took before it began;
-      or with a note why there are none.
+      A row a format: ``seconds``, the process' ``peak`` MiB, and ``idle``, what it took before it
+      began; or a note why there are none.
     """
-    row = {"name": name, "note": "", "kind": "ours"}
+    rows = []
+    cores = len(os.sched_getaffinity(0))
+    for start in range(0, len(names), cores):
+        with contextlib.ExitStack() as stack:
+            asks = {
+                name: stack.enter_context(
+                    conversation(["export.cost", name, str(folder)], folder / f"{name}.log")
+                )
+                for name in names[start : start + cores]
+            }
+            # All are ready before the first one writes.
+            ready = {name: _told(ask) for name, ask in asks.items()}
+            for name, ask in asks.items():
+                found = ready[name] or _told(ask, "write")
+                rows.append({"name": name, "note": "", "kind": "ours", **found})
+    return rows
+
+
+def _told(ask: Callable[..., Any], *question: str) -> dict[str, Any]:
     try:
-        return row | answer("export.cost", name, str(folder))
+        return ask(*question) or {}
     except CaseError as error:
-        return row | {"note": f"not measured: {error}"}
+        return {"note": f"not measured: {error}"}

@@ -19,7 +19,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,47 +50,65 @@ def opener(module: str, arguments: dict[str, Any], logs: Path) -> Opener:
 
     @contextlib.contextmanager
     def opened(case: Case) -> Iterator[Turn]:
-        command = [sys.executable, "-m", __name__, module, json.dumps(arguments), case.name]
+        command = [__name__, module, json.dumps(arguments), case.name]
         log = logs / re.sub(r"\W+", "-", case.name)
-        with open(log, "wb") as stderr:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env=environment(),
-            )
-
-        def receive() -> Any:
-            line = process.stdout.readline()
-            if not line:
-                said = log.read_text(encoding="utf-8", errors="replace")
-                raise CaseError(_ending(process.wait(), said))
-            return json.loads(line)
-
         ready = False
+        with conversation(command, log) as ask:
 
-        def turn(calls: int) -> list[Timing]:
-            nonlocal ready
-            # Only now: processes that are opened together start together.
-            if not ready and (reason := receive()):
-                raise ImportError(reason)
-            ready = True
-            # Where the process has ended the reply is missing too, and tells it.
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(f"{calls}\n")
-                process.stdin.flush()
-            return [Timing(*pair) for pair in receive()]
+            def turn(calls: int) -> list[Timing]:
+                nonlocal ready
+                # Only now: processes that are opened together start together.
+                if not ready and (reason := ask()):
+                    raise ImportError(reason)
+                ready = True
+                return [Timing(*pair) for pair in ask(calls)]
 
-        try:
             yield turn
-        finally:
-            process.kill()
-            with contextlib.suppress(BrokenPipeError):
-                process.communicate()
 
     return opened
+
+
+@contextlib.contextmanager
+def conversation(command: Sequence[str], log: Path) -> Iterator[Callable[..., Any]]:
+    """Runs a module of this project for as long as the block lasts, and speaks with it.
+
+    Args:
+      command: its name and arguments. It prints a line of JSON when it is ready, and one for each
+        line that it gets.
+      log: what it prints on stderr goes there.
+
+    Yields:
+      A function that sends its argument, or without one nothing, and waits for the answer. It
+      raises CaseError where the process has ended instead.
+    """
+    with open(log, "wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=environment(),
+        )
+
+    def ask(*question: Any) -> Any:
+        # Where the process has ended the answer is missing too, and tells it.
+        with contextlib.suppress(BrokenPipeError):
+            for value in question:
+                process.stdin.write(f"{value}\n")
+                process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            said = log.read_text(encoding="utf-8", errors="replace")
+            raise CaseError(_ending(process.wait(), said))
+        return json.loads(line)
+
+    try:
+        yield ask
+    finally:
+        process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            process.communicate()
 
 
 def answer(module: str, *arguments: str) -> Any:
@@ -130,14 +148,18 @@ def environment() -> dict[str, str]:
     }
 
 
-def _serve(module: str, arguments: str, name: str) -> None:
-    # What others print to stdout must not mix with the replies.
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
+def replies() -> Callable[[Any], None]:
+    """A function that answers whoever runs this process in a ``conversation``.
+
+    What anything else prints to stdout goes to stderr from now on.
+    """
+    stdout = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    return lambda value: print(json.dumps(value), file=stdout)
 
-    def reply(value: Any) -> None:
-        replies.write(json.dumps(value) + "\n")
 
+def _serve(module: str, arguments: str, name: str) -> None:
+    reply = replies()
     cases = importlib.import_module(f"fer_pipeline.throughput.{module}").cases
     [case] = [case for case in cases(**json.loads(arguments)) if case.name == name]
     with contextlib.ExitStack() as stack:

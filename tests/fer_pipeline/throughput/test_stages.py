@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from fer_pipeline import throughput
 from fer_pipeline.errors import UserError
-from fer_pipeline.throughput import cases, chart, machine
+from fer_pipeline.throughput import cases, chart, machine, stages
 from fer_pipeline.throughput.cases import Case, Column, Table
 
 
@@ -33,15 +32,15 @@ def loaded(train, monkeypatch):
     class Loaded:
         splits = type("Splits", (), {"train": train, "test": train, "selected_on": "test"})
 
-    monkeypatch.setattr(throughput.datasets, "load", lambda data: Loaded)
-    monkeypatch.setattr(throughput, "STAGES", {"fake": fake_stage})
+    monkeypatch.setattr(stages.datasets, "load", lambda data: Loaded)
+    monkeypatch.setattr(stages, "STAGES", {"fake": fake_stage})
 
 
 @pytest.mark.usefixtures("loaded")
 def test_measure_runs_the_stages_and_writes_the_figures(tmp_path, capsys):
     out = tmp_path / "out"
-    options = throughput.Options(rounds=2)
-    result = throughput.measure("some faces", options, stages=["fake"], out=out)
+    options = stages.Options(rounds=2)
+    result = stages.measure("some faces", options, stages=["fake"], out=out)
     assert json.loads((out / "benchmark.json").read_text()) == result
     assert result["load"]["images"] == 280
     first, second = result["stages"]["fake"]
@@ -55,23 +54,21 @@ def test_measure_runs_the_stages_and_writes_the_figures(tmp_path, capsys):
     assert "fake, one table" in shown
     picture = imread(out / "benchmark.png")
     assert picture.shape[1] > 500
-    endless = throughput.Options(seconds=float("nan"))
-    for stages, asked, said in (
+    endless = stages.Options(seconds=float("nan"))
+    for chosen, asked, said in (
         (["input"], options, "--stages=input: choose from fake"),
         (["fake", "fake"], options, "--stages=fake,fake: .* at most once"),
         (["fake"], endless, "--seconds=nan"),
     ):
         with pytest.raises(UserError, match=said):
-            throughput.measure("some faces", asked, stages=stages, out=out)
+            stages.measure("some faces", asked, stages=chosen, out=out)
 
 
 @pytest.mark.usefixtures("loaded")
 def test_a_folder_that_cannot_be_made_is_a_mistake_of_the_user(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--out="):
-        throughput.measure(
-            "faces", throughput.Options(), stages=["fake"], out=tmp_path / "file" / "out"
-        )
+        stages.measure("faces", stages.Options(), stages=["fake"], out=tmp_path / "file" / "out")
 
 
 @pytest.mark.usefixtures("loaded")
@@ -80,19 +77,19 @@ def test_what_was_measured_before_a_stage_broke_off_is_kept(tmp_path, monkeypatc
         yield Table("one table", (), [])
         raise OSError(28, "No space left on device", str(scratch / "a file"))
 
-    monkeypatch.setattr(throughput, "STAGES", {"full": full})
+    monkeypatch.setattr(stages, "STAGES", {"full": full})
     with pytest.raises(UserError, match="a file: No space left on device; TMPDIR"):
-        throughput.measure("faces", throughput.Options(), stages=["full"], out=tmp_path)
+        stages.measure("faces", stages.Options(), stages=["full"], out=tmp_path)
     kept = json.loads((tmp_path / "benchmark.json").read_text())
     assert kept["stages"]["full"] == [{"title": "one table", "rows": []}]
 
 
 def test_as_many_processes_as_memory_holds_are_alive_at_once(monkeypatch):
     monkeypatch.setattr(machine, "available_memory", lambda: 8 * 2**30)
-    assert throughput._fit(4, 2.0)
-    assert not throughput._fit(5, 2.0)
+    assert stages._fit(4, 2.0)
+    assert not stages._fit(5, 2.0)
     monkeypatch.setattr(machine, "available_memory", lambda: None)
-    assert throughput._fit(5, 2.0)
+    assert stages._fit(5, 2.0)
 
 
 def test_a_panel_has_a_bar_for_each_row_with_a_figure():
@@ -115,10 +112,10 @@ def test_a_panel_has_a_bar_for_each_row_with_a_figure():
 
 
 def test_quick_takes_fewer_and_a_given_batch_size_is_taken_alone():
-    quick, given = throughput.Options(quick=True), throughput.Options(batch_size=32)
-    assert throughput._batch_sizes(throughput.Options(), (64, 256)) == (64, 256)
-    assert throughput._batch_sizes(quick, (64, 256)) == (64,)
-    assert throughput._batch_sizes(given, (64, 256)) == (32,)
+    quick, given = stages.Options(quick=True), stages.Options(batch_size=32)
+    assert stages._batch_sizes(stages.Options(), (64, 256)) == (64, 256)
+    assert stages._batch_sizes(quick, (64, 256)) == (64,)
+    assert stages._batch_sizes(given, (64, 256)) == (32,)
 
 
 def test_the_machine_is_told_in_one_line():

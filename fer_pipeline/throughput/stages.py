@@ -1,0 +1,265 @@
+"""Loads the faces, runs each stage's cases by turns, prints and writes the figures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fer_pipeline import datasets, plots, precision, run_dir
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.errors import UserError
+from fer_pipeline.throughput import (
+    cases,
+    chart,
+    export_cost,
+    inference_cases,
+    input_cases,
+    machine,
+    processes,
+    scaling,
+    train_cases,
+)
+from fer_pipeline.throughput.cases import Case, Row, Table
+
+#: The files that ``measure`` writes.
+RESULT, CHART = "benchmark.json", "benchmark.png"
+
+#: Batch sizes of the stages where none is given.
+_INPUT_BATCHES, _TRAIN_BATCHES = (64, 256, 1024), (64,)
+_GPU_TRAIN_BATCHES = (64, 256, 1024, 4096)
+
+#: Images of the larger calls of the inference stage.
+_INFERENCE_BATCH = 64
+
+#: GiB that a process of a stage takes, generously, and how much more for an image of the batch.
+_INPUT_GIB, _INFERENCE_GIB, _TRAIN_GIB, _IMAGE_GIB = 0.8, 0.8, 1.5, 0.01
+
+#: What --quick exports.
+_QUICK_FORMATS = ("float32", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How long and how much is measured.
+
+    Attributes:
+      quick: fewer cases: one batch size, two artifacts, one size of data.
+      batch_size: images of a batch; None is each stage's own choice.
+      rounds: timed rounds of each case.
+      seconds: of an input round.
+      steps: of a training round.
+    """
+
+    quick: bool = False
+    batch_size: int | None = None
+    rounds: int = 5
+    seconds: float = 1.0
+    steps: int = 6
+
+
+def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) -> dict[str, Any]:
+    """Runs the stages, prints their tables, and writes ``benchmark.json`` and ``benchmark.png``.
+
+    Args:
+      data: source of the faces, as ``datasets.load`` takes it.
+      options: how long and how much.
+      stages: names out of ``STAGES``.
+      out: folder of the two files.
+
+    Returns:
+      What was written as JSON.
+
+    Raises:
+      UserError: an unknown stage, bad data, or a folder that cannot be written.
+    """
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown or not stages or len(set(stages)) < len(stages):
+        raise UserError(
+            f"--stages={','.join(stages)}: choose from {','.join(STAGES)}, each at most once"
+        )
+    if not 0 < options.seconds < math.inf:
+        raise UserError(f"--seconds={options.seconds:g}: must be more than 0 and finite")
+    started = time.perf_counter()
+    result = {"machine": machine.facts(), "data": data, **dataclasses.asdict(options)}
+    print(machine.line(result["machine"]), flush=True)
+    train, result["load"] = _load(data)
+    result["stages"] = {stage: [] for stage in stages}
+    # Before anything is measured, to find out whether it can be written.
+    _write(result, out)
+    with _scratch() as scratch:
+        for stage in stages:
+            for table in STAGES[stage](train, options, scratch):
+                print(f"\n{stage}, {cases.text(table)}", flush=True)
+                result["stages"][stage].append(table.as_json())
+                _write(result, out)
+    plots.save(chart.draw(result), out / CHART)
+    print(f"\n{out / RESULT} and {CHART} written after {time.perf_counter() - started:.0f} s")
+    return result
+
+
+def _write(result: dict[str, Any], out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        run_dir.write_json(out / RESULT, result)
+    except OSError as error:
+        raise UserError(f"--out={out}: cannot be written ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for files that are gone afterwards."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or tempfile.gettempdir()}: {error.strerror}; TMPDIR names another "
+            "folder for the benchmark's own files"
+        ) from error
+
+
+def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+    """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
+    workers = 0 if options.quick else machine.facts()["cores"]
+    folder = input_cases.class_folders(train, scratch)
+    for batch_size in _batch_sizes(options, _INPUT_BATCHES):
+        arguments = {
+            "folder": str(folder),
+            "batch_size": batch_size,
+            "seconds": options.seconds,
+            "workers": workers,
+        }
+        chosen = _chosen(input_cases, options, arguments)
+        rows = cases.rates(
+            chosen,
+            options.rounds,
+            baseline=input_cases.BASELINE,
+            opener=processes.opener("input_cases", arguments, scratch / "logs"),
+            # tf.data looks for the best numbers of threads and buffers for some seconds.
+            untimed=1 if options.quick else 5,
+            together=_fit(len(chosen), _INPUT_GIB),
+        )
+        title = f"batch {batch_size}, shuffled and mirrored"
+        yield Table(title, cases.RATE_COLUMNS, rows)
+
+
+def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+    """Optimizer steps on the network."""
+    on_gpu = bool(machine.gpu_names())
+    policies = list(dict.fromkeys(["float32", precision.resolve("auto")]))
+    folder = input_cases.class_folders(train, scratch)
+    for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
+        arguments = {
+            "folder": str(folder),
+            "batch_size": batch_size,
+            "steps": options.steps,
+            "policies": policies,
+            "on_gpu": on_gpu,
+        }
+        chosen = _chosen(train_cases, options, arguments)
+        rows = cases.rates(
+            chosen,
+            options.rounds,
+            baseline=train_cases.BASELINE,
+            opener=processes.opener("train_cases", arguments, scratch / "logs"),
+            # A GPU's memory is not shared, and its clock is steadier.
+            together=not on_gpu and _fit(len(chosen), _TRAIN_GIB + batch_size * _IMAGE_GIB),
+        )
+        rows = train_cases.with_shares(rows, batch_size)
+        title = f"batch {batch_size}, {options.steps} steps a round"
+        yield Table(title, train_cases.COLUMNS, rows)
+
+
+def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+    """Calls of the exported files; their weights are random, which takes as long."""
+    turns, calls = (3, 10) if options.quick else (10, 10)
+    _exported(scratch, _formats(options))
+    np.save(scratch / inference_cases.IMAGES, train.images[:_INFERENCE_BATCH])
+    # Where it cannot be done its rows say so.
+    with contextlib.suppress(ImportError):
+        inference_cases.write_onnx(scratch)
+    arguments = {"folder": str(scratch), "cores": machine.facts()["cores"]}
+    chosen = _chosen(inference_cases, options, arguments)
+    rows = cases.latencies(
+        chosen,
+        turns,
+        calls,
+        baseline=inference_cases.BASELINE,
+        opener=processes.opener("inference_cases", arguments, scratch / "logs"),
+        together=_fit(len(chosen), _INFERENCE_GIB),
+    )
+    yield Table(f"{turns * calls} calls each", cases.LATENCY_COLUMNS, rows)
+
+
+def export_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+    """Writing each artifact, without proving it."""
+    del train
+    rows = _exported(scratch, _formats(options))
+    yield Table("each in a process of its own", export_cost.COLUMNS, rows)
+
+
+@functools.cache
+def _exported(folder: Path, formats: tuple[str, ...]) -> list[Row]:
+    """Writes the formats into the folder; two stages want them."""
+    return export_cost.write(formats, folder)
+
+
+def scaling_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+    """Larger data, other batch sizes, fewer threads."""
+    del train, scratch
+    yield scaling.sizes(quick=options.quick)
+    yield scaling.settings(quick=options.quick)
+
+
+#: Every stage by its name on the command line.
+STAGES: dict[str, Callable[[Split, Options, Path], Iterator[Table]]] = {
+    "input": input_stage,
+    "train": train_stage,
+    "inference": inference_stage,
+    "export": export_stage,
+    "scaling": scaling_stage,
+}
+
+
+def _load(data: str) -> tuple[Split, dict[str, Any]]:
+    """The training images, and what loading them took."""
+    start = time.perf_counter()
+    splits = datasets.load(data).splits
+    seconds = time.perf_counter() - start
+    parts = (splits.train, splits.test) if splits.selected_on == "test" else splits[:3]
+    images = sum(len(part.labels) for part in parts)
+    rate = images / seconds
+    print(f"{data}: {images:,} images loaded cold in {seconds:.1f} s, {rate:,.0f} images/s")
+    return splits.train, {"images": images, "seconds": seconds}
+
+
+def _fit(count: int, gib: float) -> bool:
+    """Whether so many processes of so many GiB can be alive at once, or take their turns alone."""
+    room = machine.available_memory()
+    return room is None or count * gib * 2**30 <= room
+
+
+def _chosen(module: ModuleType, options: Options, arguments: dict[str, Any]) -> list[Case]:
+    """A module's cases, for a quick look those that it names for one."""
+    found = module.cases(**arguments)
+    return [case for case in found if not options.quick or case.name.startswith(module.QUICK)]
+
+
+def _batch_sizes(options: Options, usual: tuple[int, ...]) -> tuple[int, ...]:
+    if options.batch_size:
+        return (options.batch_size,)
+    return usual[: 1 if options.quick else None]
+
+
+def _formats(options: Options) -> tuple[str, ...]:
+    return _QUICK_FORMATS if options.quick else export_cost.FORMATS
