@@ -31,8 +31,8 @@ from fer_pipeline.throughput import (
 )
 from fer_pipeline.throughput.cases import Case, Row, Table
 
-#: The files that ``measure`` writes.
-RESULT, CHART = "benchmark.json", "benchmark.png"
+#: The files that ``measure`` writes, and the one that holds what it has until it ends.
+RESULT, CHART, PARTIAL = "benchmark.json", "benchmark.png", "benchmark.partial.json"
 
 #: Batch sizes of the stages where none is given.
 _INPUT_BATCHES, _TRAIN_BATCHES = (64, 256, 1024), (64,)
@@ -70,6 +70,9 @@ class Options:
 def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) -> dict[str, Any]:
     """Runs the stages, prints their tables, and writes ``benchmark.json`` and ``benchmark.png``.
 
+    Files of an earlier call are replaced when all is measured; ``benchmark.partial.json`` has what
+    there is until then, and stays where it ends too early.
+
     Args:
       data: source of the faces, as ``datasets.load`` takes it.
       options: how long and how much.
@@ -80,7 +83,8 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
       What was written as JSON.
 
     Raises:
-      UserError: an unknown stage, bad data, or a folder that cannot be written.
+      UserError: an unknown stage, bad data, or a folder, ``out`` or the system's for temporary
+        files, that cannot be written.
     """
     unknown = [stage for stage in stages if stage not in STAGES]
     if unknown or not stages or len(set(stages)) < len(stages):
@@ -95,24 +99,26 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     train, result["load"] = _load(data)
     result["stages"] = {stage: [] for stage in stages}
     # Before anything is measured, to find out whether it can be written.
-    _write(result, out)
+    _write(result, out / PARTIAL)
     with _scratch() as scratch:
         for stage in stages:
             for table in STAGES[stage](train, options, scratch):
                 print(f"\n{stage}, {cases.text(table)}", flush=True)
                 result["stages"][stage].append(table.as_json())
-                _write(result, out)
+                _write(result, out / PARTIAL)
     plots.save(chart.draw(result), out / CHART)
+    _write(result, out / RESULT)
+    (out / PARTIAL).unlink()
     print(f"\n{out / RESULT} and {CHART} written after {time.perf_counter() - started:.0f} s")
     return result
 
 
-def _write(result: dict[str, Any], out: Path) -> None:
+def _write(result: dict[str, Any], path: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        run_dir.write_json(out / RESULT, result)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run_dir.write_json(path, result)
     except OSError as error:
-        raise UserError(f"--out={out}: cannot be written ({error.strerror})") from error
+        raise UserError(f"--out={path.parent}: cannot be written ({error.strerror})") from error
 
 
 @contextlib.contextmanager

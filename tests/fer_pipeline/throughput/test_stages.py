@@ -43,6 +43,7 @@ def test_measure_runs_the_stages_and_writes_the_figures(tmp_path, capsys):
     result = stages.measure("some faces", options, stages=["fake"], out=out)
     assert json.loads((out / "benchmark.json").read_text()) == result
     assert result["load"]["images"] == 280
+    assert not (out / "benchmark.partial.json").exists()
     first, second = result["stages"]["fake"]
     assert first["title"] == "one table"
     assert len(first["rows"][0]["rounds"]) == 2
@@ -78,10 +79,12 @@ def test_what_was_measured_before_a_stage_broke_off_is_kept(tmp_path, monkeypatc
         raise OSError(28, "No space left on device", str(scratch / "a file"))
 
     monkeypatch.setattr(stages, "STAGES", {"full": full})
+    (tmp_path / "benchmark.json").write_text("an earlier one")
     with pytest.raises(UserError, match="a file: No space left on device; TMPDIR"):
         stages.measure("faces", stages.Options(), stages=["full"], out=tmp_path)
-    kept = json.loads((tmp_path / "benchmark.json").read_text())
+    kept = json.loads((tmp_path / "benchmark.partial.json").read_text())
     assert kept["stages"]["full"] == [{"title": "one table", "rows": []}]
+    assert (tmp_path / "benchmark.json").read_text() == "an earlier one"
 
 
 def test_as_many_processes_as_memory_holds_are_alive_at_once(monkeypatch):
