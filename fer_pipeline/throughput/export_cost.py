@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_pipeline.throughput import machine
 from fer_pipeline.throughput.cases import CaseError, Column, Row
 from fer_pipeline.throughput.processes import conversation
 
@@ -40,8 +40,7 @@ def write(names: Sequence[str], folder: Path) -> list[Row]:
       A row a format: ``seconds``, the process' ``peak`` MiB, and ``idle``, what it took before it
       began; or a note why there are none.
     """
-    rows = []
-    cores = len(os.sched_getaffinity(0))
+    rows, cores = [], machine.cores()
     for start in range(0, len(names), cores):
         with contextlib.ExitStack() as stack:
             asks = {

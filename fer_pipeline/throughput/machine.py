@@ -27,7 +27,7 @@ def facts() -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
         "cpu_flags": [flag for flag in _FLAGS_THAT_MATTER if flag in flags],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "gpus": gpu_names(),
         "load_average": round(os.getloadavg()[0], 2),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -41,6 +41,11 @@ def line(machine: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores ({' '.join(machine['cpu_flags']) or 'plain'}),"
         f" {', '.join(machine['gpus']) or 'no GPU'}, load {machine['load_average']}; {versions}"
     )
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def gpu_names() -> list[str]:

@@ -136,7 +136,7 @@ def _scratch() -> Iterator[Path]:
 
 def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
-    workers = 0 if options.quick else machine.facts()["cores"]
+    workers = 0 if options.quick else machine.cores()
     folder = input_cases.class_folders(train, scratch)
     for batch_size in _batch_sizes(options, _INPUT_BATCHES):
         arguments = {
@@ -194,7 +194,7 @@ def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[T
     # Where it cannot be done its rows say so.
     with contextlib.suppress(ImportError):
         inference_cases.write_onnx(scratch)
-    arguments = {"folder": str(scratch), "cores": machine.facts()["cores"]}
+    arguments = {"folder": str(scratch), "cores": machine.cores()}
     chosen = _chosen(inference_cases, options, arguments)
     rows = cases.latencies(
         chosen,

@@ -175,7 +175,7 @@ def test_a_process_passes_on_what_its_case_lacks(train, tmp_path, monkeypatch):
         turn(1)
 
 
-def test_a_process_that_is_killed_costs_its_own_row_alone(tmp_path):
+def test_a_process_that_fails_costs_its_own_row_alone(tmp_path):
     died = Case("a", lambda: lambda: 1)
     opener = processes.opener("input_cases", {"colour": 1}, tmp_path / "logs")
 
