@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
       A function that trains the rest of an epoch, yielding after each call, and one that yields the
       rows of the validation images, call by call.
     """
+    import tensorflow as tf
+
     splits, recipe, job, state = session.splits, session.recipe, session.job, session.state
     train_batches = distribution.batches(
         job,
@@ -56,18 +59,23 @@ def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
         session.model,
         session.optimizer,
         strategy=job.strategy,
-        jit_compile=session.execution.jit_compile,
+        jit_batch_size=recipe.batch_size if session.execution.jit_compile else None,
     )
+
+    @functools.cache
+    def train_call() -> Callable:
+        """One trace for calls of any number of steps, made when the first step is due."""
+        sizes = tf.TensorSpec([None], tf.int32, name="sizes")
+        return train_steps.get_concrete_function(train_batches, sizes)
+
     evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=job.strategy)
     return (
-        lambda: _train_epoch(session, train_steps, train_batches),
+        lambda: _train_epoch(session, lambda sizes: train_call()(train_batches, sizes)),
         lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
     )
 
 
-def _train_epoch(
-    session: Session, train_steps: Callable, batches: tf.data.Iterator
-) -> Iterator[None]:
+def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
     """Trains what is left of the epoch, yielding after each call."""
     import tensorflow as tf
 
@@ -76,7 +84,7 @@ def _train_epoch(
         begun = time.perf_counter()
         count = fixed or session.steps_per_call
         call = sizes[state.step : state.step + count]
-        rows = train_steps(batches, tf.constant(call)).numpy()
+        rows = train_steps(tf.constant(call)).numpy()
         seconds = time.perf_counter() - begun
         if not fixed and len(call) == count:
             # Hosts have clocks of their own and have to take the same number of steps.

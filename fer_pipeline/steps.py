@@ -25,7 +25,7 @@ def compile_train_steps(
     optimizer: keras.optimizers.Optimizer,
     *,
     strategy: tf.distribute.Strategy | None = None,
-    jit_compile: bool = False,
+    jit_batch_size: int | None = None,
 ) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
     """Compiles ``(iterator, sizes) -> rows`` over training batches.
 
@@ -38,7 +38,9 @@ def compile_train_steps(
       model: takes float32 ``[B, 48, 48, 1]``, gives probabilities ``[B, 7]``.
       optimizer: built for the model's trainable variables.
       strategy: under whose scope both were made; None is the default one.
-      jit_compile: compile a step by XLA, once for each size of a batch.
+      jit_batch_size: XLA compiles the steps over batches of this size; None leaves it out. Batches
+        of another size, such as the partial last one of an epoch, run without it: XLA compiles anew
+        for every size, and that takes longer than such steps ever do.
 
     Returns:
       A function of an iterator over (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), spread over the
@@ -67,7 +69,13 @@ def compile_train_steps(
         optimizer.apply(gradients, model.trainable_variables)
         return row
 
-    run = tf.function(step, jit_compile=True) if jit_compile else step
+    compiled = tf.function(step, jit_compile=True)
+
+    def run(images: tf.Tensor, labels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        batch = images, labels, size
+        if jit_batch_size is None:
+            return step(*batch)
+        return tf.cond(size == jit_batch_size, lambda: compiled(*batch), lambda: step(*batch))
 
     @tf.function(reduce_retracing=True)
     def train_steps(iterator: tf.data.Iterator, sizes: tf.Tensor) -> tf.Tensor:
@@ -112,14 +120,19 @@ def add(sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Adds the rows ``[S, 4]`` of some steps to sums of losses, right answers and images.
 
     In float64 and one by one, so that the sums of an epoch do not depend on where it was cut. A
-    step whose update was skipped may have a loss that is not finite, and does not count.
+    step whose loss is not finite, which only one whose update was skipped may have, does not count.
     """
-    counted = rows[rows[:, OVERFLOWS] == 0, :OVERFLOWS].astype(np.float64)
+    counted = rows[np.isfinite(rows[:, LOSS]), :OVERFLOWS].astype(np.float64)
     return np.concatenate([sums[np.newaxis], counted]).cumsum(axis=0)[-1]
 
 
 def cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy in nats ``[B]`` of int32 ``[B]`` and probabilities ``[B, 7]``."""
+    """Cross-entropy in nats ``[B]`` of int32 ``[B]`` and a network's probabilities ``[B, 7]``.
+
+    Keras takes it from the logits, which its softmax keeps with the probabilities, so that a
+    probability too small for float32 still has its loss. The one definition that training,
+    validation and ``metrics.json`` share.
+    """
     import keras
 
     return keras.losses.sparse_categorical_crossentropy(labels, probabilities)

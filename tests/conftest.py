@@ -1,5 +1,8 @@
-"""Which tests run in the same process."""
+"""Which tests run in the same process, and what the suite sees of a GPU."""
 
+import os
+
+import pytest
 from xdist.scheduler import LoadFileScheduling
 
 
@@ -17,3 +20,44 @@ class _Scheduling(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config, log):
     """Called once, in the process that collects the results."""
     return _Scheduling(config, log)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--gpu", action="store_true", help="let the suite, in one process, see this host's GPUs"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    # Two processes would share a GPU's memory and its time.
+    if config.getoption("gpu"):
+        config.option.numprocesses = 0
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu: needs a GPU, and runs with --gpu alone")
+    if config.getoption("gpu"):
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("gpu"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("gpu")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _gpu_for_this_process_alone(request):
+    """Has TensorFlow take the GPU here, and hides it from the processes that tests start."""
+    if not request.config.getoption("gpu"):
+        return
+    import tensorflow as tf
+
+    if not tf.config.list_logical_devices("GPU"):
+        pytest.exit("--gpu: TensorFlow sees no GPU here", returncode=1)
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

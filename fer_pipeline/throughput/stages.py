@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline import datasets, plots, precision, run_dir
+from fer_pipeline import datasets, gpus, plots, precision, run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
 from fer_pipeline.throughput import (
@@ -162,7 +162,7 @@ def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
 def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Optimizer steps on the network."""
     on_gpu = bool(machine.gpu_names())
-    policies = list(dict.fromkeys(["float32", precision.resolve("auto")]))
+    policies = list(dict.fromkeys(["float32", precision.resolve("auto", gpus.visible())]))
     folder = input_cases.class_folders(train, scratch)
     for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
         arguments = {

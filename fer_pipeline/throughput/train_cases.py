@@ -180,7 +180,9 @@ def _loop(
     model = build_training_model(dtype_policy=policy)
     optimizer = training.make_optimizer(recipe)
     optimizer.build(model.trainable_variables)
-    train_steps = compiled.compile_train_steps(model, optimizer, jit_compile=jit_compile)
+    train_steps = compiled.compile_train_steps(
+        model, optimizer, jit_batch_size=batch_size if jit_compile else None
+    )
     batches = iter(input_cases.endless(train, batch_size))
     sizes = tf.fill([steps], batch_size)
 

@@ -1,8 +1,10 @@
 """The dtype policy a device earns, by DESIGN's rule, from facts given here."""
 
 import pytest
+import tensorflow as tf
 
 from fer_pipeline import precision
+from fer_pipeline.gpus import Gpu
 
 
 @pytest.mark.parametrize(
@@ -35,4 +37,12 @@ def test_cpu_flags_are_read_from_the_first_processor(tmp_path):
 
 @pytest.mark.parametrize("policy", precision.POLICIES)
 def test_an_explicit_policy_is_kept(policy):
-    assert precision.resolve(policy) == policy
+    assert precision.resolve(policy, [Gpu(0, "H100", (9, 0))]) == policy
+
+
+def test_true_float32_is_for_the_block_alone():
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    before = enabled()
+    with precision.true_float32():
+        assert not enabled()
+    assert enabled() == before

@@ -16,6 +16,12 @@ def test_sums_do_not_depend_on_where_an_epoch_was_cut():
         np.testing.assert_array_equal(parts, whole)
 
 
-def test_a_step_whose_update_was_skipped_does_not_count():
+def test_a_step_whose_loss_is_not_finite_does_not_count():
     rows = np.array([[1.0, 2, 4, 0], [np.nan, 1, 4, 1], [np.inf, 1, 4, 2], [3.0, 1, 4, 0]])
     assert steps.add(np.zeros(3), rows).tolist() == [4.0, 3.0, 8.0]
+
+
+def test_an_epoch_whose_updates_were_all_skipped_has_a_loss():
+    """As the first steps under loss scaling often are; their losses are those of the network."""
+    rows = np.array([[8.0, 2, 4, 1], [4.0, 1, 2, 1]])
+    assert steps.add(np.zeros(3), rows).tolist() == [12.0, 3.0, 6.0]
