@@ -20,10 +20,17 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
 class Place(NamedTuple):
-    """Where this process stands among those of its job: the chief, worker 0, alone writes."""
+    """Where this process stands among those of its job: the chief, worker 0, alone writes.
+
+    Attributes:
+      worker: its number.
+      workers: how many there are.
+      addresses: ``host:port`` of each, by number; empty where there is one.
+    """
 
     worker: int = 0
     workers: int = 1
+    addresses: tuple[str, ...] = ()
 
     @property
     def chief(self) -> bool:
@@ -49,11 +56,11 @@ def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
     try:
         value = json.loads(text)
         cluster, task = value["cluster"], value["task"]
-        hosts = [
-            (kind, index)
+        hosts = {
+            (kind, index): address
             for kind in ("chief", "worker")
-            for index, _ in enumerate(_addresses(cluster.get(kind, [])))
-        ]
+            for index, address in enumerate(_addresses(cluster.get(kind, [])))
+        }
         here = (task["type"], int(task["index"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -62,7 +69,9 @@ def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
         ) from error
     if here not in hosts:
         raise UserError(f"TF_CONFIG: its task {here[0]} {here[1]} is not among its cluster's")
-    return Place(hosts.index(here), len(hosts))
+    if len(hosts) == 1:
+        return Place()
+    return Place(list(hosts).index(here), len(hosts), tuple(hosts.values()))
 
 
 def _addresses(value: object) -> list[str]:

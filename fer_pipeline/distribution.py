@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fer_pipeline import gpus, rendezvous
 from fer_pipeline.cluster import Place, place
 from fer_pipeline.errors import UserError
 from fer_pipeline.input_pipeline import Share
@@ -19,6 +20,9 @@ from fer_pipeline.input_pipeline import Share
 if TYPE_CHECKING:
     import tensorflow as tf
 
+#: Images of a step that a GPU needs for itself before several are faster than one. An estimate:
+#: below it a step of this network is so short that adding up the gradients takes most of it.
+_IMAGES_PER_GPU = 256
 
 _LOST = (
     "lost another worker; start the same command on all hosts again to continue from the last "
@@ -52,31 +56,63 @@ class Job(NamedTuple):
         return Share(self.place.worker * count, count, self.replicas)
 
 
-def join(strategy: str) -> Job:
+def join(
+    strategy: str,
+    *,
+    batch_size: int | None = None,
+    join_minutes: float = 10.0,
+    say: Callable[[str], None] = print,
+) -> Job:
     """Makes the strategy; with several hosts, waits for all of them.
 
     It has to come before anything else that TensorFlow does in the process.
 
     Args:
       strategy: one of ``cluster.STRATEGIES``. ``auto`` is ``multi_worker`` where ``TF_CONFIG`` is
-        set, ``mirrored`` where there are several GPUs, else ``one_device``.
+        set, ``mirrored`` where there are several GPUs and enough images for each, else
+        ``one_device``.
+      batch_size: images of a step, over all devices; None is enough for any number of them.
+      join_minutes: how long to wait for the other hosts.
+      say: takes a line of text about what is waited for or chosen.
 
     Raises:
       UserError: ``TF_CONFIG`` is not understood, or a host cannot be reached.
     """
     import tensorflow as tf
 
+    gpus.allow_growth()
     here = place(strategy)
     if here.workers > 1:
-        print(f"worker {here.worker}: waiting for {here.workers - 1} other workers", flush=True)
-        with lost_worker_explained(here, "cannot reach another worker; start all of them"):
+        rendezvous.wait_for_workers(here, minutes=join_minutes, say=say)
+        with (
+            lost_worker_explained(here, "cannot reach another worker; start all of them"),
+            rendezvous.ended_by_signals(join_minutes),
+        ):
             return Job(tf.distribute.MultiWorkerMirroredStrategy(), here)
-    gpus = len(tf.config.list_logical_devices("GPU"))
-    if strategy == "mirrored" or (strategy != "one_device" and gpus > 1):
+    count = len(tf.config.list_physical_devices("GPU"))
+    if strategy == "mirrored" or (strategy != "one_device" and _share_pays(count, batch_size, say)):
         # Of a CPU there is one, unless somebody has split it into logical devices.
-        devices = None if gpus else [d.name for d in tf.config.list_logical_devices("CPU")]
+        devices = None if count else [d.name for d in tf.config.list_logical_devices("CPU")]
         return Job(tf.distribute.MirroredStrategy(devices), here)
     return Job(tf.distribute.get_strategy(), here)
+
+
+def _share_pays(count: int, batch_size: int | None, say: Callable[[str], None]) -> bool:
+    """Whether ``count`` GPUs train a batch faster than one; says so where it leaves some idle."""
+    if count < 2:
+        return False
+    if batch_size is None or batch_size >= count * _IMAGES_PER_GPU:
+        return True
+    say(
+        f"one of {count} GPUs trains: --batch_size={batch_size} is less than {_IMAGES_PER_GPU} "
+        "images for each; --strategy=mirrored takes all"
+    )
+    return False
+
+
+def training_gpus(job: Job) -> list[gpus.Gpu]:
+    """The GPUs of this host that train; none where its CPU does."""
+    return gpus.visible()[: job.share.count]
 
 
 def batches(job: Job, make: Callable[[Share], tf.data.Dataset]) -> tf.data.Iterator:

@@ -21,16 +21,16 @@ def test_without_tf_config_a_process_is_alone(strategy):
 
 
 def test_a_worker_is_numbered_and_the_first_is_the_chief():
-    assert place("auto", config({"worker": HOSTS}, "worker", 0)) == Place(0, 2)
+    assert place("auto", config({"worker": HOSTS}, "worker", 0)) == Place(0, 2, tuple(HOSTS))
     second = place("multi_worker", config({"worker": HOSTS}, "worker", 1))
-    assert second == Place(1, 2)
+    assert second == Place(1, 2, tuple(HOSTS))
     assert not second.chief
 
 
 def test_a_task_called_chief_comes_before_the_workers():
     cluster = {"chief": HOSTS[:1], "worker": HOSTS[1:]}
-    assert place("auto", config(cluster, "chief", 0)) == Place(0, 2)
-    assert place("auto", config(cluster, "worker", 0)) == Place(1, 2)
+    assert place("auto", config(cluster, "chief", 0)) == Place(0, 2, tuple(HOSTS))
+    assert place("auto", config(cluster, "worker", 0)) == Place(1, 2, tuple(HOSTS))
 
 
 def test_one_device_does_not_look_at_tf_config():

@@ -6,6 +6,8 @@ It trains on random faces and writes weights and history. The network is narrow 
 """
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def arguments():
     parser.add_argument("--run", type=Path)
     parser.add_argument("--checkpoint_minutes", type=float, default=10.0)
     parser.add_argument("--steps_per_execution", type=int)
+    parser.add_argument("--jit_compile", action="store_true")
     parser.add_argument("--overflow_at", type=int, default=0, help="step, on the last replica")
     parser.add_argument("--trace", action="store_true", help="keep the weights of every epoch")
     parser.add_argument("--out", type=Path)
@@ -56,8 +59,9 @@ def overflow_at(step):
             hit = tf.logical_and(self.iterations.value == step - 1, tf.logical_and(first_try, last))
             return super().scale_loss(loss) * tf.cast(tf.where(hit, float("inf"), 1.0), loss.dtype)
 
+    # Low enough that nothing overflows by itself.
     training.make_optimizer = lambda recipe: Overflowing(
-        keras.optimizers.Adam(recipe.learning_rate)
+        keras.optimizers.Adam(recipe.learning_rate), initial_scale=2.0**12
     )
 
 
@@ -73,8 +77,17 @@ class Trace(keras.callbacks.Callback):
         self.weights.append(np.concatenate(values))
 
 
-def main(options):
+def join(strategy):
+    """The job, and how many of the SIGTERMs sent right after the hosts have met were heard."""
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    job = distribution.join(strategy)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+    return job, len(heard)
 
+
+def main(options):
     if options.logical_devices > 1:
         [cpu] = tf.config.list_physical_devices("CPU")
         devices = [tf.config.LogicalDeviceConfiguration()] * options.logical_devices
@@ -87,6 +100,7 @@ def main(options):
         overflow_at(options.overflow_at)
     validation = faces(37, 1)
     trace = Trace() if options.trace else None
+    job, sigterms_heard = join(options.strategy)
     trained = training.train(
         Splits(faces(options.images, 0), validation, validation),
         training.Recipe(
@@ -98,9 +112,10 @@ def main(options):
         run=options.run,
         callbacks=[trace] if trace else [],
         execution=training.Execution(
-            job=distribution.join(options.strategy),
+            job=job,
             checkpoint_minutes=options.checkpoint_minutes,
             steps_per_execution=options.steps_per_execution,
+            jit_compile=options.jit_compile,
         ),
     )
     if options.out:
@@ -110,7 +125,8 @@ def main(options):
         updates = int(np.asarray(trained.optimizer.iterations))
         if trace:
             arrays["trace"] = np.stack(trace.weights)
-        np.savez(options.out, history=history, scale=scale, updates=updates, **arrays)
+        counts = {"updates": updates, "sigterms_heard": sigterms_heard}
+        np.savez(options.out, history=history, scale=scale, **counts, **arrays)
 
 
 def guarded():
