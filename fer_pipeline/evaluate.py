@@ -49,11 +49,12 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline import evaluation, runtimes
+        from fer_pipeline import evaluation, precision, runtimes
 
         model = runtimes.twin(run, _EXPORT_CHECKPOINT.value)
         split = load(config)
-        result = evaluation.score(evaluation.predict(model, split), split.labels)
+        with precision.true_float32():
+            result = evaluation.score(evaluation.predict(model, split), split.labels)
     print(
         f"{_SPLIT.value}: {len(split.labels):,} images of {_DATA.value or config['data']}\n"
         f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}\n"

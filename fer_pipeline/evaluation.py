@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import input_pipeline
+from fer_pipeline import input_pipeline, steps
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.expressions import CLASS_NAMES, NUM_CLASSES
 
@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 
-#: Keras' ``epsilon``: the probability under which the cross-entropy is cut off.
-_EPSILON = 1e-7
+
+class Predictions(NamedTuple):
+    """A model's answers on a split.
+
+    Attributes:
+      probabilities: float32 ``[N, 7]``.
+      losses: float32 ``[N]``, the cross-entropy of each image in nats, as ``steps`` defines it.
+    """
+
+    probabilities: np.ndarray
+    losses: np.ndarray
 
 
 class ClassReport(NamedTuple):
@@ -61,27 +70,28 @@ class Evaluation(NamedTuple):
         return float(np.mean([report.f1 for report in self.per_class.values()]))
 
 
-def predict(model: keras.Model, split: Split) -> np.ndarray:
-    """The model's probabilities for every image of a split: float32 ``[N, 7]``."""
+def predict(model: keras.Model, split: Split) -> Predictions:
+    """Asks a model about every image of a split."""
     import tensorflow as tf
 
     @tf.function(reduce_retracing=True)
-    def forward(images: tf.Tensor) -> tf.Tensor:
-        return model(tf.cast(images, tf.float32), training=False)
+    def forward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        probabilities = model(tf.cast(images, tf.float32), training=False)
+        return probabilities, steps.cross_entropy(labels, probabilities)
 
     batches = input_pipeline.evaluation_batches(split, batch_size=_BATCH)
-    return np.concatenate([forward(images).numpy() for images, _ in batches])
+    found = [[part.numpy() for part in forward(*batch)] for batch in batches]
+    return Predictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray) -> Evaluation:
-    """Judges probabilities ``[N, 7]`` against true labels ``[N]``."""
-    predicted = probabilities.argmax(axis=1)
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+def score(predictions: Predictions, labels: np.ndarray) -> Evaluation:
+    """Judges a model's answers against the true labels ``[N]``."""
+    predicted = predictions.probabilities.argmax(axis=1)
     confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     return Evaluation(
         accuracy=float(np.mean(predicted == labels)),
-        loss=float(-np.log(np.clip(of_truth, _EPSILON, 1.0)).mean()),
+        loss=float(predictions.losses.mean(dtype=np.float64)),
         confusion=confusion,
     )
 

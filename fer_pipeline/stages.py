@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import allocator, checkpoints, cluster, distribution, native_log, opening, run_dir
+from fer_pipeline import (
+    allocator,
+    checkpoints,
+    cluster,
+    distribution,
+    native_log,
+    opening,
+    precision,
+    run_dir,
+)
 from fer_pipeline.errors import UserError
 from fer_pipeline.opening import Options, Run
 
@@ -48,9 +57,8 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     allocator.keep_memory()
     path = Path(options.run_dir or opening.default_run_dir(options))
     here = cluster.place(options.strategy)
-    problem = (
-        opening.refusal(path, options, exporting=export_stage is not None) if here.chief else None
-    )
+    exporting = export_stage is not None
+    problem = opening.refusal(path, options, chief=here.chief, exporting=exporting)
     if problem and here.workers == 1:
         raise problem
     # Until the data has proved good nothing is written, not even a log.
@@ -61,7 +69,7 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
             if not here.chief:
                 follow(opened, options)
                 return path
-        with opening.own(opened, overwrite=options.overwrite):
+        with opening.own(opened, options, exporting=exporting):
             (path / run_dir.TF_LOG).write_bytes(scratch_log.read_bytes())
             with native_log.redirected(path / run_dir.TF_LOG):
                 draw_data(opened)
@@ -175,7 +183,9 @@ def evaluate(opened: Run, trained: Trained) -> list[np.ndarray]:
         if name == "test" and splits.selected_on == "test":
             results[name] = results["validation"]
         else:
-            results[name] = evaluation.score(evaluation.predict(twin, split), split.labels)
+            with precision.true_float32():
+                predictions = evaluation.predict(twin, split)
+            results[name] = evaluation.score(predictions, split.labels)
     metrics = {
         "epochs": len(trained.history),
         "checkpoint": config["export_checkpoint"],
@@ -208,7 +218,10 @@ def compare_with_twin(opened: Run, trained: keras.Model, twin: keras.Model) -> d
     images, labels = opened.splits.validation
     positions = np.unique(np.linspace(0, len(labels) - 1, _TWIN_IMAGES).astype(int))
     few = Split(images[positions], labels[positions])
-    ours, theirs = (evaluation.predict(model, few) for model in (trained, twin))
+    # As it was trained, with TF32 where the GPU has it.
+    ours = evaluation.predict(trained, few).probabilities
+    with precision.true_float32():
+        theirs = evaluation.predict(twin, few).probabilities
     agreement = float(np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)))
     if agreement < _TWIN_AGREEMENT:
         raise UserError(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_pipeline import stages
+from fer_pipeline import evaluation, stages
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 
@@ -37,7 +37,10 @@ def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
         "fer_pipeline.evaluation.predict",
-        lambda model, few: seen.append(few.images[:, 0, 0, 0].tolist()) or np.eye(7)[[0, 0, 0]],
+        lambda model, few: (
+            seen.append(few.images[:, 0, 0, 0].tolist())
+            or evaluation.Predictions(np.eye(7)[[0, 0, 0]], np.zeros(3))
+        ),
     )
     opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "float32"}, None)
     stages.compare_with_twin(opened, None, None)
