@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
-import shutil
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _BEST = "best.npz"
 _EPOCH = "epoch_{:04d}.npz"
 _STEP = "epoch_{:04d}_step_{:06d}.npz"
+#: The names above and no others: what else lies in the folder is not a checkpoint of this run.
+_NAME = re.compile(r"epoch_(\d{4,})(?:_step_(\d{6,}))?\.npz")
 _KEEP = 2
 
 #: Files of a checkpoint's size that have to fit on the disk: those kept, the last epoch's end, the
@@ -95,9 +97,9 @@ def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
     epoch, step = checkpoint.state["epoch"], checkpoint.state.get("step", 0)
     path = folder / (_STEP.format(epoch, step) if step else _EPOCH.format(epoch))
     content = pack(checkpoint)
-    # The best first: killed in between, the run repeats the epoch and writes both. And not as a
-    # link: what damages one file should not take both.
-    for target in (folder / _BEST, path) if best else (path,):
+    # The best second: killed in between, the run has the epoch and writes its best when it is
+    # continued (restore_best). And not as a link: what damages one file should not take both.
+    for target in (path, folder / _BEST) if best else (path,):
         with run_dir.whole_file(target) as temporary:
             temporary.write_bytes(content)
     kept = {*_by_age(folder)[-_KEEP:], *_epoch_ends(folder)[-1:]}
@@ -106,6 +108,23 @@ def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
         with contextlib.suppress(OSError):
             old.unlink()
     return path
+
+
+def restore_best(run: Path, checkpoint: Checkpoint) -> None:
+    """Makes ``checkpoint``, an epoch's end, the best one unless it is so already.
+
+    For a run that was killed after an epoch's checkpoint was written and before the copy that is
+    kept as the best.
+    """
+    target = run / run_dir.CHECKPOINTS / _BEST
+    try:
+        if unpack(target.read_bytes()).state["epoch"] == checkpoint.state["epoch"]:
+            return
+    except (OSError, ValueError):
+        # Missing or damaged: written anew.
+        pass
+    with run_dir.whole_file(target) as temporary:
+        temporary.write_bytes(pack(checkpoint))
 
 
 def pack(checkpoint: Checkpoint) -> bytes:
@@ -223,21 +242,16 @@ def _epoch_end(run: Path, which: str) -> Path:
     return path
 
 
-def check_space(run: Path, checkpoint: Checkpoint) -> None:
-    """Checks before training that the checkpoints will fit on the disk.
+def size(checkpoint: Checkpoint) -> int:
+    """Bytes of a checkpoint's arrays, which is nearly all of its file."""
+    return sum(array.nbytes for arrays in checkpoint[:3] for array in arrays)
 
-    Raises:
-      UserError: they will not.
-    """
-    size = sum(array.nbytes for arrays in checkpoint[:3] for array in arrays)
+
+def space_needed(run: Path, size: int) -> int:
+    """Bytes that a run's checkpoints, of ``size`` bytes each, will take beyond those there."""
     folder = run / run_dir.CHECKPOINTS
-    needed = size * max(1, _FILES - len(list(folder.glob("*.npz"))))
-    free = shutil.disk_usage(run_dir.existing(folder)).free
-    if free < needed:
-        raise UserError(
-            f"--run_dir={run}: {free / 1e6:,.0f} MB are free and its checkpoints need "
-            f"{needed / 1e6:,.0f} MB; make room or name another directory"
-        )
+    there = len(_by_age(folder)) + (folder / _BEST).exists()
+    return size * max(1, _FILES - there)
 
 
 def _digest(body: bytes) -> bytes:
@@ -245,7 +259,8 @@ def _digest(body: bytes) -> bytes:
 
 
 def _by_age(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch_*.npz"), key=_age)
+    named = (path for path in folder.glob("epoch_*.npz") if _NAME.fullmatch(path.name))
+    return sorted(named, key=_age)
 
 
 def _epoch_ends(folder: Path) -> list[Path]:
@@ -254,8 +269,8 @@ def _epoch_ends(folder: Path) -> list[Path]:
 
 def _age(path: Path) -> tuple[int, int]:
     """Epochs and, within the next one, steps that a file's name says are finished."""
-    _, epoch, *step = path.stem.split("_")
-    return int(epoch), int(step[-1]) if step else 0
+    epoch, step = _NAME.fullmatch(path.name).groups(default="0")
+    return int(epoch), int(step)
 
 
 def _variables(

@@ -42,8 +42,9 @@ class Request:
 def deferred() -> Iterator[Request]:
     """Notes SIGTERM and SIGINT in the yielded request while the block runs.
 
-    A second Ctrl-C is a ``KeyboardInterrupt`` at once. In a thread other than the main one, where
-    Python handles no signals, nothing is noted.
+    A second Ctrl-C is a ``KeyboardInterrupt`` at once. A signal that the block has not acted on
+    reaches the handler that was there before when the block ends. In a thread other than the main
+    one, where Python handles no signals, nothing is noted.
     """
     request = Request()
     if threading.current_thread() is not threading.main_thread():
@@ -61,6 +62,25 @@ def deferred() -> Iterator[Request]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    # Reached only by a block that did not raise: whoever acts on a request raises.
+    if request:
+        signal.raise_signal(request.signum)
+
+
+def end_quietly_at_ctrl_c() -> None:
+    """Has Ctrl-C end the process at once, without a traceback, until ``heed_ctrl_c``.
+
+    For the time that a command takes to import what it needs. Where Ctrl-C is ignored, as it is in
+    a shell's background, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def heed_ctrl_c() -> None:
+    """Makes Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end_at_sigterm() -> None:

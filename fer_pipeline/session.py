@@ -16,8 +16,8 @@ from fer_pipeline.schedule import PlateauSchedule
 if TYPE_CHECKING:
     import keras
 
-#: Steps of the first call.
-FIRST_CALL = 8
+#: Steps of the first call: what a step costs is not known yet, and a signal waits for its end.
+FIRST_CALL = 1
 
 
 @dataclasses.dataclass(frozen=True)

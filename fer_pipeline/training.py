@@ -109,7 +109,8 @@ def train(
             hook(session.state.history, session.state.timing)
     with distribution.together(job):
         if session.writes:
-            checkpoints.check_space(session.run, session.capture())
+            needed = checkpoints.space_needed(run, checkpoints.size(session.capture()))
+            run_dir.check_space(run, needed, "its checkpoints")
 
     model, optimizer, state = session.model, session.optimizer, session.state
     train_calls, validate = calls.compile_calls(session)
@@ -131,9 +132,8 @@ def train(
                     session.save()
                     saved = time.monotonic()
             log, timing = _finish_epoch(session, validate, request)
-            best = all(log.val_accuracy > row.val_accuracy for row in state.history)
             state.finish_epoch(log, timing)
-            session.save(best=best)
+            session.save(best=is_best(state.history))
             # Only now: an epoch that is on the terminal is one that will not be lost.
             if chief:
                 progress.close(_summary(log, timing))
@@ -144,6 +144,12 @@ def train(
             _stop_if_asked(session, request, save=False)
     told.on_train_end()
     return Trained(model, optimizer, state.history, state.timing)
+
+
+def is_best(history: Sequence[EpochLog]) -> bool:
+    """Whether the last epoch is the first of the highest validation accuracy."""
+    *before, last = history
+    return all(last.val_accuracy > row.val_accuracy for row in before)
 
 
 def check_devices(splits: Splits, recipe: Recipe, execution: Execution, job: Job) -> None:
@@ -233,6 +239,8 @@ def _resume(session: Session, say: Callable[[str], None]) -> bool:
     checkpoint = checkpoints.unpack(content)
     checkpoints.restore(checkpoint, session.model, session.optimizer)
     state.restore(checkpoint.state)
+    if session.writes and not state.step and is_best(state.history):
+        checkpoints.restore_best(session.run, checkpoint)
     say(f"continuing after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
     return True
 
@@ -253,6 +261,8 @@ def _finish_epoch(
     loss, correct, images = state.sums
     if not math.isfinite(val_loss):
         guards.stop(session.where(), f"the validation loss is {val_loss:g}")
+    if not images:
+        guards.stop(session.where(), "no step of the epoch had a finite loss")
     log = EpochLog(
         epoch=state.epoch + 1,
         learning_rate=state.schedule.learning_rate,

@@ -143,14 +143,52 @@ def test_whatever_byte_changes_is_noticed():
             checkpoints.unpack(bytes(changed))
 
 
-def test_a_disk_that_is_too_small_is_found_before_training(tmp_path, monkeypatch):
+def test_the_space_that_is_needed_is_that_of_the_files_to_come(tmp_path):
     model, optimizer = model_and_optimizer(1)
-    checkpoint = checkpoints.capture(model, optimizer, {"epoch": 0})
-    checkpoints.check_space(tmp_path / "not" / "there", checkpoint)
-    usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match="its checkpoints need"):
-        checkpoints.check_space(tmp_path, checkpoint)
+    checkpoint = checkpoints.capture(model, optimizer, {"epoch": 1})
+    assert checkpoints.size(checkpoint) == sum(v.nbytes for v in values(model, optimizer))
+    assert checkpoints.space_needed(tmp_path / "not" / "there", 100) == 500
+    save(tmp_path, model, optimizer, {"epoch": 1}, best=True)
+    assert checkpoints.space_needed(tmp_path, 100) == 300
+
+
+def test_other_files_in_the_folder_are_no_checkpoints(tmp_path):
+    model, optimizer = model_and_optimizer(1)
+    path = save(tmp_path, model, optimizer, {"epoch": 2})
+    for name in ("epoch_0003_backup.npz", "epoch_9.npz", "epoch_0009_step_12 (1).npz"):
+        (path.parent / name).write_bytes(b"")
+    assert checkpoints.latest(tmp_path) == path
+    assert checkpoints.progress(tmp_path) == (2, 0)
+    for epoch in (3, 4, 5):
+        save(tmp_path, model, optimizer, {"epoch": epoch})
+    assert (path.parent / "epoch_0003_backup.npz").exists()
+
+
+def test_killed_between_an_epochs_file_and_the_best_the_best_is_made_up_for(tmp_path, monkeypatch):
+    model, optimizer = model_and_optimizer(1)
+    save(tmp_path, model, optimizer, {"epoch": 1}, best=True)
+    before = checkpoints.load(tmp_path / run_dir.CHECKPOINTS / "best.npz")
+    model.layers[0].bias.assign(np.full(3, 2.0))
+    second = checkpoints.capture(model, optimizer, {"epoch": 2})
+    whole_file, written = run_dir.whole_file, []
+
+    def killed_at_the_second(target):
+        written.append(target.name)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        return whole_file(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_dir, "whole_file", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(tmp_path, second, best=True)
+    # History has the second epoch, whose file is there; the best is still the first.
+    assert written == ["epoch_0002.npz", "best.npz"]
+    assert checkpoints.progress(tmp_path) == (2, 0)
+    assert checkpoints.epoch_of(tmp_path, "best") == before.state["epoch"] == 1
+    checkpoints.restore_best(tmp_path, second)
+    assert checkpoints.epoch_of(tmp_path, "best") == 2
+    np.testing.assert_array_equal(checkpoints.load_weights(tmp_path, "best")[1], np.full(3, 2.0))
 
 
 def test_a_write_that_fails_is_one_line_and_costs_nothing(tmp_path, monkeypatch):

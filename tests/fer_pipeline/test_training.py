@@ -187,6 +187,28 @@ def test_a_signal_ends_training_with_a_checkpoint(splits, tmp_path, number, stat
     assert (newest.state["epoch"], newest.state["step"]) == (1, 3)
 
 
+def test_at_the_start_a_signal_waits_for_a_single_step(splits, tmp_path):
+    """What a step costs is not known yet: on a slow machine eight may outlast a grace period."""
+
+    class Sender(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    recipe = training.Recipe(epochs=1, batch_size=4)
+    with pytest.raises(interruption.InterruptedByUser, match="after epoch 0, step 1: saved"):
+        training.train(splits, recipe, run=tmp_path, callbacks=[Sender()], say=str)
+
+
+def test_a_best_epoch_that_a_kill_cost_its_copy_is_the_best_once_continued(splits, tmp_path):
+    recipe = training.Recipe(epochs=1, batch_size=16)
+    training.train(splits, recipe, run=tmp_path, say=str)
+    best = tmp_path / "checkpoints" / "best.npz"
+    content = best.read_bytes()
+    best.unlink()
+    training.train(splits, recipe, run=tmp_path, say=str)
+    assert checkpoints.unpack(best.read_bytes()).state == checkpoints.unpack(content).state
+
+
 def test_a_checkpoint_of_another_training_is_refused(splits, tmp_path):
     recipe = training.Recipe(epochs=1, batch_size=16)
     training.train(splits, recipe, run=tmp_path, identity={"fingerprint": "a"}, say=str)
@@ -235,12 +257,16 @@ def test_a_call_takes_about_a_second():
 
 
 def test_xla_gives_the_same_training(splits, monkeypatch):
+    """In float16; two whole batches are compiled, and a partial one is not."""
     # XLA draws dropout masks by an algorithm of its own.
     monkeypatch.setattr("fer_pipeline.model.DROPOUT_RATE", 0.0)
-    recipe = training.Recipe(epochs=1, batch_size=20)
+    recipe = training.Recipe(epochs=1, batch_size=8, precision="mixed_float16")
     plain = training.train(splits, recipe, say=str)
     fused = training.train(splits, recipe, execution=training.Execution(jit_compile=True), say=str)
-    np.testing.assert_allclose(fused.history, plain.history, rtol=1e-3)
+    np.testing.assert_allclose(fused.history, plain.history, rtol=2e-2)
+    for ours, theirs in zip(fused.model.get_weights(), plain.model.get_weights(), strict=True):
+        # Adam turns a gradient that is mere rounding into a step of the learning rate.
+        np.testing.assert_allclose(ours, theirs, atol=3 * 2 * recipe.learning_rate)
 
 
 class TwoDevices(NamedTuple):
