@@ -7,6 +7,11 @@ import os
 from fer_pipeline.errors import UserError
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use; under taskset or a cpuset they are not all."""
+    return len(os.sched_getaffinity(0))
+
+
 def pin(*, seed: int, threads: int | None, deterministic: bool) -> int:
     """Sets how many threads TensorFlow computes with, and what it may do with them.
 
@@ -28,7 +33,7 @@ def pin(*, seed: int, threads: int | None, deterministic: bool) -> int:
     import keras
     import tensorflow as tf
 
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or usable_cores()
     if threads or deterministic:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(count)

@@ -42,6 +42,20 @@ def build_model(*, batch_size: int | None = None) -> keras.Sequential:
     )
 
 
+def count_parameters() -> int:
+    """Parameters of the network, the moving statistics included, without building it."""
+    pixels, channels, total = IMAGE_SIZE, 1, 0
+    for filters, kernel_size in CONVOLUTIONS:
+        # Kernel and bias, and the four vectors of batch normalisation.
+        total += (kernel_size**2 * channels + 1 + 4) * filters
+        pixels, channels = pixels // 2, filters
+    units = pixels**2 * channels
+    for size in DENSE_UNITS:
+        total += (units + 1 + 4) * size
+        units = size
+    return total + (units + 1) * NUM_CLASSES
+
+
 def build_training_model(
     *, dtype_policy: str = "float32", seed: int = 0, replicas: int = 1
 ) -> keras.Sequential:

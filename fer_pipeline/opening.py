@@ -10,7 +10,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,10 +22,14 @@ from fer_pipeline import (
     datasets,
     determinism,
     distribution,
+    gpus,
+    precision,
     run_dir,
 )
 from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
 from fer_pipeline.errors import UserError
+from fer_pipeline.gpus import Gpu
+from fer_pipeline.model import count_parameters
 
 if TYPE_CHECKING:
     from fer_pipeline.distribution import Job
@@ -36,6 +40,17 @@ _IDENTITY = ("batch_size", "learning_rate", "seed", "precision", "deterministic"
 
 #: What else does where every bit is to be the same.
 _DETERMINISTIC_IDENTITY = ("threads", "jit_compile", "devices")
+
+#: What of it the command line alone tells, before there is any data.
+_TYPED_IDENTITY = ("batch_size", "learning_rate", "seed", "deterministic")
+
+#: Sizes in copies of the weights: a checkpoint holds them and Adam's two moments. The nine
+#: artifacts take 6.3, and what they are made of while they are written 3.
+_CHECKPOINT_COPIES, _EXPORT_COPIES = 3, 10
+_BYTES_PER_PARAMETER = 4
+
+#: The first NVIDIA architecture that the XLA of TensorFlow 2.21 compiles code for that is too old.
+_TOO_NEW_FOR_XLA = (12, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +71,7 @@ class Options:
     on_bad_image: str = "fail"
     export_checkpoint: str = "last"
     strategy: str = "auto"
+    join_minutes: float = 10.0
     steps_per_execution: int | None = None
     jit_compile: str = "auto"
     checkpoint_minutes: float = 10.0
@@ -73,26 +89,81 @@ class Run(NamedTuple):
     job: Job
 
 
-def refusal(path: Path, options: Options, *, exporting: bool) -> UserError | None:
-    """Why the run directory cannot be used as it is wanted; None where it can."""
+def refusal(path: Path, options: Options, *, chief: bool, exporting: bool) -> UserError | None:
+    """What is wrong, as far as that shows without TensorFlow or reading an image; else None.
+
+    Args:
+      path: the run directory.
+      options: what the user chose.
+      chief: whether this host writes there; the others have one of their own, or none.
+      exporting: whether the trained network will be exported.
+    """
     try:
-        run_dir.check_usable(path)
-        if not options.overwrite:
-            refuse_finished(path, options, exporting=exporting)
+        check_options(options)
+        if chief:
+            check_run(path, options, exporting=exporting)
+        datasets.check(
+            options.data,
+            validation_fraction=options.validation_fraction,
+            on_bad_image=options.on_bad_image,
+            cache=options.cache,
+        )
     except UserError as error:
         return error
     return None
 
 
+def check_options(options: Options) -> None:
+    """Checks what absl's flags cannot.
+
+    Raises:
+      UserError: names the flag.
+    """
+    if not 0 < options.learning_rate < math.inf:
+        raise UserError(f"--learning_rate={options.learning_rate}: must be a number above 0")
+    if not 0 <= options.checkpoint_minutes < math.inf:
+        raise UserError(f"--checkpoint_minutes={options.checkpoint_minutes}: must be a number")
+    if not 0 < options.join_minutes < math.inf:
+        raise UserError(f"--join_minutes={options.join_minutes}: must be a number above 0")
+    if options.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
+
+
+def check_run(path: Path, options: Options, *, exporting: bool) -> None:
+    """Checks that the run directory can be used as it is wanted, before anything is written.
+
+    Raises:
+      UserError: it is no run, is busy, is finished, was started otherwise, or its disk is full.
+    """
+    run_dir.check_usable(path)
+    if (path / run_dir.CONFIG).exists() and not options.overwrite:
+        refuse_finished(path, options, exporting=exporting)
+        typed = {name: getattr(options, name) for name in _TYPED_IDENTITY}
+        if options.precision != "auto":
+            typed["precision"] = options.precision
+        run_dir.refuse_another(path, read_config(path), typed)
+    if (path / run_dir.CONFIG).exists():
+        run_dir.check_free(path)
+    weights = _BYTES_PER_PARAMETER * count_parameters()
+    needed = checkpoints.space_needed(path, _CHECKPOINT_COPIES * weights)
+    needed += _EXPORT_COPIES * weights if exporting else 0
+    run_dir.check_space(
+        path, needed, "its checkpoints and its export" if exporting else "its checkpoints"
+    )
+
+
 @contextlib.contextmanager
-def own(opened: Run, *, overwrite: bool) -> Iterator[None]:
+def own(opened: Run, options: Options, *, exporting: bool) -> Iterator[None]:
     """Holds the run directory and begins or continues the run in it; tells the other hosts."""
     path = opened.path
     with contextlib.ExitStack() as stack:
         with distribution.together(opened.job):
             stack.enter_context(run_dir.owned(path))
-            if overwrite:
+            if options.overwrite:
                 run_dir.clear(path)
+            else:
+                # Another process may have finished it while the data was loaded.
+                refuse_finished(path, options, exporting=exporting)
             begin(path, opened.config)
         yield
 
@@ -107,10 +178,14 @@ def refuse_finished(path: Path, options: Options, *, exporting: bool) -> None:
     """Raises UserError where ``path`` holds a run with nothing left to do, or with more epochs."""
     trained, step = checkpoints.progress(path)
     if (trained, step) > (options.epochs, 0):
-        begun = trained + (step > 0)
+        done = {"epochs": trained, "export_checkpoint": options.export_checkpoint}
+        finished = (
+            not step and done == evaluated(path) and (not exporting or done == exported(path))
+        )
+        more = trained + (step > 0 or finished)
         raise UserError(
             f"{path}: has trained {trained} epochs already{' and begun another' if step else ''}; "
-            f"pass --epochs={begun} or more, or --overwrite to start anew"
+            f"pass --epochs={more} or more, or --overwrite to start anew"
         )
     wanted = {"epochs": options.epochs, "export_checkpoint": options.export_checkpoint}
     if trained == options.epochs and wanted == evaluated(path):
@@ -151,53 +226,65 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
     Raises:
       UserError: on all hosts, where one cannot train.
     """
-    from fer_pipeline.precision import resolve
-
-    if not 0 < options.learning_rate < math.inf:
-        raise UserError(f"--learning_rate={options.learning_rate}: must be a number above 0")
-    if not 0 <= options.checkpoint_minutes < math.inf:
-        raise UserError(f"--checkpoint_minutes={options.checkpoint_minutes}: must be a number")
-    if options.tensorboard and not importlib.util.find_spec("tensorboard"):
-        raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
     threads = determinism.pin(
         seed=options.seed, threads=options.threads, deterministic=options.deterministic
     )
-    job = distribution.join(options.strategy)
+    job = distribution.join(
+        options.strategy, batch_size=options.batch_size, join_minutes=options.join_minutes, say=_say
+    )
     if job.replicas > 1:
         print(f"{job.replicas} devices; worker {job.place.worker} of {job.place.workers}")
     with distribution.together(job):
         if problem:
             raise problem
         splits = load_data(options)
-    policy = resolve(options.precision)
+    trained_on = distribution.training_gpus(job)
+    policy = precision.resolve(options.precision, trained_on)
     config = dataclasses.asdict(options) | {
         "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
         "fingerprint": fingerprint(splits),
         "precision": policy,
-        "jit_compile": use_xla(options.jit_compile, job),
+        "jit_compile": use_xla(
+            options.jit_compile,
+            trained_on,
+            replicas=job.replicas,
+            deterministic=options.deterministic,
+        ),
         "threads": threads,
         "devices": job.replicas,
         "versions": versions(),
     }
     for name in ("run_dir", "overwrite"):
         del config[name]
-    print(f"training in {policy}", flush=True)
+    hint = None if trained_on else gpus.unused_gpu_hint()
+    if hint:
+        _say(hint)
+    _say(gpus.training_line(trained_on, policy, determinism.usable_cores()))
     return Run(path, splits, config, job)
 
 
-def use_xla(flag: str, job: Job) -> bool:
-    """Whether to compile by XLA; ``auto`` does on a single GPU. (On a CPU it is five times slower.)
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def use_xla(flag: str, trained_on: Sequence[Gpu], *, replicas: int, deterministic: bool) -> bool:
+    """Whether to compile by XLA.
+
+    ``auto`` does on a single GPU, where that can be done and gives the same bits every time. (On a
+    CPU it is five times slower.)
 
     Raises:
       UserError: it is asked for on several devices.
     """
-    import tensorflow as tf
-
     if flag == "auto":
-        return job.replicas == 1 and bool(tf.config.list_physical_devices("GPU"))
-    if flag == "true" and job.replicas > 1:
+        return (
+            replicas == 1
+            and not deterministic
+            and any(gpu.capability < _TOO_NEW_FOR_XLA for gpu in trained_on)
+        )
+    if flag == "true" and replicas > 1:
         raise UserError(
-            f"--jit_compile=true: is for one device and not {job.replicas}; leave it on auto"
+            f"--jit_compile=true: is for one device and not {replicas}; leave it on auto"
         )
     return flag == "true"
 
@@ -249,5 +336,10 @@ def versions() -> dict[str, str]:
 def begin(path: Path, config: dict[str, Any]) -> None:
     """Writes ``config.json``, or checks that the run there was started with the same one."""
     if (path / run_dir.CONFIG).exists():
-        run_dir.refuse_another(path, run_dir.read_config(path), identity(config))
+        run_dir.refuse_another(path, read_config(path), identity(config))
     run_dir.write_json(path / run_dir.CONFIG, config)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's configuration; what an older version did not record had the default of today."""
+    return dataclasses.asdict(Options()) | run_dir.read_config(path)

@@ -27,6 +27,7 @@ EXPORT_FAILED = "export.failed"
 #: Held while an export is written, and the beginning of the name of the folder it is written in.
 EXPORT_LOCK, EXPORT_WORKSHOP = ".export.lock", ".export-"
 _LOCK = ".lock"
+_BUSY = "another process is training there; wait or name another one"
 _TEMPORARY = ".tmp-"
 
 #: Everything a run writes: what ``--overwrite`` deletes.
@@ -140,16 +141,18 @@ def refuse_another(run: Path, before: Mapping[str, Any], now: Mapping[str, Any])
 
     Args:
       run: its directory.
-      before: what identified it when it was started; keys it lacks are not compared.
+      before: what identified it when it was started.
       now: what identifies it now.
 
     Raises:
       UserError: names the first thing that differs.
     """
     for name, value in now.items():
-        if name not in before or before[name] == value:
+        if name in before and before[name] == value:
             continue
-        if name == "fingerprint":
+        if name not in before:
+            problem = f"an older version, which did not record its {name}; pass"
+        elif name == "fingerprint":
             problem = "other images; pass"
         elif name == "devices":
             problem = f"{before[name]} devices, not {value}, and --deterministic; pass"
@@ -174,11 +177,21 @@ def owned(run: Path) -> Iterator[None]:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--run_dir={run}: cannot be made ({error.strerror})") from error
-    with locked(run, _LOCK, busy="another process is training there; wait or name another one"):
+    with locked(run, _LOCK, busy=_BUSY):
         for folder in (run, run / CHECKPOINTS, run / FIGURES):
             for temporary in folder.glob(f"{_TEMPORARY}*"):
                 temporary.unlink()
         yield
+
+
+def check_free(run: Path) -> None:
+    """Checks that nobody trains in a run directory that is there.
+
+    Raises:
+      UserError: another process does.
+    """
+    with locked(run, _LOCK, busy=_BUSY):
+        pass
 
 
 @contextlib.contextmanager
@@ -197,9 +210,15 @@ def locked(run: Path, name: str, *, busy: str) -> Iterator[None]:
         raise UserError(f"--run_dir={run}: cannot be written ({error.strerror})") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(handle)
         raise UserError(f"--run_dir={run}: {busy}") from error
+    except OSError as error:
+        os.close(handle)
+        raise UserError(
+            f"--run_dir={run}: its file system keeps no locks ({error.strerror}); name a directory "
+            "on a local disk"
+        ) from error
     try:
         yield
     finally:
@@ -217,6 +236,20 @@ def clear(run: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def check_space(run: Path, needed: int, what: str) -> None:
+    """Checks that ``needed`` bytes are free where a run is written.
+
+    Raises:
+      UserError: they are not; ``what`` says in the message what they are for.
+    """
+    free = shutil.disk_usage(existing(run)).free
+    if free < needed:
+        raise UserError(
+            f"--run_dir={run}: {free / 1e6:,.0f} MB are free and {what} need {needed / 1e6:,.0f} "
+            "MB; make room or name another directory"
+        )
 
 
 def check_usable(run: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from fer_pipeline import cli, cluster, precision
+from fer_pipeline import cli, cluster, export_package, precision
 
 _DESCRIPTION = """
 Trains the facial-expression CNN and exports it for phones and servers.
@@ -61,7 +61,10 @@ _STRATEGY = flags.DEFINE_enum(
     "auto",
     cluster.STRATEGIES,
     "Which devices train: one; all GPUs of this host; or the hosts of TF_CONFIG. 'auto' takes the "
-    "hosts if TF_CONFIG is set, else all GPUs.",
+    "hosts if TF_CONFIG is set, else all GPUs if a batch has 256 images for each, else one.",
+)
+_JOIN_MINUTES = flags.DEFINE_float(
+    "join_minutes", 10.0, "Minutes to wait for the other hosts of TF_CONFIG.", lower_bound=0.0
 )
 _STEPS_PER_EXECUTION = flags.DEFINE_integer(
     "steps_per_execution",
@@ -70,7 +73,11 @@ _STEPS_PER_EXECUTION = flags.DEFINE_integer(
     lower_bound=1,
 )
 _JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile", "auto", ["auto", "true", "false"], "Compile by XLA; 'auto' does on one GPU."
+    "jit_compile",
+    "auto",
+    ["auto", "true", "false"],
+    "Compile by XLA; 'auto' does on one GPU of compute capability below 12.0 without "
+    "--deterministic.",
 )
 _CHECKPOINT_MINUTES = flags.DEFINE_float(
     "checkpoint_minutes",
@@ -120,6 +127,7 @@ def main(argv: list[str]) -> None:
         on_bad_image=_ON_BAD_IMAGE.value,
         export_checkpoint=_EXPORT_CHECKPOINT.value,
         strategy=_STRATEGY.value,
+        join_minutes=_JOIN_MINUTES.value,
         steps_per_execution=_STEPS_PER_EXECUTION.value,
         jit_compile=_JIT_COMPILE.value,
         checkpoint_minutes=_CHECKPOINT_MINUTES.value,
@@ -128,11 +136,14 @@ def main(argv: list[str]) -> None:
         tensorboard=_TENSORBOARD.value,
     )
     with cli.narration():
+        if _EXPORT.value and (other := export_package.shadowed_by()):
+            print(f"{other}: is not this software's package export, which is used in its place")
         stages.run(options, export_stage=_export if _EXPORT.value else None)
 
 
 def _export(**arguments) -> None:
     """Hands the trained weights to the export package, imported only now."""
+    export_package.load()
     from export import pipeline
 
     pipeline.export_run(**arguments)
@@ -140,7 +151,7 @@ def _export(**arguments) -> None:
 
 def run() -> None:
     """The console script ``fer-pipeline``."""
-    cli.run_app(main, _DESCRIPTION)
+    cli.run_app(main, _DESCRIPTION, narrates=True)
 
 
 if __name__ == "__main__":

@@ -68,10 +68,7 @@ def load(
     source = os.fspath(source)
     _check(validation_fraction, on_bad_image, cache)
     if source == SYNTHETIC:
-        if validation_fraction is not None:
-            raise UserError(
-                "--validation_fraction: the synthetic faces have validation images; leave it out"
-            )
+        _check_synthetic(validation_fraction)
         from fer_pipeline.datasets import synthetic
 
         return Loaded(synthetic.load(seed=0), SYNTHETIC, decoded=False)
@@ -100,6 +97,31 @@ def load(
     return Loaded(splits, name, faces.converted, faces.skipped)
 
 
+def check(
+    source: str | os.PathLike[str],
+    *,
+    validation_fraction: float | None = None,
+    on_bad_image: OnBadImage = "fail",
+    cache: Cache = "memory",
+) -> None:
+    """Finds what is wrong with a source by its names alone: no image is read, nor TensorFlow.
+
+    The arguments are ``load``'s.
+
+    Raises:
+      UserError: ``load`` would raise the same.
+    """
+    source = os.fspath(source)
+    _check(validation_fraction, on_bad_image, cache)
+    if source == SYNTHETIC:
+        _check_synthetic(validation_fraction)
+        return
+    kind = _kind(os.path.normpath(source))
+    # With an entry on disk the names are not looked at again.
+    if cache != "disk":
+        _listing(os.path.normpath(source), kind)
+
+
 def source_name(source: str | os.PathLike[str]) -> str:
     """What to call a source in a file name: ``"synthetic"``, or the stem of its file or folder."""
     if os.fspath(source) == SYNTHETIC:
@@ -120,6 +142,13 @@ def _check(validation_fraction: float | None, on_bad_image: str, cache: str) -> 
     ):
         if value not in values:
             raise UserError(f"--{flag}={value}: must be one of {', '.join(values)}")
+
+
+def _check_synthetic(validation_fraction: float | None) -> None:
+    if validation_fraction is not None:
+        raise UserError(
+            "--validation_fraction: the synthetic faces have validation images; leave it out"
+        )
 
 
 def _kind(source: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from fer_pipeline import fast_layers
-from fer_pipeline.model import build_model, build_training_model
+from fer_pipeline.model import build_model, build_training_model, count_parameters
 
 # Layer names, output shapes and parameter counts as the seed's `model.summary()` prints them.
 SEED_SUMMARY = """
@@ -63,6 +63,7 @@ def test_model_is_the_seeds_layer_by_layer():
     assert rows == SEED_SUMMARY.split("\n")[1:-1]
     assert parameters(model.weights) == 4_478_727
     assert parameters(model.trainable_weights) == 4_474_759
+    assert count_parameters() == 4_478_727
 
 
 def test_batch_size_is_fixed_where_asked():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fer_pipeline import opening, run_dir
+from fer_pipeline import distribution, opening, run_dir
 from fer_pipeline.errors import UserError
 
 CONFIG = {
@@ -37,7 +37,14 @@ def write_run(path, *, trained, evaluated=None, exported=None):
     ("run", "options", "said"),
     [
         ({"trained": 15, "evaluated": 15, "exported": 15}, {}, "is finished"),
-        ({"trained": 10}, {"epochs": 5}, "has trained 10 epochs already; pass --epochs=10"),
+        ({"trained": 10}, {"epochs": 5}, "has trained 10 epochs already; pass --epochs=10 or"),
+        # What it says to pass has to be accepted.
+        (
+            {"trained": 15, "evaluated": 15, "exported": 15},
+            {"epochs": 14},
+            "has trained 15 epochs already; pass --epochs=16 or",
+        ),
+        ({"trained": 15, "evaluated": 15}, {"epochs": 14}, "pass --epochs=15 or"),
         ({"trained": 10}, {}, None),
         ({"trained": 15}, {}, None),
         ({"trained": 15, "evaluated": 15}, {}, None),
@@ -54,6 +61,94 @@ def test_only_a_run_with_something_left_to_do_goes_on(tmp_path, run, options, sa
         return
     with pytest.raises(UserError, match=said):
         opening.refuse_finished(tmp_path, opening.Options(**options), exporting=True)
+
+
+def refuse(path, *, chief=True, exporting=False, **options):
+    return opening.refusal(path, opening.Options(**options), chief=chief, exporting=exporting)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"learning_rate": float("nan")}, "--learning_rate=nan"),
+        ({"checkpoint_minutes": float("inf")}, "--checkpoint_minutes=inf"),
+        ({"join_minutes": 0.0}, "--join_minutes=0"),
+        ({"data": "no/such/place"}, "no/such/place: no such file"),
+        ({"validation_fraction": 2.0}, "--validation_fraction=2"),
+        ({"validation_fraction": 0.5}, "--validation_fraction: the synthetic faces"),
+    ],
+)
+@pytest.mark.parametrize("chief", [True, False])
+def test_what_is_wrong_is_seen_before_tensorflow_and_the_data(tmp_path, options, said, chief):
+    assert said in str(refuse(tmp_path / "run", chief=chief, **options))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 32}, "--batch_size=64, not 32"),
+        ({"seed": 1}, "--seed=0, not 1"),
+        ({"precision": "mixed_float16"}, "--precision=float32, not mixed_float16"),
+        ({"deterministic": True}, "--deterministic=false, not true"),
+    ],
+)
+def test_a_run_started_otherwise_is_refused_before_the_data_is_read(tmp_path, options, said):
+    opening.begin(tmp_path, CONFIG)
+    assert said in str(refuse(tmp_path, **options))
+    # What the device decides is not known yet.
+    assert refuse(tmp_path) is None
+    assert refuse(tmp_path, overwrite=True, **options) is None
+    # The other hosts have no run directory.
+    assert refuse(tmp_path, chief=False, **options) is None
+
+
+def test_a_run_that_another_process_trains_is_refused_before_the_data_is_read(tmp_path):
+    opening.begin(tmp_path, CONFIG)
+    with run_dir.owned(tmp_path):
+        assert "another process is training there" in str(refuse(tmp_path))
+
+
+def test_space_for_checkpoints_and_export_is_asked_for_before_anything_is_made(
+    tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    # Five checkpoints of three copies of 4,478,727 parameters; the export takes ten copies.
+    for free, exporting, said in (
+        (268_700_000, False, "its checkpoints need 269 MB"),
+        (268_800_000, False, None),
+        (268_800_000, True, "its checkpoints and its export need 448 MB"),
+        (448_000_000, True, None),
+    ):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
+        found = refuse(run, exporting=exporting)
+        assert found is None if said is None else said in str(found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_lock(tmp_path):
+    job = distribution.join("one_device")
+    opened = opening.Run(tmp_path, None, CONFIG, job)
+    write_run(tmp_path, trained=15, evaluated=15)
+    run_dir.write_json(tmp_path / run_dir.CONFIG, CONFIG)
+    with (
+        pytest.raises(UserError, match="is finished"),
+        opening.own(opened, opening.Options(), exporting=False),
+    ):
+        pass
+    with opening.own(opened, opening.Options(epochs=16), exporting=False):
+        pass
+
+
+def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_path):
+    old = {name: value for name, value in CONFIG.items() if name not in ("deterministic", "seed")}
+    run_dir.write_json(tmp_path / run_dir.CONFIG, old)
+    with pytest.raises(UserError, match="--seed=0, not 1"):
+        opening.begin(tmp_path, CONFIG | {"seed": 1})
+    with pytest.raises(UserError, match="--deterministic=false, not true"):
+        opening.begin(tmp_path, CONFIG | {"deterministic": True})
+    opening.begin(tmp_path, CONFIG)
 
 
 def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):

@@ -51,6 +51,31 @@ def test_a_second_process_is_refused(tmp_path):
     assert other_process() == "mine\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BlockingIOError(11, "Resource temporarily unavailable"), "another process is training"),
+        (OSError(37, "No locks available"), r"keeps no locks \(No locks available\)"),
+        (OSError(95, "Operation not supported"), r"keeps no locks \(Operation not supported\)"),
+    ],
+)
+def test_a_lock_that_cannot_be_had_says_why(tmp_path, monkeypatch, error, said):
+    def refused(*_):
+        raise error
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with pytest.raises(UserError, match=said), run_dir.owned(tmp_path):
+        pass
+
+
+def test_a_disk_that_is_too_small_is_found(tmp_path, monkeypatch):
+    run_dir.check_space(tmp_path / "not" / "there", 1, "its checkpoints")
+    usage = type("Usage", (), {"free": 100_000_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match="100 MB are free and its checkpoints need 200 MB"):
+        run_dir.check_space(tmp_path, 200_000_000, "its checkpoints")
+
+
 def test_clear_deletes_what_a_run_writes_and_nothing_else(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "elsewhere").mkdir()
