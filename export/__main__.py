@@ -168,7 +168,7 @@ def _load(config: dict[str, Any]) -> Splits:
 
 def run() -> None:
     """The module's entry."""
-    cli.run_app(main, _DESCRIPTION)
+    cli.run_app(main, _DESCRIPTION, narrates=True)
 
 
 if __name__ == "__main__":

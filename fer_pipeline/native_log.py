@@ -22,9 +22,9 @@ def redirected(path: str | os.PathLike[str] | None) -> Iterator[None]:
     C++ code writes to the descriptor and not to ``sys.stderr``, so the descriptor itself is
     exchanged. Python's ``sys.stderr`` keeps pointing at the terminal: progress bars and messages
     of this package are seen as before. When the block raises anything but a ``UserError``, whose
-    one line says it all, what had been written is repeated on the terminal, because then it is
-    evidence. With ``path`` None nothing is exchanged. Blocks may be nested: Python's stderr stays
-    on the terminal, and the outermost block alone repeats.
+    one line says it all, or finds that nobody reads its output, what had been written is repeated
+    on the terminal, because then it is evidence. With ``path`` None nothing is exchanged. Blocks
+    may be nested: Python's stderr stays on the terminal, and the outermost block alone repeats.
 
     The exchange is of the whole process: every thread's writes go to the file meanwhile.
     """
@@ -52,7 +52,7 @@ def redirected(path: str | os.PathLike[str] | None) -> Iterator[None]:
         stack.callback(os.dup2, previous, 2)
         try:
             yield
-        except UserError:
+        except (UserError, BrokenPipeError):
             raise
         except Exception:
             if outermost:

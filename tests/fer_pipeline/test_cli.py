@@ -1,5 +1,6 @@
 """How entry points end, each in a process of its own: absl's flags are global."""
 
+import os
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ def main(argv):
         raise RuntimeError("a defect")
     print(COUNT.value, *argv[1:])
 
-cli.run_app(main, "Counts.")
+cli.run_app(main, "Counts.", narrates=True)
 """
 
 
@@ -61,6 +62,59 @@ def test_a_failure_is_one_line(arguments, status, line):
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(line)
+
+
+@pytest.mark.parametrize("argument", ["--count=5", "--help"])
+def test_output_that_nobody_reads_ends_quietly(argument):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", SCRIPT, argument]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "seen"),
+    [
+        ("2>&-", "working\n5\n"),
+        ("<&-", "working\n5\n"),
+        (">&-", ""),
+        ("<&- >&- 2>&-", ""),
+    ],
+)
+def test_closed_streams_are_no_mistake(tmp_path, closed, seen):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = f'"$0" script.py --count=5 {closed}'
+    result = subprocess.run(
+        ["sh", "-c", command, sys.executable],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, seen, "")
+
+
+def test_verbosity_is_promised_by_commands_that_narrate_alone():
+    assert "--verbosity" in run("--help").stdout
+    silent = SCRIPT.replace(", narrates=True", "")
+    command = [sys.executable, "-c", silent, "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--verbosity" not in result.stdout
+
+
+def test_gpu_memory_is_taken_as_needed_unless_the_user_chose():
+    script = SCRIPT.replace("print(COUNT.value", "print(__import__('os').environ[NAME]").replace(
+        "def main", "NAME = 'TF_FORCE_GPU_ALLOW_GROWTH'\ndef main"
+    )
+    for chosen, found in (({}, "true"), ({"TF_FORCE_GPU_ALLOW_GROWTH": "false"}, "false")):
+        environ = {k: v for k, v in os.environ.items() if k != "TF_FORCE_GPU_ALLOW_GROWTH"}
+        command = [sys.executable, "-c", script, "--verbosity=-2"]
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environ | chosen
+        )
+        assert result.stdout == f"{found}\n"
 
 
 def test_a_defect_keeps_its_traceback():

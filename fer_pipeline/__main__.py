@@ -1,0 +1,48 @@
+"""Lists the commands, and runs one of them: python -m fer_pipeline train --epochs=15"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+from fer_pipeline import export_package
+from fer_pipeline.errors import UserError
+
+#: The module of each command, and what it does.
+_COMMANDS = {
+    "train": ("fer_pipeline.train", "trains the network and exports it"),
+    "evaluate": ("fer_pipeline.evaluate", "measures a run again, on other faces if asked"),
+    "predict": ("fer_pipeline.predict", "names the expression on pictures of faces"),
+    "export": ("export", "exports a run again, or proves an export"),
+    "benchmark": ("fer_pipeline.benchmark", "measures the throughput beside its rivals"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command that ``arguments`` begin with; lists them where there is none."""
+    if not arguments or arguments[0].startswith("-"):
+        print(_listing())
+        return 0
+    name, *rest = arguments
+    if name not in _COMMANDS:
+        print(f"error: {name}: no such command; {', '.join(_COMMANDS)} are", file=sys.stderr)
+        return 1
+    try:
+        # Whatever the working folder holds under that name.
+        export_package.load()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    module, _ = _COMMANDS[name]
+    sys.argv[1:] = rest
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    return 0
+
+
+def _listing() -> str:
+    lines = [f"  python -m fer_pipeline {name:10} {does}" for name, (_, does) in _COMMANDS.items()]
+    return "\n".join(["Commands:", *lines, "", "Each lists its flags with --help."])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
