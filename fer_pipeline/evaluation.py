@@ -74,7 +74,10 @@ def predict(model: keras.Model, split: Split) -> Predictions:
     """Asks a model about every image of a split."""
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)
+    # One trace, whatever the last batch holds.
+    images_spec = tf.TensorSpec([None, *split.images.shape[1:]], tf.uint8)
+
+    @tf.function(input_signature=[images_spec, tf.TensorSpec([None], tf.int32)])
     def forward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         probabilities = model(tf.cast(images, tf.float32), training=False)
         return probabilities, steps.cross_entropy(labels, probabilities)
