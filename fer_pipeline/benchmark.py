@@ -35,13 +35,13 @@ _BATCH_SIZE = flags.DEFINE_integer(
     # As many pictures are written for those who read files.
     upper_bound=4096,
 )
-_QUICK = flags.DEFINE_bool("quick", False, "Fewer cases, fewer and shorter rounds.")
+_QUICK = flags.DEFINE_bool("quick", False, "Fewer cases and rounds.")
 _ROUNDS = flags.DEFINE_integer(
     "rounds", None, "Timed rounds of each case; by default 5, with --quick 2.", lower_bound=1
 )
-_SECONDS = flags.DEFINE_float("seconds", None, "Of an input round; by default 1, with --quick 0.3.")
+_SECONDS = flags.DEFINE_float("seconds", 1.0, "Of a round of input or training, at least.")
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "Of a training round; by default 6, with --quick 1.", lower_bound=1
+    "steps", None, "Of a training round, at least; by default 6, with --quick 1.", lower_bound=1
 )
 _OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder for benchmark.json and .png.")
 
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
                 quick=quick,
                 batch_size=_BATCH_SIZE.value,
                 rounds=_ROUNDS.value or (2 if quick else 5),
-                seconds=(0.3 if quick else 1.0) if _SECONDS.value is None else _SECONDS.value,
+                seconds=_SECONDS.value,
                 steps=_STEPS.value or (1 if quick else 6),
             ),
             stages=_STAGES.value,

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-
-#: How idle this process has to be before a turn, and how long that is waited for: seconds.
-_WINDOW, _BUSY, _PATIENCE = 0.02, 0.004, 3.0
 
 #: A row of a table: ``name``, ``note`` and figures, as ``benchmark.json`` holds them.
 Row = dict[str, Any]
@@ -23,15 +19,17 @@ class Case(NamedTuple):
 
     Attributes:
       name: its row in the table.
-      make: prepares it, and returns a function that does one round, or one call, and returns how
-        many images it took. Raises ImportError where it cannot run here.
+      make: prepares it, and returns a function that does one round, or one call, and times it.
+        Raises ImportError where it cannot run here.
       facts: further figures of the row, and ``kind``: ``"ours"``, a ``"limit"`` that nobody
         passes, or, without it, a rival.
+      gpu: it computes on a GPU, so no other process may exist that does. All others see no GPU.
     """
 
     name: str
-    make: Callable[[], Callable[[], int]]
+    make: Callable[[], Round]
     facts: Mapping[str, Any] = MappingProxyType({})
+    gpu: bool = False
 
 
 class CaseError(RuntimeError):
@@ -44,6 +42,9 @@ class Timing(NamedTuple):
     images: int
     seconds: float
 
+
+#: Does one round or call.
+Round = Callable[[], Timing]
 
 #: Does so many rounds or calls.
 Turn = Callable[[int], list[Timing]]
@@ -109,7 +110,7 @@ def rates(
       opener: prepares a case.
       untimed: rounds of each before them, for what tunes itself while it runs.
       together: False prepares one after the other, each for all its rounds, where there is no room
-        for all.
+        for all. Cases on a GPU always are.
 
     Returns:
       A row a case: median, smallest, largest and all images/s, and the ``ratio`` of its median to
@@ -182,7 +183,7 @@ def _measure(
     """
     timed: dict[str, list[Timing]] = {case.name: [] for case in cases}
     notes = {}
-    for group in [cases] if together else [[case] for case in cases]:
+    for group in _groups(cases, together=together):
         with contextlib.ExitStack() as stack:
             entered, opened = {}, {}
             for case in group:
@@ -202,6 +203,13 @@ def _measure(
     return timed, notes
 
 
+def _groups(cases: Sequence[Case], *, together: bool) -> list[list[Case]]:
+    """Which cases are prepared at the same time: on a GPU one alone, its memory is not shared."""
+    shared = [case for case in cases if together and not case.gpu]
+    alone = [[case] for case in cases if case.gpu or not together]
+    return [shared, *alone] if shared else alone
+
+
 @contextlib.contextmanager
 def _noted(name: str, notes: dict[str, str]) -> Iterator[None]:
     """Makes a note of what a case lacks, or why it broke off."""
@@ -216,48 +224,11 @@ def _ratio(medians: Mapping[str, float], name: str, baseline: str) -> float | No
 
 
 @contextlib.contextmanager
-def in_process(case: Case, *, clock: Callable[[], float] = time.perf_counter) -> Iterator[Turn]:
+def in_process(case: Case) -> Iterator[Turn]:
     """An ``Opener`` that runs the case here and now."""
     run = case.make()
     run()
-
-    def turn(calls: int) -> list[Timing]:
-        found = []
-        for _ in range(calls):
-            start = clock()
-            images = run()
-            found.append(Timing(images, clock() - start))
-        return found
-
-    yield turn
-
-
-def settle() -> None:
-    """Waits until no thread of this process works, or for three seconds.
-
-    A pipeline that has just been measured goes on filling its buffers, at the next one's expense.
-    """
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
-        before = time.process_time()
-        time.sleep(_WINDOW)
-        if time.process_time() - before < _BUSY:
-            return
-
-
-def for_seconds(
-    step: Callable[[], int], seconds: float, clock: Callable[[], float] = time.perf_counter
-) -> Callable[[], int]:
-    """A round that repeats ``step``, which returns its images, for at least ``seconds``."""
-
-    def run() -> int:
-        end = clock() + seconds
-        images = step()
-        while clock() < end:
-            images += step()
-        return images
-
-    return run
+    yield lambda calls: [run() for _ in range(calls)]
 
 
 def text(table: Table) -> str:

@@ -8,19 +8,24 @@ from fer_pipeline import allocator
 from fer_pipeline.throughput import work
 
 
-def products_alone(policy: str, batch_size: int, *, ours: bool) -> Callable[[], int]:
-    """A step of the network's products alone: forward, and both gradients of each but the first.
+def products_alone(
+    policy: str, batch_size: int, *, ours: bool, jit_compile: bool = False
+) -> Callable[[int], int]:
+    """Steps of the network's products alone: forward, and both gradients of each but the first.
 
     No bias, no normalisation, no activation, no optimizer: each layer that has a kernel is called
-    on random numbers, and its gradients taken of random numbers.
+    on random numbers, and its gradients taken of random numbers. They run as the training's steps
+    do, many in one call, each compiled by XLA or not, since what Python or the launching of single
+    operations costs would otherwise be a part of the limit.
 
     Args:
       policy: the dtype policy; its compute dtype is that of all numbers.
       batch_size: images of a step.
       ours: by the algorithms of the network that trains, and not by Keras' layers.
+      jit_compile: compile a step by XLA.
 
     Returns:
-      A function that does a step and returns its number of images.
+      A function that does so many steps in one call and returns their number of images.
     """
     import keras
     import tensorflow as tf
@@ -46,9 +51,8 @@ def products_alone(policy: str, batch_size: int, *, ours: bool) -> Callable[[], 
         layer.build(x.shape)
         jobs.append((layer, x, upstream))
 
-    @tf.function
     def step() -> list[tf.Tensor]:
-        corners = []
+        results = []
         for i, (layer, x, upstream) in enumerate(jobs):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 inputs = tf.convert_to_tensor(x)
@@ -57,13 +61,24 @@ def products_alone(policy: str, batch_size: int, *, ours: bool) -> Callable[[], 
                     tape.watch(inputs)
                 outputs = layer(inputs)
             of = [layer.kernel.value, *([inputs] if i else [])]
-            results = [outputs, *tape.gradient(outputs, of, tf.convert_to_tensor(upstream))]
+            results += [outputs, *tape.gradient(outputs, of, tf.convert_to_tensor(upstream))]
+        return results
+
+    # It gives its results as a whole: of a product whose corner alone is wanted XLA may compute
+    # just that.
+    run = tf.function(step, jit_compile=True) if jit_compile else step
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def steps(count: tf.Tensor) -> tf.Tensor:
+        total = tf.constant(0.0)
+        for _ in tf.range(count):
             # Some number of each, so that none is left out.
-            corners += [tf.cast(tf.reshape(result, [-1])[0], tf.float32) for result in results]
-        return tf.add_n(corners)
+            corners = [tf.cast(tf.reshape(result, [-1])[0], tf.float32) for result in run()]
+            total += tf.add_n(corners)
+        return total
 
-    def run() -> int:
-        step().numpy()
-        return batch_size
+    def take(count: int) -> int:
+        steps(tf.constant(count)).numpy()
+        return count * batch_size
 
-    return run
+    return take

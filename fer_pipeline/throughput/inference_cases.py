@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from fer_pipeline.throughput import onnx_rivals, torch_rivals, work
-from fer_pipeline.throughput.cases import Case
+from fer_pipeline.throughput.cases import Case, Round
+from fer_pipeline.throughput.rounds import timed
 
 #: The images, in the folder of the files.
 IMAGES = "images.npy"
@@ -21,7 +23,7 @@ BASELINE = "model_float32.tflite, 1 thread"
 QUICK = ("model_", "ONNX Runtime")
 
 
-def cases(folder: str, cores: int) -> list[Case]:
+def cases(folder: str, cores: int, on_gpu: bool = False) -> list[Case]:
     """Calls of one image, and of a batch where a runtime takes one.
 
     Args:
@@ -29,20 +31,21 @@ def cases(folder: str, cores: int) -> list[Case]:
         ``[B, 48, 48, 1]``, is the batch, and its first one the single image. What is not exported
         has random weights, which take as long.
       cores: threads of the runs with all threads.
+      on_gpu: whether SavedModel, Keras and PyTorch run on a GPU. LiteRT and ONNX Runtime do not.
     """
     root = Path(folder)
     batch = len(np.load(root / IMAGES, mmap_mode="r"))
     threads, ours = dict.fromkeys((1, cores)), {"kind": "ours"}
 
-    def calling(make: Callable[..., Callable], size: int, *args: object) -> Callable:
-        def prepare() -> Callable[[], int]:
+    def calling(make: Callable[..., Callable], size: int, *args: object) -> Callable[[], Round]:
+        def prepare() -> Round:
             call = make(np.load(root / IMAGES)[:size], *args)
 
             def run() -> int:
                 call()
                 return size
 
-            return run
+            return timed(run)
 
         return prepare
 
@@ -52,12 +55,12 @@ def cases(folder: str, cores: int) -> list[Case]:
         for n in threads
     ]
     for size in (1, batch):
-        rivals = {"Keras": _keras, "PyTorch": _torch}
+        rivals = {"Keras": _keras, "PyTorch": functools.partial(_torch, on_gpu=on_gpu)}
         if (root / "saved_model").is_dir():
             served = calling(_saved_model, size, root / "saved_model" / "1")
-            found.append(Case(f"SavedModel, batch {size}", served, ours))
+            found.append(Case(f"SavedModel, batch {size}", served, ours, gpu=on_gpu))
         for name, make in rivals.items():
-            found.append(Case(f"{name}, batch {size}", calling(make, size)))
+            found.append(Case(f"{name}, batch {size}", calling(make, size), gpu=on_gpu))
     for dtype in ("float32", "int8"):
         for n in threads:
             name = f"ONNX Runtime, {dtype}, {_threads(n)}"
@@ -107,8 +110,8 @@ def _keras(images: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: model.predict_on_batch(given)
 
 
-def _torch(images: np.ndarray) -> Callable[[], np.ndarray]:
-    return torch_rivals.inference(work.random_weights(), images)
+def _torch(images: np.ndarray, *, on_gpu: bool) -> Callable[[], np.ndarray]:
+    return torch_rivals.inference(work.random_weights(), images, on_gpu=on_gpu)
 
 
 def write_onnx(folder: Path) -> None:

@@ -16,7 +16,8 @@ from fer_pipeline import allocator, augment, datasets, input_pipeline
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.expressions import CLASS_NAMES, IMAGE_SIZE
 from fer_pipeline.throughput import torch_rivals
-from fer_pipeline.throughput.cases import Case, for_seconds
+from fer_pipeline.throughput.cases import Case
+from fer_pipeline.throughput.rounds import for_seconds
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -15,10 +15,17 @@ _FLAGS_THAT_MATTER = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "torch", "onnxruntime", "pillow")
 
-#: Dense operations a second of one GPU's units for 16 bits, and for float32 by way of TF32, which
-#: TensorFlow uses on them (NVIDIA H100 Tensor Core GPU and H200 data sheets: SXM without sparsity;
-#: NVIDIA A100 data sheet).
-_PEAKS = {"H100": (989e12, 495e12), "H200": (989e12, 495e12), "A100": (312e12, 156e12)}
+#: Dense operations a second of one GPU for 16 bits, for TF32, and for true float32, which no tensor
+#: core multiplies (NVIDIA H100 Tensor Core GPU and H200 data sheets: SXM without sparsity; NVIDIA
+#: A100 data sheet).
+_PEAKS = {
+    "H100": {"16 bits": 989e12, "TF32": 495e12, "float32": 67e12},
+    "H200": {"16 bits": 989e12, "TF32": 495e12, "float32": 67e12},
+    "A100": {"16 bits": 312e12, "TF32": 156e12, "float32": 19.5e12},
+}
+
+#: First NVIDIA architecture that multiplies TF32 (NVIDIA A100 Tensor Core GPU Architecture).
+_TF32 = (8, 0)
 
 
 def facts() -> dict[str, Any]:
@@ -58,6 +65,16 @@ def gpu_names() -> list[str]:
     ]
 
 
+def hide_gpus() -> None:
+    """Leaves the GPUs to other processes: TensorFlow computes without them here.
+
+    It has to come before anything that TensorFlow computes.
+    """
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
 def available_memory() -> int | None:
     """Bytes that programs could take without swapping, as Linux reckons; None elsewhere."""
     try:
@@ -68,12 +85,30 @@ def available_memory() -> int | None:
     return 1024 * int(found[0].split()[1]) if found else None
 
 
-def peak_flops(policy: str) -> float | None:
-    """Operations a second that the first GPU can do under a dtype policy; None if not known."""
+def arithmetic(policy: str) -> str:
+    """In what the first device multiplies under a dtype policy: 16 bits, TF32 or float32.
+
+    TensorFlow has float32 multiplied in TF32 wherever a GPU can, and our rounds have PyTorch do so
+    too. NVIDIA's libraries do not while ``NVIDIA_TF32_OVERRIDE`` is 0.
+    """
+    if policy != "float32":
+        return "16 bits"
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details
+    for gpu in tf.config.list_physical_devices("GPU")[:1]:
+        able = details(gpu).get("compute_capability", (0, 0)) >= _TF32
+        if able and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
+            return "TF32"
+    return "float32"
+
+
+def peak_flops(kind: str) -> float | None:
+    """Operations a second that the first GPU can do of an ``arithmetic``; None if not known."""
     for gpu in gpu_names()[:1]:
-        for name, (of_16_bits, of_float32) in _PEAKS.items():
+        for name, peaks in _PEAKS.items():
             if name in gpu:
-                return of_float32 if policy == "float32" else of_16_bits
+                return peaks[kind]
     return None
 
 

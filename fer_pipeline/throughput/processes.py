@@ -30,8 +30,8 @@ from fer_pipeline.throughput.cases import (
     Timing,
     Turn,
     in_process,
-    settle,
 )
+from fer_pipeline.throughput.rounds import settle
 
 
 def opener(module: str, arguments: dict[str, Any], logs: Path) -> Opener:
@@ -53,7 +53,7 @@ def opener(module: str, arguments: dict[str, Any], logs: Path) -> Opener:
         command = [__name__, module, json.dumps(arguments), case.name]
         log = logs / re.sub(r"\W+", "-", case.name)
         ready = False
-        with conversation(command, log) as ask:
+        with conversation(command, log, gpu=case.gpu) as ask:
 
             def turn(calls: int) -> list[Timing]:
                 nonlocal ready
@@ -69,13 +69,16 @@ def opener(module: str, arguments: dict[str, Any], logs: Path) -> Opener:
 
 
 @contextlib.contextmanager
-def conversation(command: Sequence[str], log: Path) -> Iterator[Callable[..., Any]]:
+def conversation(
+    command: Sequence[str], log: Path, *, gpu: bool = False
+) -> Iterator[Callable[..., Any]]:
     """Runs a module of this project for as long as the block lasts, and speaks with it.
 
     Args:
       command: its name and arguments. It prints a line of JSON when it is ready, and one for each
         line that it gets.
       log: what it prints on stderr goes there.
+      gpu: whether it sees GPUs.
 
     Yields:
       A function that sends its argument, or without one nothing, and waits for the answer. It
@@ -88,7 +91,7 @@ def conversation(command: Sequence[str], log: Path) -> Iterator[Callable[..., An
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=environment(),
+            env=environment(gpu=gpu),
         )
 
     def ask(*question: Any) -> Any:
@@ -112,7 +115,7 @@ def conversation(command: Sequence[str], log: Path) -> Iterator[Callable[..., An
 
 
 def answer(module: str, *arguments: str) -> Any:
-    """What a module of this project prints as JSON when it is run with arguments.
+    """What a module of this project prints as JSON when it is run with arguments, on the CPU.
 
     Raises:
       CaseError: its process ended otherwise.
@@ -137,15 +140,16 @@ def _ending(status: int, said: str) -> str:
     return f"{how}: {last}" if last else how
 
 
-def environment() -> dict[str, str]:
-    """The environment in which another process finds this package."""
+def environment(*, gpu: bool = False) -> dict[str, str]:
+    """The environment in which another process finds this package, and GPUs only if it may."""
     root = str(Path(__file__).parents[2])
-    return os.environ | {
+    found = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # Several share a GPU.
+        # Others may be at work on the same GPU, which TensorFlow would take as a whole.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
+    return found if gpu else found | {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def replies() -> Callable[[Any], None]:

@@ -42,7 +42,7 @@ COLUMNS = (
 )
 
 #: Rounds of a measurement, and seconds of one.
-_ROUNDS, _SECONDS = 5, 0.5
+_ROUNDS, _SECONDS = 5, 1.0
 
 _SEED = 0
 _MIB = 2**20
@@ -81,10 +81,10 @@ def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[
       threads: TensorFlow's, beside which the pipeline has one that reads ahead; 0 leaves them.
 
     Returns:
-      ``microseconds`` an image, the median of five rounds, and their ``min`` and ``max``;
-      ``iter_seconds`` to the iterator and ``first_seconds`` from there to its first batch; and MiB:
-      ``data``, the pixels; ``idle``, the process before there were any; ``peak``, most that it had
-      at the end of a round, less what of the mapped file the system holds and can drop.
+      ``microseconds`` an image, the median of five rounds of a second, and their ``min`` and
+      ``max``; ``iter_seconds`` to the iterator and ``first_seconds`` from there to its first batch;
+      and MiB: ``data``, the pixels; ``idle``, the process before there were any; ``peak``, most
+      that it had at the end of a round, less what of the mapped file the system holds and can drop.
     """
     import tensorflow as tf
 

@@ -56,8 +56,8 @@ class Options:
       quick: fewer cases: one batch size, two artifacts, one size of data.
       batch_size: images of a batch; None is each stage's own choice.
       rounds: timed rounds of each case.
-      seconds: of an input round.
-      steps: of a training round.
+      seconds: of a round, at least.
+      steps: of a training round, at least.
     """
 
     quick: bool = False
@@ -83,8 +83,8 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
       What was written as JSON.
 
     Raises:
-      UserError: an unknown stage, bad data, or a folder, ``out`` or the system's for temporary
-        files, that cannot be written.
+      UserError: an unknown stage, bad data, a folder, ``out`` or the system's for temporary files,
+        that cannot be written, or nothing that could be measured.
     """
     unknown = [stage for stage in stages if stage not in STAGES]
     if unknown or not stages or len(set(stages)) < len(stages):
@@ -96,6 +96,8 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     started = time.perf_counter()
     result = {"machine": machine.facts(), "data": data, **dataclasses.asdict(options)}
     print(machine.line(result["machine"]), flush=True)
+    # Here nothing is measured, and two processes on a GPU would be in each other's way.
+    machine.hide_gpus()
     train, result["load"] = _load(data)
     result["stages"] = {stage: [] for stage in stages}
     # Before anything is measured, to find out whether it can be written.
@@ -106,6 +108,10 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
                 print(f"\n{stage}, {cases.text(table)}", flush=True)
                 result["stages"][stage].append(table.as_json())
                 _write(result, out / PARTIAL)
+    if not chart.panels(result):
+        raise UserError(
+            f"nothing could be measured: the rows above say why, and {out / PARTIAL} keeps them"
+        )
     plots.save(chart.draw(result), out / CHART)
     _write(result, out / RESULT)
     (out / PARTIAL).unlink()
@@ -151,8 +157,9 @@ def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
             options.rounds,
             baseline=input_cases.BASELINE,
             opener=processes.opener("input_cases", arguments, scratch / "logs"),
-            # tf.data looks for the best numbers of threads and buffers for some seconds.
-            untimed=1 if options.quick else 5,
+            # tf.data looks for the best numbers of threads and buffers for some seconds, but none
+            # of the cases of a quick look leaves that to it.
+            untimed=0 if options.quick else 3,
             together=_fit(len(chosen), _INPUT_GIB),
         )
         title = f"batch {batch_size}, shuffled and mirrored"
@@ -169,6 +176,7 @@ def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
             "folder": str(folder),
             "batch_size": batch_size,
             "steps": options.steps,
+            "seconds": options.seconds,
             "policies": policies,
             "on_gpu": on_gpu,
         }
@@ -178,11 +186,13 @@ def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
             options.rounds,
             baseline=train_cases.BASELINE,
             opener=processes.opener("train_cases", arguments, scratch / "logs"),
-            # A GPU's memory is not shared, and its clock is steadier.
-            together=not on_gpu and _fit(len(chosen), _TRAIN_GIB + batch_size * _IMAGE_GIB),
+            together=_fit(len(chosen), _TRAIN_GIB + batch_size * _IMAGE_GIB),
         )
         rows = train_cases.with_shares(rows, batch_size)
-        title = f"batch {batch_size}, {options.steps} steps a round"
+        least = f"{options.steps} steps and {options.seconds:g} s"
+        title = f"batch {batch_size}, rounds of at least {least}"
+        if on_gpu:
+            title += f", float32 multiplied in {machine.arithmetic('float32')}"
         yield Table(title, train_cases.COLUMNS, rows)
 
 
@@ -194,7 +204,8 @@ def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[T
     # Where it cannot be done its rows say so.
     with contextlib.suppress(ImportError):
         inference_cases.write_onnx(scratch)
-    arguments = {"folder": str(scratch), "cores": machine.cores()}
+    on_gpu = bool(machine.gpu_names())
+    arguments = {"folder": str(scratch), "cores": machine.cores(), "on_gpu": on_gpu}
     chosen = _chosen(inference_cases, options, arguments)
     rows = cases.latencies(
         chosen,
@@ -204,7 +215,8 @@ def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[T
         opener=processes.opener("inference_cases", arguments, scratch / "logs"),
         together=_fit(len(chosen), _INFERENCE_GIB),
     )
-    yield Table(f"{turns * calls} calls each", cases.LATENCY_COLUMNS, rows)
+    where = "; SavedModel, Keras and PyTorch on the GPU" if on_gpu else ""
+    yield Table(f"{turns * calls} calls each{where}", cases.LATENCY_COLUMNS, rows)
 
 
 def export_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fer_pipeline import allocator
 from fer_pipeline.datasets.splits import Split
-from fer_pipeline.throughput import ceiling, input_cases, machine, torch_rivals, work
-from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Row
+from fer_pipeline.throughput import ceiling, fit_clock, input_cases, machine, torch_rivals, work
+from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Round, Row
+from fer_pipeline.throughput.rounds import Take, lasting, timed_steps
 
 #: The case that ratios refer to.
 BASELINE = "the seed's cell: fit, float32, generator"
@@ -32,139 +36,159 @@ _LEARNING_RATE = 5e-4
 
 
 def cases(
-    folder: str, batch_size: int, steps: int, policies: Sequence[str], on_gpu: bool
+    folder: str,
+    batch_size: int,
+    steps: int,
+    seconds: float,
+    policies: Sequence[str],
+    on_gpu: bool,
 ) -> list[Case]:
     """Ways to train, and the products alone; on a GPU with XLA and without.
 
     Args:
       folder: of images by class, ``input_cases.class_folders``'.
       batch_size: images of a step.
-      steps: of one round.
+      steps: of one round, at least.
+      seconds: of one round, at least.
       policies: dtype policies that the device has.
       on_gpu: whether the device is a GPU.
     """
     root = Path(folder)
-    rivals = {
-        BASELINE: lambda: _seed(root, batch_size, steps),
-        "fit, float32, arrays": lambda: _fit(root, batch_size, steps),
-    }
-    found = [Case(name, make, {"policy": "float32"}) for name, make in rivals.items()]
-    for policy in policies:
-        for jit_compile in (False, True) if on_gpu else (False,):
-            name = f"ours, {policy}" + (", XLA" if jit_compile else "")
-            make = functools.partial(_loop, root, batch_size, steps, policy, jit_compile)
-            found.append(Case(name, make, {"policy": policy, "kind": "ours"}))
+    found = []
+
+    def add(
+        name: str, make: Callable[..., Take], policy: str, *, xla: bool = False, **facts: str
+    ) -> None:
+        def prepare() -> Round:
+            return lasting(make(), steps, seconds)
+
+        found.append(Case(name, prepare, {"policy": policy, "xla": xla, **facts}, gpu=on_gpu))
+
+    # Where there is a GPU, Keras has XLA compile what ``fit`` runs.
+    add(BASELINE, lambda: _seed(root, batch_size), "float32", xla=on_gpu)
+    add("fit, float32, arrays", lambda: _fit(root, batch_size), "float32", xla=on_gpu)
+    compiled = [(policy, xla) for policy in policies for xla in ((False, True)[: 1 + on_gpu])]
+    for policy, xla in compiled:
+        make = functools.partial(_loop, root, batch_size, policy, xla)
+        add(f"ours, {_named(policy, xla)}", make, policy, xla=xla, kind="ours")
     for bfloat16 in (False, True):
         policy = "mixed_bfloat16" if bfloat16 else "float32"
         emulated = bfloat16 and not on_gpu and policy not in policies
-        arguments = (root, batch_size, steps, bfloat16, on_gpu)
-        make = _emulated if emulated else functools.partial(_torch, *arguments)
+        make = functools.partial(_torch, root, batch_size, bfloat16, on_gpu)
         name = "PyTorch, " + ("bfloat16" if bfloat16 else "float32")
-        found.append(Case(name, make, {"policy": policy}))
-    for policy in policies:
+        add(name, _emulated if emulated else make, policy)
+    for policy, xla in compiled:
         for name, ours in ((CEILING, False), (OUR_CEILING, True)):
-            make = functools.partial(ceiling.products_alone, policy, batch_size, ours=ours)
-            facts = {"policy": policy, "kind": "limit"}
-            found.append(Case(f"{name}, {policy}", _rounds_of(make, steps), facts))
+            make = functools.partial(_products, policy, batch_size, ours, xla)
+            add(f"{name}, {_named(policy, xla)}", make, policy, xla=xla, kind="limit")
     return found
+
+
+def _named(policy: str, xla: bool) -> str:
+    return policy + (", XLA" if xla else "")
 
 
 def with_shares(rows: list[Row], batch_size: int) -> list[Row]:
     """The rows with ms a step, operations a second, and shares of the ceiling and of the peak.
 
     Operations are the definition's, ``work.training_flops``: an algorithm that needs fewer shows as
-    a higher rate.
+    a higher rate. The ceiling is the one of the same policy, compiled by XLA where the row is. The
+    peak is that of the ``arithmetic`` by which the row's policy multiplies.
     """
     rates = {row["name"]: row["images_per_second"] for row in rows}
     found = []
     for row in rows:
-        rate, policy = row["images_per_second"], row.get("policy")
+        rate, policy = row["images_per_second"], row["policy"]
+        arithmetic = machine.arithmetic(policy)
         figures = dict.fromkeys(("ms_per_step", "gflops", "of_ceiling", "of_peak"))
         if rate:
             flops = rate * work.training_flops()
-            top, peak = rates.get(f"{CEILING}, {policy}"), machine.peak_flops(policy)
+            top = rates.get(f"{CEILING}, {_named(policy, row['xla'])}")
+            peak = machine.peak_flops(arithmetic)
             figures = {
                 "ms_per_step": 1e3 * batch_size / rate,
                 "gflops": flops / 1e9,
                 "of_ceiling": rate / top if top else None,
                 "of_peak": flops / peak if peak else None,
             }
-        found.append(row | figures)
+        found.append(row | {"arithmetic": arithmetic} | figures)
     return found
 
 
-def _rounds_of(
-    make: Callable[[], Callable[[], int]], steps: int
-) -> Callable[[], Callable[[], int]]:
-    """Makes a round of so many of the steps that ``make`` makes."""
-
-    def prepare() -> Callable[[], int]:
-        step = make()
-        return lambda: sum(step() for _ in range(steps))
-
-    return prepare
-
-
-def _seed(folder: Path, batch_size: int, steps: int) -> Callable[[], int]:
+def _seed(folder: Path, batch_size: int) -> Take:
     """The notebook's cell, less its validation and its callbacks."""
     import keras
 
     from fer_pipeline.model import build_model
 
-    batches = input_cases.generator(folder, batch_size)
     model = build_model()
     model.compile(
         keras.optimizers.Adam(_LEARNING_RATE), "categorical_crossentropy", metrics=["accuracy"]
     )
+    batches = input_cases.generator(folder, batch_size)
+    # Of an epoch; where all images do not fill a batch it is one all the same.
+    whole = max(1, batches.n // batch_size)
 
-    # An epoch at most: the generator ends there.
-    count = min(steps, len(batches))
+    class Endless(keras.utils.PyDataset):
+        """So many of its whole batches, in epochs that follow one another without a new start."""
 
-    def run() -> int:
-        model.fit(x=batches, steps_per_epoch=count, epochs=1, verbose=0)
-        return min(count * batch_size, batches.n)
+        def __init__(self, count: int):
+            super().__init__()
+            self._count = count
 
-    return run
+        def __len__(self) -> int:
+            return self._count
+
+        def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+            if i and i % whole == 0:
+                batches.on_epoch_end()
+            return batches[i % whole]
+
+    def given(count: int) -> dict[str, Any]:
+        # The order is the generator's own.
+        return {"x": Endless(count), "shuffle": False}
+
+    return fit_clock.timed(model, given, min(batch_size, batches.n))
 
 
-def _fit(folder: Path, batch_size: int, steps: int) -> Callable[[], int]:
+def _fit(folder: Path, batch_size: int) -> Take:
     import keras
-    import numpy as np
 
     from fer_pipeline.model import build_model
 
-    train = input_cases.repeated(input_cases.epoch_beside(folder), batch_size * steps)
+    train = input_cases.epoch_beside(folder)
     model = build_model()
     model.compile(
         keras.optimizers.Adam(_LEARNING_RATE),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    images = train.images[: batch_size * steps].astype(np.float32)
-    labels = train.labels[: batch_size * steps]
 
-    def run() -> int:
-        model.fit(images, labels, batch_size=batch_size, epochs=1, verbose=0)
-        return len(labels)
+    def given(count: int) -> dict[str, Any]:
+        part = input_cases.repeated(train, count * batch_size)
+        images = part.images[: count * batch_size].astype(np.float32)
+        return {"x": images, "y": part.labels[: len(images)], "batch_size": batch_size}
 
-    return run
+    return fit_clock.timed(model, given, batch_size)
 
 
-def _torch(
-    folder: Path, batch_size: int, steps: int, bfloat16: bool, on_gpu: bool
-) -> Callable[[], int]:
+def _torch(folder: Path, batch_size: int, bfloat16: bool, on_gpu: bool) -> Take:
     train, weights = input_cases.epoch_beside(folder), work.random_weights()
     options = {"bfloat16": bfloat16, "on_gpu": on_gpu}
-    return torch_rivals.train_steps(weights, train, batch_size, steps, **options)
+    return timed_steps(torch_rivals.train_steps(weights, train, batch_size, **options))
 
 
-def _emulated() -> Callable[[], int]:
+def _emulated() -> Take:
     raise ImportError("this CPU only emulates bfloat16")
 
 
-def _loop(
-    folder: Path, batch_size: int, steps: int, policy: str, jit_compile: bool
-) -> Callable[[], int]:
+def _products(policy: str, batch_size: int, ours: bool, jit_compile: bool) -> Take:
+    return timed_steps(
+        ceiling.products_alone(policy, batch_size, ours=ours, jit_compile=jit_compile)
+    )
+
+
+def _loop(folder: Path, batch_size: int, policy: str, jit_compile: bool) -> Take:
     import tensorflow as tf
 
     from fer_pipeline import steps as compiled
@@ -184,10 +208,14 @@ def _loop(
         model, optimizer, jit_batch_size=batch_size if jit_compile else None
     )
     batches = iter(input_cases.endless(train, batch_size))
-    sizes = tf.fill([steps], batch_size)
 
-    def run() -> int:
-        rows = train_steps(batches, sizes).numpy()
+    # Traced once, whatever number of steps a call has.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
+    def call(sizes: tf.Tensor) -> tf.Tensor:
+        return train_steps(batches, sizes)
+
+    def take(count: int) -> int:
+        rows = call(tf.fill([count], batch_size)).numpy()
         return int(rows[:, compiled.IMAGES].sum())
 
-    return run
+    return timed_steps(take)

@@ -1,27 +1,19 @@
 """How cases are run, timed and shown."""
 
 import contextlib
-import functools
 import json
-import threading
-import time
 
 import pytest
 
 from fer_pipeline.throughput import cases, input_cases, processes
-from fer_pipeline.throughput.cases import Case, Column, Table
+from fer_pipeline.throughput.cases import Case, Column, Table, Timing
 
 
-class Clock:
-    """A clock that cases advance by the seconds that they take."""
+class Contest:
+    """Cases that say how long they take, and whose turns are noted."""
 
     def __init__(self):
-        self.now = 0.0
         self.turns = []
-        self.opener = functools.partial(cases.in_process, clock=self)
-
-    def __call__(self):
-        return self.now
 
     def case(self, name, images, seconds, **facts):
         """One that takes the next of ``seconds`` at each of its turns."""
@@ -29,10 +21,13 @@ class Clock:
 
         def run():
             self.turns.append(name)
-            self.now += next(remaining)
-            return images
+            return Timing(images, next(remaining))
 
         return Case(name, lambda: run, facts)
+
+
+def quick():
+    return lambda: Timing(1, 1.0)
 
 
 def missing():
@@ -40,14 +35,14 @@ def missing():
 
 
 def test_cases_warm_up_and_then_alternate():
-    clock = Clock()
-    contest = [
-        clock.case("slow", 10, [100, 1, 2, 5]),
+    contest = Contest()
+    entrants = [
+        contest.case("slow", 10, [100, 1, 2, 5]),
         Case("absent", missing),
-        clock.case("fast", 60, [100, 1, 3, 2], kind="ours"),
+        contest.case("fast", 60, [100, 1, 3, 2], kind="ours"),
     ]
-    slow, absent, fast = cases.rates(contest, 3, baseline="slow", opener=clock.opener)
-    assert clock.turns == ["slow", "fast", "slow", "fast", "fast", "slow", "slow", "fast"]
+    slow, absent, fast = cases.rates(entrants, 3, baseline="slow", opener=cases.in_process)
+    assert contest.turns == ["slow", "fast", "slow", "fast", "fast", "slow", "slow", "fast"]
     assert slow == {
         "name": "slow",
         "note": "",
@@ -70,29 +65,33 @@ def test_cases_warm_up_and_then_alternate():
 
 
 def test_where_there_is_no_room_one_follows_the_other():
-    clock = Clock()
-    contest = [clock.case("a", 1, [1, 1, 1]), clock.case("b", 1, [1, 1, 1])]
-    cases.rates(contest, 2, baseline="a", opener=clock.opener, together=False)
-    assert clock.turns == ["a", "a", "a", "b", "b", "b"]
+    contest = Contest()
+    entrants = [contest.case("a", 1, [1, 1, 1]), contest.case("b", 1, [1, 1, 1])]
+    cases.rates(entrants, 2, baseline="a", opener=cases.in_process, together=False)
+    assert contest.turns == ["a", "a", "a", "b", "b", "b"]
 
 
 def test_without_a_baseline_there_are_no_ratios():
-    clock = Clock()
-    options = {"baseline": "absent", "opener": clock.opener}
-    [row] = cases.rates([clock.case("a", 1, [1, 1])], 1, **options)
+    contest = Contest()
+    options = {"baseline": "absent", "opener": cases.in_process}
+    [row] = cases.rates([contest.case("a", 1, [1, 1])], 1, **options)
     assert row["images_per_second"] == 1.0
     assert row["ratio"] is None
-    [row] = cases.latencies([clock.case("a", 1, [1] * 3)], 1, 1, **options)
+    [row] = cases.latencies([contest.case("a", 1, [1] * 3)], 1, 1, **options)
     assert row["ratio"] is None
 
 
 def test_latencies_are_percentiles_of_calls_after_the_first_ones():
-    clock = Clock()
+    contest = Contest()
     calls = [9.0, 9.0, 9.0, *(i / 1000 for i in range(1, 5))]
-    contest = [clock.case("a", 2, calls), Case("absent", missing), clock.case("b", 2, [0.005] * 7)]
-    first, absent, second = cases.latencies(contest, 2, 2, baseline="a", opener=clock.opener)
-    assert clock.turns[:2] == ["a", "b"]
-    assert clock.turns[2:] == ["a"] * 2 + ["b"] * 2 + ["a"] * 2 + ["b"] * 4 + ["a"] * 2
+    entrants = [
+        contest.case("a", 2, calls),
+        Case("absent", missing),
+        contest.case("b", 2, [0.005] * 7),
+    ]
+    first, absent, second = cases.latencies(entrants, 2, 2, baseline="a", opener=cases.in_process)
+    assert contest.turns[:2] == ["a", "b"]
+    assert contest.turns[2:] == ["a"] * 2 + ["b"] * 2 + ["a"] * 2 + ["b"] * 4 + ["a"] * 2
     # Of 1, 2, 3 and 4 ms, by linear interpolation.
     assert first["p50_ms"] == pytest.approx(2.5)
     assert first["p90_ms"] == pytest.approx(3.7)
@@ -102,11 +101,27 @@ def test_latencies_are_percentiles_of_calls_after_the_first_ones():
     assert absent["p50_ms"] is absent["ratio"] is absent["images_per_second"] is None
 
 
-def test_a_round_lasts_as_long_as_asked():
-    clock = Clock()
-    step = clock.case("", 64, [0.4] * 20).make()
-    assert cases.for_seconds(step, 1.0, clock)() == 3 * 64
-    assert cases.for_seconds(step, 0.0, clock)() == 64
+def test_cases_on_a_gpu_are_alone_with_it():
+    open_now, seen = set(), []
+
+    @contextlib.contextmanager
+    def opener(case):
+        open_now.add(case.name)
+
+        def turn(calls):
+            seen.append((case.name, frozenset(open_now)))
+            return [Timing(1, 1.0)] * calls
+
+        yield turn
+        open_now.remove(case.name)
+
+    names = ["gpu a", "b", "gpu c", "d"]
+    entrants = [Case(name, quick, gpu=name.startswith("gpu")) for name in names]
+    rows = cases.rates(entrants, 2, baseline="b", opener=opener)
+    assert [row["name"] for row in rows] == names
+    assert all(len(row["rounds"]) == 2 for row in rows)
+    beside = dict(seen)
+    assert beside == {"gpu a": {"gpu a"}, "gpu c": {"gpu c"}, "b": {"b", "d"}, "d": {"b", "d"}}
 
 
 def test_a_table_is_aligned_and_shows_what_is_missing():
@@ -125,22 +140,6 @@ def test_a_table_is_aligned_and_shows_what_is_missing():
         "fast       3,000  600.00x  a note",
     ]
     assert json.loads(json.dumps(table.as_json())) == {"title": "batch 64", "rows": rows}
-
-
-def test_a_turn_begins_when_what_others_started_has_ended():
-    done = []
-
-    def work():
-        end = time.thread_time() + 0.2
-        while time.thread_time() < end:
-            pass
-        done.append(True)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    cases.settle()
-    assert done
-    thread.join()
 
 
 def test_a_case_runs_in_a_process_of_its_own(train, tmp_path):
@@ -176,7 +175,7 @@ def test_a_process_passes_on_what_its_case_lacks(train, tmp_path, monkeypatch):
 
 
 def test_a_process_that_fails_costs_its_own_row_alone(tmp_path):
-    died = Case("a", lambda: lambda: 1)
+    died = Case("a", quick)
     opener = processes.opener("input_cases", {"colour": 1}, tmp_path / "logs")
 
     @contextlib.contextmanager
@@ -188,14 +187,14 @@ def test_a_process_that_fails_costs_its_own_row_alone(tmp_path):
             with cases.in_process(case) as turn:
                 yield turn
 
-    row, other = cases.rates([died, Case("b", lambda: lambda: 1)], 2, baseline="b", opener=opened)
+    row, other = cases.rates([died, Case("b", quick)], 2, baseline="b", opener=opened)
     assert row["images_per_second"] is None
     assert row["note"].startswith("not measured: ended with status 1: TypeError")
     assert len(other["rounds"]) == 2
 
 
 def test_a_case_that_breaks_off_takes_no_further_turns():
-    turns = iter([1, 1])
+    turns = iter([Timing(1, 1.0)] * 2)
 
     def run():
         try:
@@ -203,11 +202,30 @@ def test_a_case_that_breaks_off_takes_no_further_turns():
         except StopIteration:
             raise cases.CaseError("ended by signal 9") from None
 
-    contest = [Case("a", lambda: run), Case("b", lambda: lambda: 1)]
-    broken, whole = cases.rates(contest, 3, baseline="b", opener=cases.in_process)
+    entrants = [Case("a", lambda: run), Case("b", quick)]
+    broken, whole = cases.rates(entrants, 3, baseline="b", opener=cases.in_process)
     assert len(broken["rounds"]) == 1
     assert broken["note"] == "not measured: ended by signal 9"
     assert len(whole["rounds"]) == 3
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_process_sees_a_gpu_only_where_its_case_computes_on_one(gpu, tmp_path, monkeypatch):
+    names = "CUDA_VISIBLE_DEVICES", "TF_FORCE_GPU_ALLOW_GROWTH"
+    tell = f"import json, os; print(json.dumps([os.environ.get(name) for name in {names}]))"
+    (tmp_path / "tell.py").write_text(tell)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(processes, "__name__", "tell")
+    opener = processes.opener("input_cases", {}, tmp_path / "logs")
+    # The module says what it sees in place of why it cannot run.
+    with opener(Case("a", quick, gpu=gpu)) as turn, pytest.raises(ImportError) as told:
+        turn(1)
+    assert told.value.args[0] == ["0" if gpu else "-1", "true"]
+    # Whatever only exports, or feeds.
+    assert processes.answer("tell") == ["-1", "true"]
+    with processes.conversation(["tell"], tmp_path / "log") as ask:
+        assert ask() == ["-1", "true"]
 
 
 def test_the_end_of_a_process_is_told_in_a_line():

@@ -65,3 +65,15 @@ def test_every_runtime_is_called_and_pytorchs_row_says_what_it_needs(train, tmp_
             assert "it needs PyTorch" in row["note"]
         else:
             assert 0 < row["p50_ms"] <= row["p99_ms"]
+
+
+def test_only_what_runs_on_a_gpu_sees_one(train, tmp_path):
+    np.save(tmp_path / inference_cases.IMAGES, train.images[:4])
+    (tmp_path / "model_int8.tflite").touch()
+    (tmp_path / "saved_model").mkdir()
+    found = inference_cases.cases(str(tmp_path), cores=2, on_gpu=True)
+    on_gpu = {case.name for case in found if case.gpu}
+    kinds = ("SavedModel", "Keras", "PyTorch")
+    assert on_gpu == {f"{kind}, batch {size}" for kind in kinds for size in (1, 4)}
+    assert len(found) == len(on_gpu) + 6
+    assert not any(case.gpu for case in inference_cases.cases(str(tmp_path), cores=2))

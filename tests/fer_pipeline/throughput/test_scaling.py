@@ -8,7 +8,8 @@ from fer_pipeline.throughput import scaling
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
-def test_a_measurement_takes_batches_and_counts_memory(cache):
+def test_a_measurement_takes_batches_and_counts_memory(cache, monkeypatch):
+    monkeypatch.setattr(scaling, "_SECONDS", 0.1)
     found = scaling.measure(cache, 300, 64)
     assert found["data"] == pytest.approx(300 * 48 * 48 / 2**20)
     assert 0 < found["min"] <= found["microseconds"] <= found["max"]

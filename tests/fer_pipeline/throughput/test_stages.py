@@ -10,13 +10,13 @@ from matplotlib.image import imread
 
 from fer_pipeline.errors import UserError
 from fer_pipeline.throughput import cases, chart, machine, stages
-from fer_pipeline.throughput.cases import Case, Column, Table
+from fer_pipeline.throughput.cases import Case, Column, Table, Timing
 
 
 def fake_stage(train, options, scratch):
     assert scratch.is_dir()
     rows = cases.rates(
-        [Case("fake", lambda: lambda: len(train.labels), {"kind": "ours"})],
+        [Case("fake", lambda: lambda: Timing(len(train.labels), 1.0), {"kind": "ours"})],
         options.rounds,
         baseline="fake",
         opener=cases.in_process,
@@ -32,8 +32,11 @@ def loaded(train, monkeypatch):
     class Loaded:
         splits = type("Splits", (), {"train": train, "test": train, "selected_on": "test"})
 
-    monkeypatch.setattr(stages.datasets, "load", lambda data: Loaded)
+    done = []
+    monkeypatch.setattr(machine, "hide_gpus", lambda: done.append("hidden"))
+    monkeypatch.setattr(stages.datasets, "load", lambda data: done.append("loaded") or Loaded)
     monkeypatch.setattr(stages, "STAGES", {"fake": fake_stage})
+    return done
 
 
 @pytest.mark.usefixtures("loaded")
@@ -63,6 +66,46 @@ def test_measure_runs_the_stages_and_writes_the_figures(tmp_path, capsys):
     ):
         with pytest.raises(UserError, match=said):
             stages.measure("some faces", asked, stages=chosen, out=out)
+
+
+def test_where_nothing_could_be_measured_a_line_says_so(loaded, tmp_path, monkeypatch, capsys):
+    del loaded
+
+    def absent():
+        raise ImportError("it needs a thing")
+
+    def broken(train, options, scratch):
+        entrants = [Case("a", absent), Case("b", absent)]
+        rows = cases.rates(entrants, 1, baseline="a", opener=cases.in_process)
+        yield Table("one table", cases.RATE_COLUMNS, rows)
+
+    monkeypatch.setattr(stages, "STAGES", {"broken": broken, "fake": fake_stage})
+    (tmp_path / "benchmark.json").write_text("an earlier one")
+    with pytest.raises(UserError, match="nothing could be measured: the rows above") as told:
+        stages.measure("faces", stages.Options(), stages=["broken"], out=tmp_path)
+    assert "\n" not in str(told.value)
+    assert capsys.readouterr().out.count("not measured: it needs a thing") == 2
+    kept = json.loads((tmp_path / "benchmark.partial.json").read_text())
+    assert [row["name"] for row in kept["stages"]["broken"][0]["rows"]] == ["a", "b"]
+    assert (tmp_path / "benchmark.json").read_text() == "an earlier one"
+    # One table with figures is enough for a chart.
+    stages.measure("faces", stages.Options(rounds=1), stages=["broken", "fake"], out=tmp_path)
+    assert (tmp_path / "benchmark.png").exists()
+
+
+def test_the_benchmark_itself_leaves_gpus_to_its_processes(loaded, tmp_path):
+    stages.measure("faces", stages.Options(rounds=1), stages=["fake"], out=tmp_path)
+    # Loading decodes in TensorFlow.
+    assert loaded == ["hidden", "loaded"]
+
+
+def test_hidden_gpus_are_no_devices_of_tensorflow(monkeypatch):
+    import tensorflow as tf
+
+    hidden = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *asked: hidden.append(asked))
+    machine.hide_gpus()
+    assert hidden == [([], "GPU")]
 
 
 @pytest.mark.usefixtures("loaded")
