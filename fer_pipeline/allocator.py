@@ -11,6 +11,9 @@ from fer_pipeline.precision import cpu_flags
 #: Parameters of mallopt(3), from glibc's <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
+#: CPU flags any of which has TensorFlow 2.21 turn on its oneDNN operators, unless it is told else.
+_ONEDNN_FLAGS = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
+
 _LARGE = 2**30
 
 #: The largest ``M_MMAP_THRESHOLD`` that older versions of glibc accept, ``HEAP_MAX_SIZE / 2``.
@@ -21,10 +24,10 @@ def keep_memory() -> None:
     """Has malloc keep freed memory for the process, in one arena, where that is known to pay.
 
     A training step frees and asks for the same hundreds of megabytes again and again. Where glibc
-    returns them to the system in between, every page is cleared and mapped anew. With the kernels
-    for CPUs of 256-bit vectors that is a tenth of the step. With those for AVX-512 next to no page
-    is, and where a GPU trains, one arena would only make the threads wait for one another: there
-    nothing is set, nor elsewhere than with glibc.
+    returns them to the system in between, every page is cleared and mapped anew. With TensorFlow's
+    own kernels that is up to a tenth of the step, with oneDNN's next to nothing, and where a GPU
+    trains one arena would only have the threads wait for one another. There nothing is set, nor
+    elsewhere than with glibc.
     """
     if not _pays() or not (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         return
@@ -36,11 +39,11 @@ def keep_memory() -> None:
 
 
 def _pays() -> bool:
-    """Whether this CPU has 256-bit vectors and not 512, and trains itself.
+    """Whether this CPU trains itself, and by TensorFlow's own kernels.
 
     NVIDIA's devices are looked for, because asking TensorFlow would take seconds.
     """
     flags = cpu_flags()
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     on_gpu = not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
-    return "avx2" in flags and "avx512f" not in flags and not on_gpu
+    return "avx2" in flags and not flags & _ONEDNN_FLAGS and not on_gpu

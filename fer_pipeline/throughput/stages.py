@@ -189,8 +189,7 @@ def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
             together=_fit(len(chosen), _TRAIN_GIB + batch_size * _IMAGE_GIB),
         )
         rows = train_cases.with_shares(rows, batch_size)
-        least = f"{options.steps} steps and {options.seconds:g} s"
-        title = f"batch {batch_size}, rounds of at least {least}"
+        title = f"batch {batch_size}, rounds of {options.seconds:g} s or more"
         if on_gpu:
             title += f", float32 multiplied in {machine.arithmetic('float32')}"
         yield Table(title, train_cases.COLUMNS, rows)

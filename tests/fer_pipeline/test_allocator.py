@@ -19,7 +19,7 @@ import numpy as np
 from fer_pipeline import allocator
 mallopt = ctypes.CDLL(None).mallopt
 if {limit}:
-    # As glibc before 2.35, which refuses more than 32 MiB.
+    # As older versions of glibc, which refuse more than 32 MiB.
     limited = lambda name, value: 0 if name == -3 and value > {limit} else mallopt(name, value)
     ctypes.CDLL = lambda _: type("Library", (), dict(mallopt=staticmethod(limited)))
 if {keep}:
@@ -96,7 +96,9 @@ def test_a_library_without_settings_is_left_alone(settings):
     ("flags", "devices", "visible", "is_set"),
     [
         ({"avx2"}, [], None, True),
-        ({"avx2", "avx512f"}, [], None, False),
+        ({"avx2", "avx512f"}, [], None, True),
+        ({"avx2", "avx512f", "avx512_vnni"}, [], None, False),
+        ({"avx2", "avx_vnni"}, [], None, False),
         (set(), [], None, False),
         ({"avx2"}, ["/dev/nvidia0"], None, False),
         ({"avx2"}, ["/dev/nvidia0"], "0", False),
