@@ -129,7 +129,7 @@ def _seed(folder: Path, batch_size: int) -> Take:
     # Of an epoch; where all images do not fill a batch it is one all the same.
     whole = max(1, batches.n // batch_size)
 
-    class Endless(keras.utils.PyDataset):
+    class Continued(keras.utils.PyDataset):
         """So many of its whole batches, in epochs that follow one another without a new start."""
 
         def __init__(self, count: int):
@@ -146,7 +146,7 @@ def _seed(folder: Path, batch_size: int) -> Take:
 
     def given(count: int) -> dict[str, Any]:
         # The order is the generator's own.
-        return {"x": Endless(count), "shuffle": False}
+        return {"x": Continued(count), "shuffle": False}
 
     return fit_clock.timed(model, given, min(batch_size, batches.n))
 
