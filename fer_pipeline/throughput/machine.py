@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from fer_pipeline import gpus
 from fer_pipeline.precision import cpu_flags, cpu_model
 
 #: Instruction sets that decide how fast this network runs on a CPU.
@@ -57,12 +58,7 @@ def cores() -> int:
 
 def gpu_names() -> list[str]:
     """The names of the GPUs that TensorFlow sees."""
-    import tensorflow as tf
-
-    return [
-        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
+    return [gpu.name for gpu in gpus.visible()]
 
 
 def hide_gpus() -> None:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_pipeline import gpus
 from fer_pipeline.throughput.cases import (
     Case,
     CaseError,
@@ -149,7 +150,7 @@ def environment(*, gpu: bool = False) -> dict[str, str]:
         # Others may be at work on the same GPU, which TensorFlow would take as a whole.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
-    return found if gpu else found | {"CUDA_VISIBLE_DEVICES": "-1"}
+    return found if gpu else gpus.hidden(found)
 
 
 def replies() -> Callable[[Any], None]:

@@ -169,7 +169,7 @@ def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
 def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Optimizer steps on the network."""
     on_gpu = bool(machine.gpu_names())
-    policies = list(dict.fromkeys(["float32", precision.resolve("auto", gpus.visible())]))
+    policies = list(dict.fromkeys(["float32", precision.resolve("auto", gpus.visible()[:1])]))
     folder = input_cases.class_folders(train, scratch)
     for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
         arguments = {
