@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
+from fer_pipeline import cores
 from fer_pipeline.errors import UserError
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use; under taskset or a cpuset they are not all."""
-    return len(os.sched_getaffinity(0))
 
 
 def pin(*, seed: int, threads: int | None, deterministic: bool) -> int:
@@ -33,7 +27,7 @@ def pin(*, seed: int, threads: int | None, deterministic: bool) -> int:
     import keras
     import tensorflow as tf
 
-    count = threads or usable_cores()
+    count = threads or cores.usable()
     if threads or deterministic:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(count)

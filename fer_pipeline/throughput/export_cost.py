@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_pipeline.throughput import machine
+from fer_pipeline import cores
 from fer_pipeline.throughput.cases import CaseError, Column, Row
 from fer_pipeline.throughput.processes import conversation
 
@@ -40,14 +40,14 @@ def write(names: Sequence[str], folder: Path) -> list[Row]:
       A row a format: ``seconds``, the process' ``peak`` MiB, and ``idle``, what it took before it
       began; or a note why there are none.
     """
-    rows, cores = [], machine.cores()
-    for start in range(0, len(names), cores):
+    rows, count = [], cores.usable()
+    for start in range(0, len(names), count):
         with contextlib.ExitStack() as stack:
             asks = {
                 name: stack.enter_context(
                     conversation(["export.cost", name, str(folder)], folder / f"{name}.log")
                 )
-                for name in names[start : start + cores]
+                for name in names[start : start + count]
             }
             # All are ready before the first one writes.
             ready = {name: _told(ask) for name, ask in asks.items()}

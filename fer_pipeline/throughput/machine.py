@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from fer_pipeline import gpus
+from fer_pipeline import cores, gpus
 from fer_pipeline.precision import cpu_flags, cpu_model
 
 #: Instruction sets that decide how fast this network runs on a CPU.
@@ -35,7 +35,7 @@ def facts() -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
         "cpu_flags": [flag for flag in _FLAGS_THAT_MATTER if flag in flags],
-        "cores": cores(),
+        "cores": cores.usable(),
         "gpus": gpu_names(),
         "load_average": round(os.getloadavg()[0], 2),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -49,11 +49,6 @@ def line(machine: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores ({' '.join(machine['cpu_flags']) or 'plain'}),"
         f" {', '.join(machine['gpus']) or 'no GPU'}, load {machine['load_average']}; {versions}"
     )
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def gpu_names() -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline import datasets, gpus, plots, precision, run_dir
+from fer_pipeline import cores, datasets, gpus, plots, precision, run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
 from fer_pipeline.throughput import (
@@ -142,7 +142,7 @@ def _scratch() -> Iterator[Path]:
 
 def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
-    workers = 0 if options.quick else machine.cores()
+    workers = 0 if options.quick else cores.usable()
     folder = input_cases.class_folders(train, scratch)
     for batch_size in _batch_sizes(options, _INPUT_BATCHES):
         arguments = {
@@ -204,7 +204,7 @@ def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[T
     with contextlib.suppress(ImportError):
         inference_cases.write_onnx(scratch)
     on_gpu = bool(machine.gpu_names())
-    arguments = {"folder": str(scratch), "cores": machine.cores(), "on_gpu": on_gpu}
+    arguments = {"folder": str(scratch), "cores": cores.usable(), "on_gpu": on_gpu}
     chosen = _chosen(inference_cases, options, arguments)
     rows = cases.latencies(
         chosen,
