@@ -38,10 +38,10 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
       ``probabilities`` float32 ``[N, 7]``.
       ``classify``: ``image`` uint8 ``[N, 48, 48, 1]`` -> ``label`` string ``[N]`` and ``score``
       float32 ``[N]``, the name and the probability of the most probable class.
-      ``serve_encoded``: ``image_bytes`` string ``[N]``, image files (JPEG, PNG, BMP, GIF) of any
-      size, grey or RGB, converted as ``fer_pipeline.faces`` does for training -> ``probabilities``
-      float32 ``[N, 7]``. Bytes that are no whole image make it raise InvalidArgumentError. (Clients
-      of TF Serving's REST API send them as ``{"b64": ...}``.)
+      ``serve_encoded``: ``image_bytes`` string ``[N]``, JPEG and PNG files of any size, grey or
+      RGB, converted as ``fer_pipeline.faces`` does for training -> ``probabilities`` float32
+      ``[N, 7]``. Orientation tags are not looked at. Bytes that are no whole JPEG or PNG make it
+      raise InvalidArgumentError. (Clients of TF Serving's REST API send them as ``{"b64": ...}``.)
 
     Of two processes that did the same before, all files are equal but ``fingerprint.pb``, which
     holds a random id. (TensorFlow numbers a graph's functions by a counter of the process; that is

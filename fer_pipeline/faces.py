@@ -1,36 +1,40 @@
-"""Any image -> 48x48 grey uint8: the one resize and grey conversion everybody uses.
+"""Any image -> 48x48 grey uint8: the one reader, grey conversion and resize everybody uses.
+
+TensorFlow reads plain JPEGs and PNGs, Pillow all else: BMP, GIF, TIFF, WebP, CMYK, large images and
+those that may have to be turned. What a file is its bytes say and not its name.
 
 A 48x48 image with one 8-bit channel passes through bit for bit. Everything else is *converted*:
 
-* an alpha channel is ignored, 16-bit samples become 8-bit ones (``v / 257``, rounded),
+* it is turned as its EXIF or XMP orientation says; of several frames or pages the first counts,
+* an alpha channel is ignored, in all formats: the colours beneath it count,
+* 16-bit samples become 8-bit ones (``v / 257``, rounded; of a TIFF in colour the high bytes),
 * colour becomes grey with the BT.601 weights 0.299, 0.587, 0.114, rounded to the nearest level,
 * other sizes are resized with antialiased bilinear interpolation, then rounded and clipped.
 
 JPEGs are decoded with the accurate integer DCT, so that a file has the same pixels on every
-machine; a truncated file is an error and is not filled up with grey. Of an animated GIF the first
-frame counts. Orientation tags are not looked at.
+machine; a truncated file is an error and is not filled up with grey. No image may have more pixels
+than Pillow's ``Image.MAX_IMAGE_PIXELS``, 89 million.
 
-TensorFlow is imported inside the functions: importing this module is free.
+TensorFlow and Pillow are imported inside the functions: importing this module is free.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from fer_pipeline import cores, pictures
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import IMAGE_SIZE
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: A compiled function from a string tensor to what it decodes to.
+#: A compiled function from files or pixels to faces.
 _Decoder = Callable[["tf.Tensor"], Any]
 
 #: Shape of a face.
@@ -39,18 +43,9 @@ FACE_SHAPE: tuple[int, int, int] = (IMAGE_SIZE, IMAGE_SIZE, 1)
 #: What to do with a file or row that is no image: stop and name it, or leave it out and count it.
 OnBadImage = Literal["fail", "skip"]
 
-_JPEG, _PNG, _GIF = b"\xff\xd8\xff", b"\x89PNG", b"GIF8"
-
-#: Images handed to TensorFlow at a time: enough to hide the call, and what is decoded twice when
-#: one of them is bad.
-_BATCH = 512
-
-#: Images in the unrolled graph, see ``_small_jpeg_decoder``.
-_UNROLLED = 64
-
-#: Files up to this many bytes count as small. A 48x48 JPEG has about 1,800, and even a blank one of
-#: this size has no more than a few million pixels, so that 64 of them fit into memory.
-_SMALL_FILE = 8192
+#: Images in the unrolled graph, see ``_jpeg_decoder``, and the most pixels that one may have:
+#: larger ones gain nothing and take 64 times their room.
+_UNROLLED, _UNROLLED_PIXELS = 64, 2**13
 
 
 class Decoded(NamedTuple):
@@ -127,13 +122,13 @@ def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes one image file: scalar string -> (uint8 ``[48, 48, 1]``, bool whether converted).
+    """Decodes one JPEG or PNG: scalar string -> (uint8 ``[48, 48, 1]``, bool whether converted).
 
-    JPEG, PNG, GIF (first frame) and BMP are told apart by their first bytes. Made of TensorFlow
-    ops alone: it can be mapped over a ``tf.data`` pipeline or embedded in a SavedModel.
+    Made of TensorFlow ops alone: it can be mapped over a ``tf.data`` pipeline or embedded in a
+    SavedModel. Orientation is not looked at.
 
     Raises:
-      tf.errors.InvalidArgumentError: when it runs, for bytes that are no whole image.
+      tf.errors.InvalidArgumentError: when it runs, for bytes that are no whole JPEG or PNG.
     """
     import tensorflow as tf
 
@@ -141,26 +136,22 @@ def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return decode_jpeg(encoded), tf.constant(False)
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
+        # TensorFlow's decoder of PNG takes other formats too, and misreads some.
+        is_png = tf.equal(tf.strings.substr(encoded, 0, 4), b"\x89PNG")
+        only_png = tf.where(is_png, encoded, "")
         # Byte 24 of every PNG is its bit depth. Decoded as uint8, 16-bit samples would be cut
         # off rather than rounded. A file that is shorter is filled up: the error of substr would
         # quote it, and bytes that are no text make no Python exception.
-        header = tf.strings.join([tf.strings.substr(encoded, 0, 25), b"\0" * 25])
+        header = tf.strings.join([tf.strings.substr(only_png, 0, 25), b"\0" * 25])
         deep = tf.equal(tf.strings.substr(header, 24, 1), b"\x10")
 
         def rounded() -> tf.Tensor:
-            samples = tf.io.decode_png(encoded, channels=0, dtype=tf.uint16)
+            samples = tf.io.decode_png(only_png, channels=0, dtype=tf.uint16)
             return tf.cast((tf.cast(samples, tf.int32) + 128) // 257, tf.uint8)
 
-        return tf.cond(deep, rounded, lambda: tf.io.decode_png(encoded, channels=0)), deep
+        return tf.cond(deep, rounded, lambda: tf.io.decode_png(only_png, channels=0)), deep
 
-    def other() -> tuple[tf.Tensor, tf.Tensor]:
-        image = tf.io.decode_image(encoded, channels=0, expand_animations=False)
-        return image, tf.constant(False)
-
-    def png_or_other() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.cond(tf.equal(tf.strings.substr(encoded, 0, 4), _PNG), png, other)
-
-    image, deep = tf.cond(tf.io.is_jpeg(encoded), jpeg, png_or_other)
+    image, deep = tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
     face, converted = face_of(tf.ensure_shape(image, (None, None, None)))
     return face, tf.logical_or(converted, deep)
 
@@ -188,23 +179,25 @@ def to_face(image: np.ndarray) -> np.ndarray:
         raise ValueError(f"a face wants [H, W], [H, W, 1] or [H, W, 3], not {image.shape}")
     if image.shape == FACE_SHAPE:
         return image.copy()
-    return face_of(image)[0].numpy()
+    import tensorflow as tf
+
+    with tf.device("/CPU:0"):
+        return _converter()(tf.constant(image)).numpy()
 
 
-def _built_once(build: Callable[[], _Decoder]) -> Callable[[], _Decoder]:
-    """``build``, called once, however many threads want its result at the same time."""
-    lock = threading.Lock()
-    built = functools.cache(build)
+@functools.cache
+def _converter() -> _Decoder:
+    """``face_of`` an image of any size, compiled: half the time of its operations one by one."""
+    import tensorflow as tf
 
-    @functools.wraps(build)
-    def get() -> _Decoder:
-        with lock:
-            return built()
+    @tf.function(input_signature=[tf.TensorSpec([None] * 3, tf.uint8)], autograph=False)
+    def convert(image: tf.Tensor) -> tf.Tensor:
+        return face_of(image)[0]
 
-    return get
+    return convert.get_concrete_function()
 
 
-@_built_once
+@functools.cache
 def _any_decoder() -> _Decoder:
     """``decode_face`` over string ``[B]``; some images of a batch are decoded at the same time."""
     import tensorflow as tf
@@ -214,7 +207,7 @@ def _any_decoder() -> _Decoder:
         return tf.map_fn(
             decode_face,
             encoded,
-            parallel_iterations=4 * (os.cpu_count() or 1),
+            parallel_iterations=4 * cores.usable(),
             fn_output_signature=(
                 tf.TensorSpec(FACE_SHAPE, tf.uint8),
                 tf.TensorSpec([], tf.bool),
@@ -224,8 +217,8 @@ def _any_decoder() -> _Decoder:
     return decode.get_concrete_function()
 
 
-@_built_once
-def _small_jpeg_decoder() -> _Decoder:
+@functools.cache
+def _jpeg_decoder() -> _Decoder:
     """JPEGs of one size -> their pixels: string ``[64]`` -> uint8 ``[64, H, W, C]``.
 
     64 decoders side by side in one graph take a third of the time of the loop in
@@ -240,26 +233,6 @@ def _small_jpeg_decoder() -> _Decoder:
     return decode.get_concrete_function()
 
 
-def _decode_small_jpegs(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """What ``_any_decoder`` does, for a batch that the unrolled graph can take."""
-    import tensorflow as tf
-
-    faces = np.empty((len(encoded), *FACE_SHAPE), np.uint8)
-    converted = np.zeros(len(encoded), bool)
-    for start in range(0, len(encoded), _UNROLLED):
-        part = encoded[start : start + _UNROLLED]
-        here = slice(start, start + len(part))
-        # The last part is filled up: decoding an image a few times more is cheaper than a graph
-        # of another size.
-        filled = [*part, *part[:1] * (_UNROLLED - len(part))]
-        images = _small_jpeg_decoder()(tf.constant(filled))
-        if images.shape[1:] != FACE_SHAPE:
-            images = resize(grey(images))
-            converted[here] = True
-        faces[here] = images.numpy()[: len(part)]
-    return faces, converted
-
-
 def _decode_any(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """Faces ``[B, 48, 48, 1]`` and which of them were converted ``[B]``."""
     import tensorflow as tf
@@ -268,46 +241,54 @@ def _decode_any(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     return faces.numpy(), converted.numpy()
 
 
-def _decode_batch(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Faces ``[M, 48, 48, 1]``, which were converted ``[M]`` and which files are good ``[B]``."""
+def _decode_jpegs(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """What ``_decode_any`` does, for JPEGs of one size."""
     import tensorflow as tf
 
-    decoders = [_decode_any]
-    if all(len(one) <= _SMALL_FILE and one.startswith(_JPEG) for one in encoded):
-        decoders.insert(0, _decode_small_jpegs)
-    # An error is a bad image, or in the unrolled graph images of several sizes. Where its message
-    # would quote the file's bytes, making it a Python exception fails on them.
-    errors = (tf.errors.OpError, UnicodeDecodeError)
+    faces = np.empty((len(encoded), *FACE_SHAPE), np.uint8)
+    converted = False
+    for start in range(0, len(encoded), _UNROLLED):
+        part = encoded[start : start + _UNROLLED]
+        # The last part is filled up: decoding an image a few times more is cheaper than a graph
+        # of another size.
+        filled = [*part, *part[:1] * (_UNROLLED - len(part))]
+        images = _jpeg_decoder()(tf.constant(filled))
+        converted = images.shape[1:] != FACE_SHAPE
+        if converted:
+            images = resize(grey(images))
+        faces[start : start + _UNROLLED] = images.numpy()[: len(part)]
+    return faces, np.full(len(encoded), converted)
+
+
+def _decode_plain(
+    encoded: Sequence[bytes], layouts: Sequence[tuple[str, int, int, int]]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Faces ``[B, 48, 48, 1]`` and which were converted ``[B]``; None if one cannot be read."""
+    import tensorflow as tf
+
+    kind, width, height, _ = layouts[0]
+    alike = len(set(layouts)) == 1 and len(encoded) > _UNROLLED // 8
+    unrolled = alike and kind == "JPEG" and width * height <= _UNROLLED_PIXELS
     # The decoders exist for the CPU alone; the rest must not wander to an accelerator and back.
-    with tf.device("/CPU:0"):
-        for decode in decoders:
-            with contextlib.suppress(*errors):
-                return *decode(encoded), np.ones(len(encoded), bool)
-        good = np.zeros(len(encoded), bool)
-        faces, converted = [np.empty((0, *FACE_SHAPE), np.uint8)], [np.empty(0, bool)]
-        for i, one in enumerate(encoded):
-            with contextlib.suppress(*errors):
-                face, was_converted = _decode_any([one])
-                good[i] = True
-                faces.append(face)
-                converted.append(was_converted)
-        return np.concatenate(faces), np.concatenate(converted), good
+    # Where an error would quote the file's bytes, making it a Python exception fails on them.
+    with tf.device("/CPU:0"), contextlib.suppress(tf.errors.OpError, UnicodeDecodeError):
+        return _decode_jpegs(encoded) if unrolled else _decode_any(encoded)
+    return None
 
 
 def _what_is_wrong(encoded: bytes) -> str:
     """Why an image that did not decode did not."""
     if not encoded:
         return "empty file"
-    for magic, kind in ((_JPEG, "JPEG"), (_PNG, "PNG"), (_GIF, "GIF")):
-        if encoded.startswith(magic):
-            return f"not a readable image (truncated {kind}?)"
-    return "not a readable image (JPEG, PNG, GIF and BMP are)"
+    kind = pictures.format_of(encoded)
+    of_others = f"{', '.join(pictures.FORMATS)} are"
+    return f"not a readable image ({f'truncated {kind}?' if kind else of_others})"
 
 
 def decode_faces(
     encoded: Sequence[bytes], names: Sequence[str], *, on_bad_image: OnBadImage = "fail"
 ) -> Decoded:
-    """Decodes image files to faces, in order, on all cores.
+    """Decodes some image files to faces, in order.
 
     Args:
       encoded: the files' bytes.
@@ -318,25 +299,39 @@ def decode_faces(
       UserError: names the first image that cannot be read.
     """
     images = np.empty((len(encoded), *FACE_SHAPE), np.uint8)
-    kept, skipped, converted = [], [], 0
-    end = 0
-    for start in range(0, len(encoded), _BATCH):
-        batch = encoded[start : start + _BATCH]
-        faces, were_converted, good = _decode_batch(batch)
-        for i in np.flatnonzero(~good):
-            name = names[start + i]
-            if on_bad_image == "fail":
-                raise UserError(
-                    f"{name}: {_what_is_wrong(batch[i])}; remove it or pass --on_bad_image=skip"
-                )
-            skipped.append(name)
-        images[end : end + len(faces)] = faces
-        end += len(faces)
-        kept.append(start + np.flatnonzero(good))
-        converted += int(were_converted.sum())
+    converted = np.zeros(len(encoded), bool)
+    wrong: dict[int, str] = {}
+    layouts = [pictures.plain_layout(one) for one in encoded]
+    plain = [i for i, layout in enumerate(layouts) if layout]
+    # All at once; each alone where one of them cannot be read.
+    todo = [plain] if plain else []
+    while todo:
+        part = todo.pop()
+        found = _decode_plain([encoded[i] for i in part], [layouts[i] for i in part])
+        if found:
+            # Copying to a slice is faster than to positions.
+            where = slice(None) if len(part) == len(encoded) else part
+            images[where], converted[where] = found
+        elif len(part) > 1:
+            todo += [[i] for i in part]
+        else:
+            wrong[part[0]] = _what_is_wrong(encoded[part[0]])
+    for i in set(range(len(encoded))).difference(plain):
+        try:
+            levels, as_it_is = pictures.read(encoded[i])
+            images[i] = to_face(levels)
+            converted[i] = not as_it_is or levels.shape != FACE_SHAPE[:2]
+        except UserError as error:
+            wrong[i] = str(error)
+        except Exception:  # Pillow raises what it happens to run into.
+            wrong[i] = _what_is_wrong(encoded[i])
+    if wrong and on_bad_image == "fail":
+        first = min(wrong)
+        raise UserError(f"{names[first]}: {wrong[first]}; remove it or pass --on_bad_image=skip")
+    kept = np.array([i for i in range(len(encoded)) if i not in wrong], np.int64)
     return Decoded(
-        images=images[:end],
-        kept=np.concatenate([np.empty(0, np.int64), *kept]),
-        converted=converted,
-        skipped=tuple(skipped),
+        images=images[kept] if wrong else images,
+        kept=kept,
+        converted=int(converted[kept].sum()),
+        skipped=tuple(names[i] for i in sorted(wrong)),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +50,17 @@ class Share(NamedTuple):
 
 #: Of a process that is alone.
 _WHOLE = Share()
+
+#: What gathers the chunks of each dataset that is alive, by number.
+#:
+#: TensorFlow never lets go of a function that a graph calls, nor of the images that such a function
+#: holds. So all graphs call the same one, which finds here what a dataset's number stands for.
+_FETCHERS: dict[int, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {}
+_numbers = itertools.count()
+
+
+def _fetch_chunk(number: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _FETCHERS[int(number)](int(index))
 
 
 def training_batches(
@@ -158,17 +170,19 @@ def _batches(
     later = range(0, len(positions), _CHUNK)
     first = range(int(sizes[:skipped].sum()), len(positions), _CHUNK)
 
-    def fetch_chunk(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fetch_chunk(index: int) -> tuple[np.ndarray, np.ndarray]:
         if index < len(first):
             epoch, start = 0, first[index]
         else:
-            epoch, chunk = divmod(int(index) - len(first), len(later))
+            epoch, chunk = divmod(index - len(first), len(later))
             epoch, start = epoch + 1, later[chunk]
         return fetch(epoch, positions[start : start + _CHUNK])
 
+    number = next(_numbers)
+
     def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = tf.numpy_function(
-            fetch_chunk, (index,), (tf.uint8, tf.int32), stateful=False
+            _fetch_chunk, (number, index), (tf.uint8, tf.int32), stateful=False
         )
         images.set_shape((None, IMAGE_SIZE, IMAGE_SIZE, 1))
         labels.set_shape((None,))
@@ -179,6 +193,9 @@ def _batches(
     else:
         indices = tf.data.Dataset.range(len(first) + (epochs - 1) * len(later))
         elements = len(sizes) * epochs - skipped
+    # Iterators and all datasets made of this one keep it alive.
+    _FETCHERS[number] = fetch_chunk
+    weakref.finalize(indices, _FETCHERS.pop, number).atexit = False
     # Nothing here is left to tune, and the tuner's bookkeeping costs a fifth of the throughput.
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ import numpy as np
 from fer_pipeline import (
     __version__,
     checkpoints,
+    cores,
     datasets,
     determinism,
     distribution,
@@ -259,7 +261,7 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
     hint = None if trained_on else gpus.unused_gpu_hint()
     if hint:
         _say(hint)
-    _say(gpus.training_line(trained_on, policy, determinism.usable_cores()))
+    _say(gpus.training_line(trained_on, policy, cores.usable()))
     return Run(path, splits, config, job)
 
 
@@ -309,6 +311,13 @@ def load_data(options: Options) -> Splits:
         print(f"{loaded.converted:,} images were converted to 48x48 grey")
     if loaded.skipped:
         print(f"{len(loaded.skipped):,} unreadable images were skipped, first {loaded.skipped[0]}")
+    if loaded.left_out:
+        endings = Counter(os.path.splitext(name)[1].lower() for name in loaded.left_out)
+        kinds = ", ".join(f"{ending or 'no ending'} {n:,}" for ending, n in sorted(endings.items()))
+        print(
+            f"{len(loaded.left_out):,} files that are no images were left out ({kinds}), first "
+            f"{loaded.left_out[0]}"
+        )
     print(f"loaded in {seconds:.1f} s", flush=True)
     return loaded.splits
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import flags
 
 from fer_pipeline import cli, native_log
+from fer_pipeline.datasets import files, folders
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _DESCRIPTION = """
 Names the expression on each picture of a face.
@@ -43,39 +42,33 @@ def main(argv: list[str]) -> None:
         raise UserError("--model: name the model to ask (--help shows what it may be)")
     if not names:
         raise UserError("no picture given; name one or more files after the flags")
-    encoded = [read(name) for name in names]
+    pictures = files.FolderFiles("", names)
+    if _ON_BAD_IMAGE.value == "fail":
+        # Missing ones are named at once, before anything large is loaded.
+        for i in range(len(names)):
+            pictures.read(i, most=1)
     with (
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline import faces, runtimes
+        from fer_pipeline import runtimes
 
         model = runtimes.open_model(Path(_MODEL.value))
-        decoded = faces.decode_faces(encoded, names, on_bad_image=_ON_BAD_IMAGE.value)
-        for name in decoded.skipped:
+        decoded = list(
+            folders.decoded_batches(pictures, range(len(names)), on_bad_image=_ON_BAD_IMAGE.value)
+        )
+        for name in itertools.chain(*(batch.skipped for batch in decoded)):
             print(f"{name}: skipped, not a readable image", file=sys.stderr)
-        if not len(decoded.kept):
+        kept = [pictures.name(i) for batch in decoded for i in batch.kept]
+        if not kept:
             raise UserError("no readable picture among those given")
-        probabilities = model(decoded.images)
+        probabilities = model(np.concatenate([batch.images for batch in decoded]))
     # Written so that a NaN counts.
     if not (probabilities >= 0).all():
         raise UserError(f"{_MODEL.value}: damaged (it gives no probabilities); export it again")
-    kept = [names[i] for i in decoded.kept]
     width = max(map(len, kept))
     for name, row in zip(kept, probabilities, strict=True):
         print(f"{name:{width}}  {answer(row, everything=_ALL.value)}")
-
-
-def read(name: str) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-      UserError: it cannot be read.
-    """
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read ({error.strerror})") from error
 
 
 def answer(probabilities: np.ndarray, *, everything: bool) -> str:

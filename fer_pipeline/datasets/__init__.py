@@ -27,6 +27,7 @@ class Loaded(NamedTuple):
       name: short, for a run directory: ``"synthetic"`` or the stem of the file or folder.
       converted: images that were not 48x48 grey before.
       skipped: names of unreadable images or rows that were left out.
+      left_out: names of files among the images that are none.
       decoded: whether images were decoded, and not found in a cache.
     """
 
@@ -34,6 +35,7 @@ class Loaded(NamedTuple):
     name: str
     converted: int = 0
     skipped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     decoded: bool = True
 
 
@@ -75,26 +77,15 @@ def load(
     source = os.path.normpath(source)
     kind = _kind(source)
     name = source_name(source)
-    rule = {"validation_fraction": validation_fraction, "seed": seed}
+    decoded = True
     if cache == "disk":
-        options = [kind, on_bad_image, *(rule.values() if validation_fraction else ())]
-        folder = cache_lib.entry_folder(cache_dir, name, _digest(source, kind), options)
-        entry = cache_lib.load(folder)
-        decoded = entry is None
-        if entry is None:
-            entry = cache_lib.store(
-                folder,
-                lambda allocate: _decode(source, kind, on_bad_image, allocate),
-                lambda faces: splitting.assign_faces(source, faces, **rule),
-            )
-        return Loaded(entry.splits, name, entry.converted, entry.skipped, decoded)
-    listing = _listing(source, kind) if cache == "none" else None
-    if listing is None:
-        faces = _decode(source, kind, on_bad_image)
-    else:
+        faces, decoded = _through_cache(source, kind, on_bad_image, cache_dir)
+    elif cache == "none" and (listing := _listing(source, kind)) is not None:
         faces = folders.stream(listing, on_bad_image=on_bad_image)
-    splits = splitting.split(source, faces, **rule)
-    return Loaded(splits, name, faces.converted, faces.skipped)
+    else:
+        faces = _decode(source, kind, on_bad_image)
+    splits = splitting.split(source, faces, validation_fraction=validation_fraction, seed=seed)
+    return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded)
 
 
 def check(
@@ -178,10 +169,7 @@ def _listing(source: str, kind: str) -> folders.Listing | None:
 
 
 def _decode(
-    source: str,
-    kind: str,
-    on_bad_image: OnBadImage,
-    allocate: cache_lib.Allocate | None = None,
+    source: str, kind: str, on_bad_image: OnBadImage, allocate: cache_lib.Allocate | None = None
 ) -> splitting.Faces:
     listing = _listing(source, kind)
     if listing is None:
@@ -189,11 +177,33 @@ def _decode(
     return folders.decode(listing, on_bad_image=on_bad_image, allocate=allocate)
 
 
+def _through_cache(
+    source: str,
+    kind: str,
+    on_bad_image: OnBadImage,
+    cache_dir: str | os.PathLike[str] | None,
+) -> tuple[splitting.Faces, bool]:
+    """The images from the cache on disk, and whether they had to be decoded into it."""
+    digest = _digest(source, kind)
+    folder = cache_lib.entry_folder(cache_dir, source_name(source), digest, [kind, on_bad_image])
+    faces = cache_lib.load(folder)
+    if faces is not None:
+        return faces, False
+
+    def check_source() -> None:
+        if _digest(source, kind) != digest:
+            raise UserError(f"{source}: changed while it was read; start again")
+
+    return cache_lib.store(
+        folder, lambda allocate: _decode(source, kind, on_bad_image, allocate), check_source
+    )
+
+
 def _digest(source: str, kind: str) -> str:
     """Changes when the source does."""
     try:
         if kind == "folder":
             return files.folder_digest(source, folders.scan_folder(source)[0])
-        return files.zip_digest(source) if kind == "zip" else files.head_digest(source)
+        return files.zip_digest(source) if kind == "zip" else files.file_digest(source)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; make it readable") from error

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
+from fer_pipeline import pictures
 from fer_pipeline.errors import UserError
 
-IMAGE_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+#: Endings of images. A file of another name is looked into.
+_IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".png", ".bmp", ".dib", ".gif"),
+    *(".webp", ".tif", ".tiff"),
+)
 
+#: What systems leave behind, beside names that begin with a dot.
+_DEBRIS = frozenset(
+    "__macosx thumbs.db ehthumbs.db desktop.ini @eadir #recycle @recycle $recycle.bin".split()
+)
 
-class Files(Protocol):
-    """A numbered sequence of files."""
+#: The largest file that is read. None that shows a face is near it.
+MAX_BYTES = 2**26
 
-    def __len__(self) -> int: ...
-
-    def name(self, i: int) -> str:
-        """What to call file ``i`` in a message."""
-
-    def read(self, i: int) -> bytes:
-        """The bytes of file ``i``; safe to call from several threads.
-
-        Raises:
-          UserError: the file is gone, may not be read or is damaged in its archive.
-        """
+_WAY_OUT = "restore or remove it, or pass --on_bad_image=skip"
 
 
 class FolderFiles:
-    """Files below a folder, by their paths relative to it."""
+    """Files below a folder, by their paths relative to it.
+
+    ``name`` is what to call a file in a message: text that can be printed. ``read`` gives its
+    bytes, or the first ``most`` of them, and is safe to call from several threads.
+
+    Raises:
+      UserError: a file is gone, too large, may not be read or is damaged in its archive.
+    """
 
     def __init__(self, root: str | os.PathLike[str], names: Sequence[str]):
         self._root = os.fspath(root)
@@ -43,24 +49,28 @@ class FolderFiles:
         return len(self._names)
 
     def name(self, i: int) -> str:
-        return os.path.join(self._root, self._names[i])
+        return printable(os.path.join(self._root, self._names[i]))
 
-    def read(self, i: int) -> bytes:
+    def read(self, i: int, most: int | None = None) -> bytes:
         try:
-            with open(self.name(i), "rb", buffering=0) as file:
-                return file.readall()
+            with open(os.path.join(self._root, self._names[i]), "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_BYTES:
+                    raise _too_large(self.name(i))
+                return file.read(size if most is None else most)
         except OSError as error:
             raise UserError(f"{self.name(i)}: {error.strerror}; {_WAY_OUT}") from error
 
 
 class ZipFiles:
-    """Members of a .zip, read in place.
+    """Members of a .zip, read in place and used as ``FolderFiles`` are.
 
     ``zipfile`` reads one member at a time, since all share one file position. Positioned reads
     need no lock, so that threads can read and inflate side by side.
     """
 
     def __init__(self, path: str | os.PathLike[str], members: Sequence[zipfile.ZipInfo]):
+        check_readable(path, members)
         self._path = os.fspath(path)
         self._members = members
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -70,10 +80,13 @@ class ZipFiles:
         return len(self._members)
 
     def name(self, i: int) -> str:
-        return os.path.join(self._path, self._members[i].filename)
+        return printable(os.path.join(self._path, self._members[i].filename))
 
-    def read(self, i: int) -> bytes:
+    def read(self, i: int, most: int | None = None) -> bytes:
         member = self._members[i]
+        size = member.file_size
+        if max(size, member.compress_size) > MAX_BYTES:
+            raise _too_large(self.name(i))
         try:
             header = os.pread(self._descriptor, 30, member.header_offset)
             # The local header repeats the name, and may have other extra fields than the
@@ -82,43 +95,69 @@ class ZipFiles:
             start = member.header_offset + 30 + name_size + extra_size
             data = os.pread(self._descriptor, member.compress_size, start)
             if member.compress_type == zipfile.ZIP_DEFLATED:
-                data = zlib.decompress(data, -zlib.MAX_WBITS, max(member.file_size, 1))
+                # No more than was announced, and one byte to tell that there is more.
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
         except (OSError, struct.error, zlib.error) as error:
             raise self._damaged(i) from error
-        if magic != b"PK\x03\x04" or zlib.crc32(data) != member.CRC:
+        if magic != b"PK\x03\x04" or len(data) != size or zlib.crc32(data) != member.CRC:
             raise self._damaged(i)
-        return data
+        return data[:most]
 
     def _damaged(self, i: int) -> UserError:
         return UserError(f"{self.name(i)}: damaged in the archive (wrong checksum); {_WAY_OUT}")
 
 
-_WAY_OUT = "restore or remove it, or pass --on_bad_image=skip"
+#: A numbered sequence of files.
+Files = FolderFiles | ZipFiles
+
+
+def _too_large(name: str) -> UserError:
+    return UserError(f"{name}: larger than {MAX_BYTES // 2**20} MiB, which no face is; {_WAY_OUT}")
+
+
+def printable(name: str) -> str:
+    """A file's name with ``\\xff`` in place of bytes that are no UTF-8."""
+    return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
+
+
+def is_debris(name: str) -> bool:
+    """Whether a relative path (``/`` between parts) is hidden or what a system leaves behind."""
+    return "/." in f"/{name}" or not _DEBRIS.isdisjoint(name.lower().split("/"))
 
 
 def is_image(name: str) -> bool:
-    """Whether a relative path (``/`` between parts) is an image and not a system's debris."""
-    parts = name.split("/")
-    if any(part.startswith(".") or part == "__MACOSX" for part in parts):
-        return False
-    return parts[-1].lower().endswith(IMAGE_SUFFIXES)
+    """Whether a path has the ending of an image."""
+    return name.lower().endswith(_IMAGE_SUFFIXES)
+
+
+def begins_as_image(open_files: Callable[[], Files]) -> bool:
+    """Whether the first of some files can be read and begins as an image does."""
+    with contextlib.suppress(UserError):
+        return pictures.format_of(open_files().read(0, pictures.MAGIC_BYTES)) is not None
+    return False
 
 
 def open_zip(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
-    """The members of a .zip.
+    """The members of a .zip, their names with ``/`` and without ``./``.
 
     Raises:
       UserError: it is no zip file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.infolist()
-    except (zipfile.BadZipFile, zlib.error, struct.error) as error:
+            members = archive.infolist()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; check the path and its permissions") from error
+    except Exception as error:  # A damaged directory makes ``zipfile`` raise many kinds.
         raise UserError(
             f"{path}: not a readable .zip file (an incomplete download?); fetch it again"
         ) from error
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; check the path and its permissions") from error
+    for member in members:
+        name = member.filename.replace("\\", "/")
+        while name.startswith("./"):
+            name = name[2:].lstrip("/")
+        member.filename = name
+    return members
 
 
 def check_readable(path: str | os.PathLike[str], members: Iterable[zipfile.ZipInfo]) -> None:
@@ -134,18 +173,23 @@ def check_readable(path: str | os.PathLike[str], members: Iterable[zipfile.ZipIn
             )
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(
-                f"{path}: {member.filename} is neither stored nor deflated; "
+                f"{path}: {printable(member.filename)} is neither stored nor deflated; "
                 "unpack the archive and pass the folder instead"
             )
 
 
 def folder_digest(root: str | os.PathLike[str], names: Iterable[str]) -> str:
-    """SHA-256 over the relative path, size and modification time of files, as hex digits."""
+    """SHA-256 over the relative paths of files and what tells a change of them, as hex digits."""
     digest = hashlib.sha256()
     for name in sorted(names):
-        status = os.stat(os.path.join(root, name))
-        digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+        digest.update(os.fsencode(f"{name}\0{_state(os.path.join(root, name))}\n"))
     return digest.hexdigest()
+
+
+def _state(path: str | os.PathLike[str]) -> str:
+    """What changes when a file does: nobody can set the time of the last change of its inode."""
+    status = os.stat(path)
+    return f"{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}"
 
 
 def zip_digest(path: str | os.PathLike[str]) -> str:
@@ -171,10 +215,6 @@ def zip_digest(path: str | os.PathLike[str]) -> str:
     return hashlib.sha256(members.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def head_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 over a file's size, modification time and first 64 KiB, as hex digits."""
-    status = os.stat(path)
-    digest = hashlib.sha256(f"{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    with open(path, "rb") as file:
-        digest.update(file.read(65_536))
-    return digest.hexdigest()
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 over what tells a change of a file, as hex digits."""
+    return hashlib.sha256(_state(path).encode()).hexdigest()

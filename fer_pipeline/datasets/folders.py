@@ -1,16 +1,18 @@
 """Faces in class folders: ``train/<class>/*``, ``test/<class>/*``, on disk or inside a .zip.
 
-A ``validation/`` or ``val/`` folder may lie beside them, and all of it may lie in a folder of its
-own, as it does when an archive was packed with its parent (``fer2013/train/...``). Split and class
-folders are recognised in upper and lower case; class numbers are always those of
-``expressions.CLASS_NAMES``. Dot files, ``__MACOSX`` and files that are no images are passed over.
+A ``validation/``, ``valid/`` or ``val/`` folder may lie beside them, and all of it may lie in a
+folder of its own, as it does when an archive was packed with its parent (``fer2013/train/...``).
+Split and class folders are recognised in upper and lower case; class numbers are always those of
+``expressions.CLASS_NAMES``. What systems leave behind is passed over, other files that are no
+images are counted.
 
-Listing a source looks at names alone. Decoding it is a second step, at once or as a stream.
+Listing a source looks at names, and into files whose names tell nothing. Decoding it is a second
+step, at once or as a stream.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import zipfile
 from collections import deque
@@ -20,16 +22,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer_pipeline import cores
 from fer_pipeline import faces as faces_lib
 from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets import layout, splitting
 from fer_pipeline.datasets.files import Files
+from fer_pipeline.datasets.splits import LazyImages
 from fer_pipeline.errors import UserError
 from fer_pipeline.faces import FACE_SHAPE, Decoded, OnBadImage
 
-#: Files that are read and decoded by one task, and how many bytes they should not exceed.
+#: Files of one task, and after how many bytes those read are decoded before more are.
 _BATCH = 256
-_BATCH_BYTES = 16 * 2**20
+_BATCH_BYTES = 2**24
 
 
 class Listing(NamedTuple):
@@ -39,56 +43,13 @@ class Listing(NamedTuple):
       files: the image files.
       labels: int32 ``[N]``.
       groups: int8 ``[N]``, see ``splitting.TRAIN``.
+      left_out: names of the files that are no images.
     """
 
     files: Files
     labels: np.ndarray
     groups: np.ndarray
-
-
-class LazyImages:
-    """Faces decoded when they are asked for, for sources larger than memory.
-
-    Indexed like an array along its first axis: ``images[7]`` is uint8 ``[48, 48, 1]``,
-    ``images[0:64]`` and ``images[positions]`` are uint8 ``[B, 48, 48, 1]``. Nothing is kept.
-    """
-
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, files: Files, positions: np.ndarray | None = None):
-        self._files = files
-        self._positions = np.arange(len(files)) if positions is None else positions
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        return (len(self), *FACE_SHAPE)
-
-    def subset(self, positions: np.ndarray) -> LazyImages:
-        """The images at some positions, as lazy as these."""
-        return LazyImages(self._files, self._positions[positions])
-
-    def fetch(self, positions: np.ndarray) -> np.ndarray:
-        """Reads and decodes the images at positions, int64 ``[B]`` -> uint8 ``[B, 48, 48, 1]``.
-
-        Safe to call from several threads.
-
-        Raises:
-          UserError: one of them cannot be read; names it.
-        """
-        wanted = self._positions[positions]
-        batches = [decoded.images for decoded in decoded_batches(self._files, wanted)]
-        return np.concatenate([np.empty((0, *FACE_SHAPE), np.uint8), *batches])
-
-    def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
-        if isinstance(key, (int, np.integer)):
-            return self.fetch(np.array([range(len(self))[key]]))[0]
-        return self.fetch(np.arange(len(self))[key])
-
-    def __array__(self, dtype=None, copy=None):
-        raise TypeError("these images are streamed from disk; index them to get an array")
+    left_out: tuple[str, ...] = ()
 
 
 def list_folder(root: str | os.PathLike[str]) -> Listing:
@@ -97,9 +58,9 @@ def list_folder(root: str | os.PathLike[str]) -> Listing:
     Raises:
       UserError: it holds no class folders, one of them is missing, empty or unknown.
     """
+    root = os.fspath(root)
     names, folders = scan_folder(root)
-    names, labels, groups = layout.arranged(os.fspath(root), names, folders)
-    return Listing(files_lib.FolderFiles(root, names), labels, groups)
+    return _listing(root, names, folders, functools.partial(files_lib.FolderFiles, root))
 
 
 def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> Listing:
@@ -110,40 +71,98 @@ def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> 
       infos: its members, as ``files.open_zip`` gives them.
 
     Raises:
-      UserError: as ``list_folder``; or it is no zip, encrypted or packed in an uncommon way.
+      UserError: as ``list_folder``; or it is encrypted or packed in an uncommon way.
     """
-    members = {member.filename.replace("\\", "/"): member for member in infos}
-    names = [name for name in members if files_lib.is_image(name)]
-    folders = _with_parents({name.rpartition("/")[0] for name in members})
-    names, labels, groups = layout.arranged(os.fspath(path), names, folders)
-    wanted = [members[name] for name in names]
-    files_lib.check_readable(path, wanted)
-    return Listing(files_lib.ZipFiles(path, wanted), labels, groups)
+    members = {info.filename: info for info in infos if not files_lib.is_debris(info.filename)}
+    folders = set()
+    for name in members:
+        parts = name.split("/")[:-1]
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    names = [name for name in members if not name.endswith("/")]
+
+    def files_of(wanted: Sequence[str]) -> Files:
+        return files_lib.ZipFiles(path, [members[name] for name in wanted])
+
+    return _listing(os.fspath(path), names, folders, files_of)
 
 
-def scan_folder(root: str | os.PathLike[str]) -> tuple[list[str], set[str]]:
-    """Images in the split folders below ``root``, and all folders met: paths relative to it.
+def _listing(
+    where: str,
+    names: Iterable[str],
+    folders: set[str],
+    files_of: Callable[[Sequence[str]], Files],
+) -> Listing:
+    def is_image(name: str) -> bool:
+        return files_lib.is_image(name) or files_lib.begins_as_image(lambda: files_of([name]))
+
+    found = layout.arranged(where, names, folders, is_image)
+    left_out = tuple(files_lib.printable(f"{where}/{name}") for name in found.left_out)
+    return Listing(files_of(found.names), found.labels, found.groups, left_out)
+
+
+def scan_folder(root: str) -> tuple[list[str], set[str]]:
+    """Files in the split folders below ``root``, and all folders met: paths relative to it.
 
     Raises:
-      UserError: there are no split folders.
+      UserError: there are no split folders, or one cannot be read or leads back to itself.
     """
-    root = os.fspath(root)
-    folders: set[str] = set()
-    level = [""]
+    level, folders = _scan(root, "", strict=False)[1], set()
     for _ in range(layout.MAX_DEPTH):
-        level = [child for folder in level for child in _scan(root, folder)[1]]
         folders.update(level)
         if any(layout.leaf(folder) in layout.SPLITS for folder in level):
             break
+        # What lies beside the source's own folders need not be readable.
+        level = [child for folder in level for child in _scan(root, folder, strict=False)[1]]
     prefix = layout.prefix_of(root, folders)
     names: list[str] = []
-    todo = [f for f in level if f.startswith(prefix) and layout.leaf(f) in layout.SPLITS]
+    splits = [f for f in level if f.startswith(prefix) and layout.leaf(f) in layout.SPLITS]
+    todo = [(folder, (os.path.realpath(root),)) for folder in splits]
     while todo:
-        images, children = _scan(root, todo.pop())
-        names += images
+        folder, above = todo.pop()
+        path = os.path.realpath(os.path.join(root, folder))
+        if any(f"{one}/".startswith(f"{path.rstrip('/')}/") for one in above):
+            raise UserError(
+                f"{files_lib.printable(f'{root}/{folder}')}: a symbolic link to a folder that it "
+                "lies in; remove it"
+            )
+        files, children = _scan(root, folder)
+        names += files
         folders.update(children)
-        todo += children
+        todo += [(child, (*above, path)) for child in children]
     return names, folders
+
+
+def _scan(root: str, folder: str, *, strict: bool = True) -> tuple[list[str], list[str]]:
+    """Files and folders in one folder, as paths relative to ``root``.
+
+    Raises:
+      UserError: it, or what a link in it points to, cannot be read. If not ``strict``, that is
+        so of the root alone, and all else passed over.
+    """
+    files: list[str] = []
+    folders: list[str] = []
+    try:
+        entries = list(os.scandir(os.path.join(root, folder)))
+    except OSError as error:
+        if folder and not strict:
+            return files, folders
+        raise _unreadable(error) from error
+    for entry in entries:
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if files_lib.is_debris(entry.name):
+            continue
+        try:
+            (folders if entry.is_dir() else files).append(name)
+        except OSError as error:
+            if strict:
+                raise _unreadable(error) from error
+    return files, folders
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(
+        f"{files_lib.printable(error.filename)}: {error.strerror}; make it readable or remove it"
+    )
 
 
 def decoded_batches(
@@ -157,54 +176,65 @@ def decoded_batches(
     Raises:
       UserError: names the first file that cannot be read, unless they are to be skipped.
     """
-    size = _batch_size(files, positions)
+    # Threads, as TensorFlow, Pillow and zlib let go of the interpreter while they work. One more
+    # than cores: some are waiting for the disk.
+    workers = cores.usable() + 1
+    size = min(max(len(positions) // (4 * workers), _BATCH // 4), _BATCH)
     starts = range(0, len(positions), size)
 
-    def work(start: int) -> Decoded:
-        decoded = _decoded(files, positions[start : start + size], on_bad_image)
-        return decoded._replace(kept=decoded.kept + start)
+    def work(start: int) -> list[Decoded]:
+        decoded, begin = [], start
+        for names, encoded in _read(files, positions[start : start + size], on_bad_image):
+            one = faces_lib.decode_faces(encoded, names, on_bad_image=on_bad_image)
+            decoded.append(one._replace(kept=one.kept + begin))
+            begin += len(encoded)
+        return decoded
 
-    if len(starts) < 2:
-        yield from map(work, starts)
-        return
-    # Threads, as TensorFlow and zlib let go of the interpreter while they work. One more than
-    # cores: some are waiting for the disk.
-    workers = (os.cpu_count() or 1) + 1
+    # The first one alone: it builds the decoders that all use.
+    for start in starts[:1]:
+        yield from work(start)
     with ThreadPoolExecutor(workers, thread_name_prefix="decoder") as pool:
-        ahead: deque[Future[Decoded]] = deque()
+        ahead: deque[Future[list[Decoded]]] = deque()
         try:
-            for start in starts:
+            for start in starts[1:]:
                 ahead.append(pool.submit(work, start))
                 # A bounded number of batches is in memory.
                 if len(ahead) > 2 * workers:
-                    yield ahead.popleft().result()
+                    yield from ahead.popleft().result()
             while ahead:
-                yield ahead.popleft().result()
+                yield from ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _batch_size(files: Files, positions: Sequence[int]) -> int:
-    """How many files make a batch, taking the first for typical where there are many."""
-    if len(positions) <= _BATCH:
-        return _BATCH
-    with contextlib.suppress(UserError):
-        return min(_BATCH, 1 + _BATCH_BYTES // (1 + len(files.read(positions[0]))))
-    return _BATCH
-
-
-def _decoded(files: Files, positions: Sequence[int], on_bad_image: OnBadImage) -> Decoded:
-    """Reads and decodes one batch."""
-    encoded = []
+def _read(
+    files: Files, positions: Sequence[int], on_bad_image: OnBadImage
+) -> Iterator[tuple[list[str], list[bytes]]]:
+    """Names and bytes of files, no more at a time than ``_BATCH_BYTES`` and one file."""
+    names: list[str] = []
+    encoded: list[bytes] = []
+    size = 0
     for i in positions:
         try:
-            encoded.append(files.read(i))
+            data = files.read(i)
         except UserError:
             if on_bad_image == "fail":
                 raise
-            encoded.append(b"")  # Which is skipped below.
-    names = [files.name(i) for i in positions]
-    return faces_lib.decode_faces(encoded, names, on_bad_image=on_bad_image)
+            data = b""  # Which will be skipped.
+        names.append(files.name(i))
+        encoded.append(data)
+        size += len(data)
+        if size > _BATCH_BYTES:
+            yield names, encoded
+            names, encoded, size = [], [], 0
+    if names:
+        yield names, encoded
+
+
+def _decoded(files: Files, positions: np.ndarray) -> np.ndarray:
+    """The faces at some positions, uint8 ``[B, 48, 48, 1]``."""
+    batches = [decoded.images for decoded in decoded_batches(files, positions)]
+    return np.concatenate([np.empty((0, *FACE_SHAPE), np.uint8), *batches])
 
 
 def decode(
@@ -242,14 +272,14 @@ def stream(listing: Listing, *, on_bad_image: OnBadImage = "fail") -> splitting.
     Raises:
       UserError: as ``decode``.
     """
-    images = LazyImages(listing.files)
     digests = [np.empty(0, np.uint64)]
 
     def digest(_: int, decoded: Decoded) -> None:
         digests.append(splitting.pixel_hashes(decoded.images))
 
     faces = _pass(listing, on_bad_image, digest)
-    return faces._replace(images=images.subset(faces.images), hashes=np.concatenate(digests))
+    images = LazyImages(functools.partial(_decoded, listing.files), faces.images)
+    return faces._replace(images=images, hashes=np.concatenate(digests))
 
 
 def _pass(
@@ -270,34 +300,10 @@ def _pass(
         converted += decoded.converted
     good = np.concatenate(kept)
     return splitting.Faces(
-        good, listing.labels[good], listing.groups[good], converted, tuple(skipped)
+        good,
+        listing.labels[good],
+        listing.groups[good],
+        converted=converted,
+        skipped=tuple(skipped),
+        left_out=listing.left_out,
     )
-
-
-def _scan(root: str, folder: str) -> tuple[list[str], list[str]]:
-    """Images and subfolders of one folder, as paths relative to ``root``."""
-    images, folders = [], []
-    path = os.path.join(root, folder)
-    try:
-        entries = list(os.scandir(path))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; check its permissions") from error
-    for entry in entries:
-        name = f"{folder}/{entry.name}" if folder else entry.name
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            continue
-        if entry.is_dir():
-            folders.append(name)
-        elif files_lib.is_image(entry.name):
-            images.append(name)
-    return images, folders
-
-
-def _with_parents(folders: Iterable[str]) -> set[str]:
-    """The folders and all folders above them, hidden ones left out."""
-    found = set()
-    for folder in folders:
-        parts = folder.split("/")
-        if files_lib.is_image(f"{folder}/x.jpg"):
-            found.update("/".join(parts[:n]) for n in range(1, len(parts) + 1))
-    return found - {""}

@@ -2,7 +2,8 @@
 
 A row is an emotion from 0 to 6, 2,304 grey levels separated by spaces, and a usage. Columns are
 found by the header, in any order and with spaces around the names: the second file's are
-``emotion, Usage, pixels``.
+``emotion, Usage, pixels``. No field spans lines or holds a comma, so a row is a line, and quotes
+are passed over.
 
 Source: Goodfellow et al., "Challenges in representation learning: a report on three machine
 learning contests", 2013.
@@ -11,8 +12,8 @@ learning contests", 2013.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
+import itertools
 import os
 import warnings
 import zipfile
@@ -37,11 +38,19 @@ _GROUPS = {
     "privatetest": splitting.PRIVATE_TEST,
 }
 
+#: What in a header tells another kind of file.
+_NOT_OURS = {
+    "\0": "its encoding is UTF-16 or UTF-32",
+    ";": "its columns are separated by semicolons",
+    "\t": "its columns are separated by tabs",
+    "|": "its columns are separated by bars",
+}
+
 _COLUMNS = ("emotion", "pixels", "usage")
 _NUM_PIXELS = int(np.prod(FACE_SHAPE))
 
-#: Longest field, in characters, that is still read to say what is wrong with it.
-_MAX_FIELD = 2**26
+#: Characters of the longest line that is read. A face takes 9,300 at most.
+_MAX_LINE = 2**16
 
 
 def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splitting.Faces:
@@ -65,9 +74,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
         warnings.simplefilter("error", DeprecationWarning)
         rows = _rows(where, file)
         emotion, faces, usage = _columns(where, next(rows, None))
-        for number, row in enumerate(rows, start=2):
-            if not row:
-                continue
+        for number, row in rows:
             try:
                 if len(row) <= max(emotion, faces, usage):
                     raise ValueError(f"has {len(row)} columns, fewer than the header")
@@ -95,7 +102,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
 
 def csv_members(names: Iterable[str]) -> list[str]:
     """Those of a .zip's members that are CSV files."""
-    return [n for n in names if n.lower().endswith(".csv") and files.is_image(f"{n}.jpg")]
+    return [n for n in names if n.lower().endswith(".csv") and not files.is_debris(n)]
 
 
 @contextlib.contextmanager
@@ -104,39 +111,57 @@ def _opened(where: str) -> Iterator[TextIO]:
     with contextlib.ExitStack() as stack:
         try:
             if zipfile.is_zipfile(where):
-                members = files.open_zip(where)
-                names = csv_members([member.filename for member in members])
+                members = {member.filename: member for member in files.open_zip(where)}
+                names = csv_members(members)
                 if len(names) != 1:
-                    found = ", ".join(sorted(names))
-                    raise UserError(f"{where}: several CSV files ({found}); unpack it and pass one")
-                files.check_readable(where, [m for m in members if m.filename == names[0]])
+                    found = ", ".join(sorted(map(files.printable, names)))
+                    what = f"several CSV files ({found})" if names else "no CSV file in it"
+                    raise UserError(f"{where}: {what}; unpack it and pass one")
+                files.check_readable(where, [members[names[0]]])
                 archive = stack.enter_context(zipfile.ZipFile(where))
-                binary = stack.enter_context(archive.open(names[0]))
+                binary = stack.enter_context(archive.open(members[names[0]]))
             else:
                 binary = stack.enter_context(open(where, "rb"))
         except OSError as error:
             raise UserError(f"{where}: {error.strerror}; check the path") from error
-        text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace", newline="")
-        yield stack.enter_context(text)
+        except zipfile.BadZipFile as error:
+            raise _damaged(where, error) from error
+        yield stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace"))
 
 
-def _rows(where: str, file: TextIO) -> Iterator[list[str]]:
-    """The rows of the file."""
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
+def _rows(where: str, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The number of each line that is not blank, and its fields without quotes and spaces."""
     try:
-        yield from csv.reader(file)
-    except (csv.Error, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{where}: damaged ({error}); fetch it again") from error
+        for number in itertools.count(1):
+            line = file.readline(_MAX_LINE)
+            if not line:
+                return
+            if len(line) == _MAX_LINE:
+                raise UserError(
+                    f"{where}: row {number} has {_MAX_LINE:,} characters or more; fetch it again"
+                )
+            fields = [field.strip(' \t\r\n"') for field in line.split(",")]
+            if any(fields):
+                yield number, fields
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise _damaged(where, error) from error
 
 
-def _columns(where: str, header: Sequence[str] | None) -> tuple[int, int, int]:
+def _damaged(where: str, error: Exception) -> UserError:
+    return UserError(f"{where}: damaged ({error}); fetch it again")
+
+
+def _columns(where: str, header: tuple[int, Sequence[str]] | None) -> tuple[int, int, int]:
     """Where emotion, pixels and usage stand."""
     if header is None:
         raise UserError(f"{where}: empty file; fetch it again")
-    names = [name.strip().lower() for name in header]
+    names = [name.lower() for name in header[1]]
     missing = [name for name in _COLUMNS if name not in names]
     if missing:
         found = ", ".join(name[:40] for name in names[:8])
+        for mark, what in _NOT_OURS.items():
+            if mark in found:
+                raise UserError(f"{where}: {what}; save it as UTF-8 with commas between columns")
         raise UserError(
             f"{where}: row 1 has no column {' or '.join(missing)} (it has {found}); "
             "expected a header with emotion,pixels,Usage"
@@ -145,7 +170,7 @@ def _columns(where: str, header: Sequence[str] | None) -> tuple[int, int, int]:
 
 
 def _label(field: str) -> int:
-    label = _LABELS.get(field.strip())
+    label = _LABELS.get(field)
     if label is None:
         codes = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
         raise ValueError(f"has emotion {_shown(field)}, not one of {codes}")
@@ -153,7 +178,7 @@ def _label(field: str) -> int:
 
 
 def _group(field: str) -> int:
-    group = _GROUPS.get(field.strip().lower())
+    group = _GROUPS.get(field.lower())
     if group is None:
         raise ValueError(f"has Usage {_shown(field)}, not one of Training, PublicTest, PrivateTest")
     return group

@@ -5,7 +5,8 @@ Paths are relative to the source, with ``/`` between their parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from fer_pipeline.expressions import CLASS_NAMES
 SPLITS = {
     "train": splitting.TRAIN,
     "validation": splitting.VALIDATION,
+    "valid": splitting.VALIDATION,
     "val": splitting.VALIDATION,
     "test": splitting.TEST,
 }
@@ -31,18 +33,41 @@ _CLASSES = ", ".join(CLASS_NAMES)
 MAX_DEPTH = 3
 
 
+class Arranged(NamedTuple):
+    """Images sorted by split, class and name.
+
+    Attributes:
+      names: of the images.
+      labels: int32 ``[N]``.
+      groups: int8 ``[N]``, see ``splitting.TRAIN``.
+      left_out: names of the other files in the split folders.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    groups: np.ndarray
+    left_out: list[str]
+
+
 def arranged(
-    where: str, names: Iterable[str], folders: set[str]
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Sorts images by split, class and name: names, labels int32 ``[N]``, groups int8 ``[N]``."""
+    where: str, names: Iterable[str], folders: set[str], is_image: Callable[[str], bool]
+) -> Arranged:
+    """Finds the images among a source's files.
+
+    Raises:
+      UserError: an image lies in no class folder, or a split or class is missing.
+    """
     prefix = prefix_of(where, folders)
-    rows = []
+    rows, left_out = [], []
     for name in names:
         if not name.startswith(prefix):
             continue
         split, *inner = name[len(prefix) :].split("/")
         group = SPLITS.get(split.lower())
         if group is None:
+            continue
+        if not is_image(name):
+            left_out.append(name)
             continue
         if len(inner) < 2:
             raise UserError(f"{where}/{name}: in no class folder; move it to one of {_CLASSES}")
@@ -60,7 +85,7 @@ def arranged(
     groups = np.array([row[0] for row in rows], np.int8)
     labels = np.array([row[1] for row in rows], np.int32)
     _check_complete(where, prefix, folders, labels, groups)
-    return [row[2] for row in rows], labels, groups
+    return Arranged([row[2] for row in rows], labels, groups, sorted(left_out))
 
 
 def _check_complete(

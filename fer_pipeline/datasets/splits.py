@@ -3,24 +3,63 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from fer_pipeline.expressions import CLASS_NAMES, NUM_CLASSES
+from fer_pipeline.faces import FACE_SHAPE
+
+
+class LazyImages:
+    """Faces that are read when they are asked for: decoded, or copied from a cache on disk.
+
+    Indexed like an array along its first axis: ``images[7]`` is uint8 ``[48, 48, 1]``,
+    ``images[0:64]`` and ``images[positions]`` are uint8 ``[B, 48, 48, 1]``. Nothing is kept.
+
+    Args:
+      read: gives the faces at int64 ``[B]`` positions in the source; safe to call from several
+        threads. What it raises comes out of an access.
+      positions: in the source, of these faces: int64 ``[N]``.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, read: Callable[[np.ndarray], np.ndarray], positions: np.ndarray):
+        self._read = read
+        self._positions = positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self), *FACE_SHAPE)
+
+    def subset(self, positions: np.ndarray) -> LazyImages:
+        """The images at some positions, as lazy as these."""
+        return LazyImages(self._read, self._positions[positions])
+
+    def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
+        if isinstance(key, (int, np.integer)):
+            return self._read(self._positions[[key]])[0]
+        return self._read(self._positions[key])
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("these images are streamed from disk; index them to get an array")
 
 
 class Split(NamedTuple):
     """Faces and their expressions.
 
     Attributes:
-      images: uint8 ``[N, 48, 48, 1]``, grey levels 0..255: an array, a memmap, or for sources
-        streamed from disk a ``folders.LazyImages``, which gives arrays when it is indexed.
+      images: uint8 ``[N, 48, 48, 1]``, grey levels 0..255: an array, or ``LazyImages``, which
+        give arrays when they are indexed.
       labels: int32 ``[N]``, indices into ``expressions.CLASS_NAMES``.
     """
 
-    images: np.ndarray
+    images: np.ndarray | LazyImages
     labels: np.ndarray
 
 
@@ -66,7 +105,7 @@ def class_table(splits: Splits) -> str:
     )
 
 
-def chunks(images: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
+def chunks(images: np.ndarray | LazyImages, size: int = 4096) -> Iterator[np.ndarray]:
     """Consecutive parts of a split's images, so that one part at a time is in memory."""
     for start in range(0, len(images), size):
         yield images[start : start + size]

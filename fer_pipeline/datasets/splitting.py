@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from fer_pipeline.datasets.splits import Split, Splits, chunks
+from fer_pipeline.datasets.splits import LazyImages, Split, Splits, chunks
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES, NUM_CLASSES
-
-if TYPE_CHECKING:
-    from fer_pipeline.datasets.folders import LazyImages
 
 #: Where an image lay in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/``
 #: under one of Kaggle's two names, or in ``test/`` under any other. Sources list their images in
 #: this order, so that every split without ``validation_fraction`` is a contiguous part.
 TRAIN, VALIDATION, PUBLIC_TEST, TEST, PRIVATE_TEST = range(5)
 
-#: Part of the key of cached data: to be raised when the rule below changes.
-RULE_VERSION = 1
-
 
 class Faces(NamedTuple):
     """All images of a source, in its own order.
 
     Attributes:
-      images: uint8 ``[N, 48, 48, 1]``: an array, a memmap or ``folders.LazyImages``.
+      images: uint8 ``[N, 48, 48, 1]``.
       labels: int32 ``[N]``.
       groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST``.
       converted: images that were not 48x48 grey before.
       skipped: names of unreadable images that were left out.
+      left_out: names of files among the images that are none.
       hashes: ``pixel_hashes(images)`` where they are known already.
     """
 
@@ -40,6 +35,7 @@ class Faces(NamedTuple):
     groups: np.ndarray
     converted: int = 0
     skipped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     hashes: np.ndarray | None = None
 
 
@@ -87,40 +83,39 @@ def assign(
         on the same side.
 
     Raises:
-      UserError: a class has no training image, or there is nothing to test on.
+      UserError: there is nothing to test on, or a class has no image for training, for the test,
+        or for a validation that was not cut off.
     """
     train, validation = np.flatnonzero(groups == TRAIN), np.flatnonzero(groups == VALIDATION)
     test = np.flatnonzero(groups >= PUBLIC_TEST)
-    missing = np.flatnonzero(np.bincount(labels[train], minlength=NUM_CLASSES) == 0)
-    if missing.size:
-        names = ", ".join(CLASS_NAMES[label] for label in missing)
-        raise UserError(f"{source}: no training image of {names}; every class needs one")
+    selected_on = "validation"
     if validation_fraction is not None:
         cut = cut_validation(labels[train], hashes[train], validation_fraction, seed)
-        if not cut.any():
+        if train.size and not cut.any():
             raise UserError(
                 f"{source}: --validation_fraction={validation_fraction} leaves no image for "
                 "validation; pass a larger one"
             )
-        held_out = test if test.size else validation
+        test = test if test.size else validation
         train, validation = train[~cut], train[cut]
-        if held_out.size:
-            return Assignment(train, validation, held_out, "validation")
-        return Assignment(train, validation, validation, "test")
-    if not validation.size:
-        public, private = (np.count_nonzero(groups == g) for g in (PUBLIC_TEST, PRIVATE_TEST))
-        if public and private:
-            validation = np.flatnonzero(groups == PUBLIC_TEST)
-            test = np.flatnonzero(groups > PUBLIC_TEST)
-    if validation.size and test.size:
-        return Assignment(train, validation, test, "validation")
-    both = validation if validation.size else test
-    if not both.size:
+    elif not validation.size and all((groups == g).any() for g in (PUBLIC_TEST, PRIVATE_TEST)):
+        validation = np.flatnonzero(groups == PUBLIC_TEST)
+        test = np.flatnonzero(groups > PUBLIC_TEST)
+    if not (test.size and validation.size):
+        test = validation = test if test.size else validation
+        selected_on = "test"
+    if not test.size:
         raise UserError(
             f"{source}: nothing but training images; add a test/ folder or pass "
             "--validation_fraction=0.1"
         )
-    return Assignment(train, both, both, "test")
+    for use, part in (("training", train), ("validation", validation), ("test", test)):
+        missing = np.flatnonzero(np.bincount(labels[part], minlength=NUM_CLASSES) == 0)
+        # What was cut off the training images may lack a class that has a single one.
+        if missing.size and (use == "training" or groups[part[0]] != TRAIN):
+            names = ", ".join(CLASS_NAMES[label] for label in missing)
+            raise UserError(f"{source}: no {use} image of {names}; every class needs one")
+    return Assignment(train, validation, test, selected_on)
 
 
 def cut_validation(
@@ -144,6 +139,11 @@ def cut_validation(
         wanted = max(1, round(fraction * np.count_nonzero(labels == label)))
         taken_before = np.cumsum(sizes[own]) - sizes[own]
         chosen[own[taken_before < wanted]] = True
+    # A class whose every picture is another's too would go with that one.
+    for label in range(NUM_CLASSES):
+        own = np.unique(group_of[labels == label])
+        if chosen[own].all():
+            chosen[own[:1]] = False
     return chosen[group_of]
 
 

@@ -191,6 +191,14 @@ def test_small_jpegs_of_one_other_kind_are_converted_together():
     assert decoded.converted == 3
 
 
+def test_large_jpegs_of_one_size_are_not_decoded_side_by_side(monkeypatch):
+    monkeypatch.setattr(faces, "_decode_jpegs", lambda _: pytest.fail("side by side"))
+    data = [encoded(smooth(200, 200), "JPEG")] * 20
+    decoded = faces.decode_faces(data, [str(i) for i in range(20)])
+    expected = faces.to_face(np.asarray(Image.open(io.BytesIO(data[0]))))
+    assert all((face == expected).all() for face in decoded.images)
+
+
 def test_sizes_and_kinds_may_be_mixed():
     grey = noise(48, 48)
     data = [

@@ -1,6 +1,8 @@
 """Every image once an epoch, in a reproducible order, mirrored where the mask says so."""
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -221,3 +223,39 @@ def test_batches_are_uint8_and_int32_of_known_shape():
         assert images == tf.TensorSpec((None, 48, 48, 1), tf.uint8)
         assert labels == tf.TensorSpec((None,), tf.int32)
         assert next(iter(dataset))[0].shape == (4, 48, 48, 1)
+
+
+def test_images_are_let_go_with_the_last_dataset_or_iterator_made_of_them():
+    split = numbered(3000)
+    images = weakref.ref(split.images)
+    datasets = [input_pipeline.training_batches(split, batch_size=64, seed=0, epoch=0, epochs=None)]
+    del split
+    datasets.append(datasets[0].map(lambda images, labels: (images, labels + 1)))
+    iterator = iter(datasets[1])
+    while datasets:
+        datasets.pop(0)
+        gc.collect()
+        assert next(iterator)[0].shape == (64, 48, 48, 1)
+        assert images() is not None
+    del iterator
+    gc.collect()
+    assert images() is None
+
+
+@pytest.mark.parametrize("strategy", ["OneDeviceStrategy", "MirroredStrategy"])
+def test_an_iterator_over_devices_keeps_the_images(strategy):
+    split = numbered(3000)
+    images = weakref.ref(split.images)
+    devices = "/cpu:0" if strategy == "OneDeviceStrategy" else ["/cpu:0"]
+    spread = getattr(tf.distribute, strategy)(devices)
+    options = {"batch_size": 60, "seed": 0, "epoch": 0, "epochs": None}
+    iterator = iter(
+        spread.distribute_datasets_from_function(
+            lambda _, split=split: input_pipeline.training_batches(split, **options)
+        )
+    )
+    del split
+    gc.collect()
+    for _ in range(60):
+        assert next(iterator)[0].shape == (60, 48, 48, 1)
+    assert images() is not None

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from fer_pipeline import distribution, opening, run_dir
+from fer_pipeline import datasets, distribution, opening, run_dir
+from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 
 CONFIG = {
@@ -192,3 +194,15 @@ def test_a_deterministic_run_keeps_its_threads_and_devices(tmp_path, change, sai
     opening.begin(tmp_path, config)
     with pytest.raises(UserError, match=said):
         opening.begin(tmp_path, config | change)
+
+
+def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
+    empty = Split(np.zeros((0, 48, 48, 1), np.uint8), np.zeros(0, np.int32))
+    others = ("a/notes.txt", "b/face.HEIC", "c/more.txt", "c/README")
+    loaded = datasets.Loaded(Splits(empty, empty, empty), "faces", left_out=others)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: loaded)
+    opening.load_data(opening.Options(data="faces"))
+    said = (
+        "4 files that are no images were left out (no ending 1, .heic 1, .txt 2), first a/notes.txt"
+    )
+    assert said in capsys.readouterr().out.splitlines()

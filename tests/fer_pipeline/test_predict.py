@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from fer_pipeline import checkpoints, runtimes
 from fer_pipeline.errors import UserError
@@ -228,6 +229,11 @@ def test_the_command_prints_a_line_an_image(models, expected, tmp_path):
     files = [tmp_path / "first.png", tmp_path / "second.png"]
     for file, image in zip(files, images, strict=False):
         file.write_bytes(tf.io.encode_png(image).numpy())
+    # On its side, as phones store pictures: 6 says to turn it clockwise.
+    files.append(tmp_path / "third.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(images[2, ..., 0])).save(files[2], exif=exif)
     cut = tmp_path / "cut.png"
     cut.write_bytes(files[0].read_bytes()[:60])
     model = models / "float32.tflite"
@@ -235,7 +241,7 @@ def test_the_command_prints_a_line_an_image(models, expected, tmp_path):
     assert result.returncode == 0
     assert result.stderr == f"{cut}: skipped, not a readable image\n"
     lines = result.stdout.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     for line, file, row in zip(lines, files, expected, strict=False):
         name, label, probability, *everything = line.split()
         assert name == str(file)

@@ -1,157 +1,236 @@
 """Decoded faces on disk."""
 
 import json
+import multiprocessing
+import os
+import stat
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fer_pipeline.datasets import cache, splitting
-from fer_pipeline.datasets.splitting import PRIVATE_TEST, PUBLIC_TEST, TEST, TRAIN
+from fer_pipeline.datasets.splits import LazyImages
+from fer_pipeline.datasets.splitting import TEST, TRAIN
 from fer_pipeline.errors import UserError
 
 
-def source(*groups: int) -> splitting.Faces:
-    """Ten random images of each class in each group."""
-    count = 70 * len(groups)
-    images = np.random.default_rng(0).integers(0, 256, (count, 48, 48, 1), np.uint8)
-    labels = np.tile(np.arange(7, dtype=np.int32), 10 * len(groups))
-    return splitting.Faces(images, labels, np.repeat(np.array(groups, np.int8), 70), converted=3)
+@pytest.fixture
+def faces() -> splitting.Faces:
+    """Random images: more than share a checksum."""
+    count = 5000
+    rng = np.random.default_rng(0)
+    return splitting.Faces(
+        images=rng.integers(0, 256, (count, 48, 48, 1), np.uint8),
+        labels=rng.integers(0, 7, count).astype(np.int32),
+        groups=np.repeat(np.array([TRAIN, TEST], np.int8), count // 2),
+        converted=3,
+        left_out=("train/happy/notes.txt",),
+    )
 
 
-def store(folder: Path, faces: splitting.Faces, **rule) -> cache.Entry:
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return cache.entry_folder(tmp_path, "faces", "digest", [])
+
+
+def store(folder: Path, faces: splitting.Faces) -> tuple[splitting.Faces, bool]:
     def decode(allocate):
         images = allocate(faces.images.shape)
         images[:] = faces.images
         # As when some could not be read: the last rows stay empty.
         return faces._replace(images=images[: len(faces.labels)])
 
-    return cache.store(
-        folder, decode, lambda decoded: splitting.assign_faces("data", decoded, **rule)
+    return cache.store(folder, decode, lambda: None)
+
+
+def check(entry: splitting.Faces, expected: splitting.Faces) -> None:
+    assert isinstance(entry.images, LazyImages)
+    np.testing.assert_array_equal(entry.images[:], expected.images)
+    np.testing.assert_array_equal(
+        entry.images[np.array([4999, 3, 3])], expected.images[[4999, 3, 3]]
     )
+    np.testing.assert_array_equal(entry.labels, expected.labels)
+    np.testing.assert_array_equal(entry.groups, expected.groups)
+    assert entry[3:6] == expected[3:6]
 
 
-def check(entry: cache.Entry, expected) -> None:
-    for split, wanted in zip(entry.splits[:3], expected[:3], strict=True):
-        assert isinstance(split.images, np.memmap)
-        assert not split.images.flags.writeable
-        np.testing.assert_array_equal(split.images, wanted.images)
-        np.testing.assert_array_equal(split.labels, wanted.labels)
-    assert entry.splits.selected_on == expected.selected_on
+def test_an_entry_holds_what_was_decoded(folder, faces):
+    entry, decoded = store(folder, faces)
+    assert decoded
+    check(entry, faces)
+    check(cache.load(folder), faces)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == ["about.json", "groups.npy", "images.u8", "labels.npy"]
 
 
-@pytest.mark.parametrize("rule", [{}, {"validation_fraction": 0.2, "seed": 1}])
-@pytest.mark.parametrize("groups", [(TRAIN, TEST), (TRAIN, PUBLIC_TEST, PRIVATE_TEST)])
-def test_an_entry_holds_what_was_decoded(tmp_path, groups, rule):
-    faces = source(*groups)
-    expected = splitting.split("data", faces, **rule)
-    check(store(tmp_path / "entry", faces, **rule), expected)
-    entry = cache.load(tmp_path / "entry")
-    check(entry, expected)
-    assert (entry.converted, entry.skipped) == (3, ())
-    assert [path.name for path in tmp_path.iterdir()] == ["entry"]
-    files = sorted(path.name for path in (tmp_path / "entry").iterdir())
-    assert files == ["images.npy", "labels.npy", "splits.json"]
-
-
-def test_images_that_were_skipped_take_no_room(tmp_path):
-    faces = source(TRAIN, TEST)
+def test_images_that_were_skipped_take_no_room(folder, faces):
     kept = faces._replace(labels=faces.labels[:-5], groups=faces.groups[:-5], skipped=("a",) * 5)
-    entry = store(tmp_path / "entry", kept)
-    check(entry, splitting.split("data", kept._replace(images=faces.images[:-5])))
+    entry, _ = store(folder, kept)
+    np.testing.assert_array_equal(entry.images[:], faces.images[:-5])
     assert entry.skipped == ("a",) * 5
-    assert len(np.load(tmp_path / "entry/images.npy", mmap_mode="r")) == 135
+    assert (folder / "images.u8").stat().st_size == 4995 * 48 * 48
 
 
-def test_images_already_in_memory_are_stored_too(tmp_path):
-    faces = source(TRAIN, TEST)
-    entry = cache.store(
-        tmp_path / "entry", lambda allocate: faces, lambda f: splitting.assign_faces("data", f)
-    )
-    check(entry, splitting.split("data", faces))
+def test_images_already_in_memory_are_stored_too(folder, faces):
+    entry, _ = cache.store(folder, lambda allocate: faces, lambda: None)
+    check(entry, faces)
 
 
 def cut_images(folder: Path) -> None:
-    data = (folder / "images.npy").read_bytes()
-    (folder / "images.npy").write_bytes(data[:-1])
+    data = (folder / "images.u8").read_bytes()
+    (folder / "images.u8").write_bytes(data[:-1])
 
 
-def other_shape(folder: Path) -> None:
-    np.save(folder / "images.npy", np.zeros((140, 48, 48), np.uint8))
-
-
-def fewer_labels(folder: Path) -> None:
-    np.save(folder / "labels.npy", np.zeros(139, np.int32))
-
-
-def other_rows(folder: Path) -> None:
-    about = json.loads((folder / "splits.json").read_text())
-    about["rows"]["test"] = [70, 141]
-    (folder / "splits.json").write_text(json.dumps(about))
+def other_labels(folder: Path) -> None:
+    labels = np.load(folder / "labels.npy")
+    labels[7] = (labels[7] + 1) % 7
+    np.save(folder / "labels.npy", labels)
 
 
 DAMAGES = [
-    lambda folder: (folder / "images.npy").unlink(),
+    lambda folder: (folder / "images.u8").unlink(),
     lambda folder: (folder / "labels.npy").unlink(),
-    lambda folder: (folder / "splits.json").unlink(),
-    lambda folder: (folder / "images.npy").write_bytes(b""),
+    lambda folder: (folder / "about.json").unlink(),
+    lambda folder: (folder / "images.u8").write_bytes(b""),
     lambda folder: (folder / "labels.npy").write_bytes(b"\x93NUMPY"),
-    lambda folder: (folder / "splits.json").write_text("{"),
-    lambda folder: (folder / "splits.json").write_text("[]"),
+    lambda folder: (folder / "about.json").write_text("{"),
+    lambda folder: (folder / "about.json").write_text("[]"),
+    lambda folder: np.save(folder / "groups.npy", np.zeros(5000, np.int8)),
     cut_images,
-    other_shape,
-    fewer_labels,
-    other_rows,
+    other_labels,
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_none_and_can_be_replaced(tmp_path, damage):
-    faces, folder = source(TRAIN, TEST), tmp_path / "entry"
+def test_a_damaged_entry_is_none_and_can_be_replaced(folder, faces, damage):
     store(folder, faces)
     damage(folder)
     assert cache.load(folder) is None
-    check(store(folder, faces), splitting.split("data", faces))
+    entry, decoded = store(folder, faces)
+    assert decoded
+    check(entry, faces)
+
+
+def test_zeroed_images_are_not_served_and_the_next_start_decodes_anew(folder, faces):
+    store(folder, faces)
+    with open(folder / "images.u8", "r+b") as file:
+        file.seek(4500 * 48 * 48)
+        file.write(bytes(3 * 48 * 48))
+    entry = cache.load(folder)
+    np.testing.assert_array_equal(entry.images[:10], faces.images[:10])
+    with pytest.raises(UserError, match=r"damaged on the disk; start again"):
+        entry.images[np.array([4700])]
+    assert cache.load(folder) is None
+    check(store(folder, faces)[0], faces)
 
 
 def test_no_entry_is_none(tmp_path):
     assert cache.load(tmp_path / "entry") is None
 
 
-def test_an_error_while_decoding_leaves_nothing_behind(tmp_path):
-    def decode(allocate):
-        allocate((10, 48, 48, 1))
+@pytest.mark.parametrize("when", ["decoding", "checking the source"])
+def test_an_error_leaves_nothing_behind(folder, faces, when):
+    def fail(*_):
         raise UserError("face.jpg: not a readable image")
 
+    decode = fail if when == "decoding" else lambda allocate: faces
     with pytest.raises(UserError, match=r"face\.jpg"):
-        cache.store(tmp_path / "entry", decode, lambda faces: None)
-    assert list(tmp_path.iterdir()) == []
+        cache.store(folder, decode, fail)
+    assert list(folder.parent.iterdir()) == []
 
 
-def test_the_first_of_two_processes_wins(tmp_path):
-    faces, folder = source(TRAIN, TEST), tmp_path / "entry"
+def test_the_first_of_two_wins_and_the_second_waits_for_it(folder, faces):
+    decoding, go_on = threading.Event(), threading.Event()
+    calls, found = [], []
 
     def decode(allocate):
-        store(folder, faces)  # Another process, while this one decodes.
-        (folder / "mark").touch()
+        calls.append(None)
+        decoding.set()
+        assert go_on.wait(60)
         return faces
 
-    entry = cache.store(folder, decode, lambda f: splitting.assign_faces("data", f))
-    check(entry, splitting.split("data", faces))
-    assert (folder / "mark").exists()
+    def start():
+        found.append(cache.store(folder, decode, lambda: None))
+
+    first, second = (threading.Thread(target=start) for _ in range(2))
+    first.start()
+    assert decoding.wait(60)
+    second.start()
+    go_on.set()
+    first.join(60)
+    second.join(60)
+    assert len(calls) == 1
+    assert sorted(decoded for _, decoded in found) == [False, True]
+    for entry, _ in found:
+        check(entry, faces)
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+def die_while_decoding(folder: Path) -> None:
+    def decode(allocate):
+        allocate((100, 48, 48, 1))[:] = 1
+        os._exit(0)
+
+    cache.store(folder, decode, lambda: None)
+
+
+def test_what_a_killed_process_left_is_removed(folder, faces):
+    other = cache.entry_folder(folder.parent, "other", "digest", [])
+    for killed in (folder, other):
+        process = multiprocessing.get_context("fork").Process(
+            target=die_while_decoding, args=(killed,)
+        )
+        process.start()
+        process.join(60)
+        assert killed.with_name(f".{killed.name}.partial").exists()
+    # As an earlier version called them.
+    folder.with_name(f".{folder.name}.ab12cd34").mkdir()
+    # From memory: nothing of what was left may be taken for these images.
+    entry, _ = cache.store(folder, lambda allocate: faces, lambda: None)
+    check(entry, faces)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_the_mode_follows_the_umask(folder, faces, mask):
+    before = os.umask(mask)
+    try:
+        store(folder, faces)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~mask
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == {0o666 & ~mask}
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, faces):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file: cannot write the cache .*--cache=memory"):
-        store(tmp_path / "file/entry", source(TRAIN, TEST))
+        store(tmp_path / "file/entry", faces)
+
+
+def test_an_entry_that_cannot_be_replaced_is_named_before_anything_is_decoded(
+    folder, faces, monkeypatch
+):
+    store(folder, faces)
+    (folder / "about.json").write_text("{")
+
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.shutil, "rmtree", refuse)
+        with pytest.raises(UserError, match=r"cannot write the cache \(Permission denied\)"):
+            cache.store(folder, lambda allocate: pytest.fail("decoded"), lambda: None)
 
 
 def test_the_folder_depends_on_source_and_options(tmp_path):
     folders = [
         cache.entry_folder(tmp_path, "fer2013", digest, options)
         for digest in ("a", "b")
-        for options in (["zip", "fail"], ["zip", "skip"], ["zip", "fail", 0.1, 0])
+        for options in (["zip", "fail"], ["zip", "skip"], ["csv", "fail"])
     ]
     assert len(set(folders)) == 6
     assert all(folder.parent == tmp_path for folder in folders)
@@ -159,9 +238,31 @@ def test_the_folder_depends_on_source_and_options(tmp_path):
     assert cache.entry_folder(tmp_path, "fer2013", "a", ["zip", "fail"]) == folders[0]
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "ü" * 127])
+def test_the_name_of_a_source_may_be_long(tmp_path, faces, name):
+    folder = cache.entry_folder(tmp_path, name, "a", [])
+    assert folder.name.startswith(name[:40])
+    check(store(folder, faces)[0], faces)
+
+
 def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.default_folder() == tmp_path / "fer_pipeline"
+    assert cache.entry_folder(None, "a", "b", []).parent == tmp_path / "fer_pipeline"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache.default_folder() == tmp_path / "home/.cache/fer_pipeline"
+    expected = tmp_path / "home/.cache/fer_pipeline"
+    assert cache.entry_folder(None, "a", "b", []).parent == expected
+    assert cache.entry_folder("~/faces", "a", "b", []).parent == tmp_path / "home/faces"
+
+
+def test_a_missing_home_is_named(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(UserError, match=r"no home folder is known; pass --cache_dir"):
+        cache.entry_folder("~nobody-of-this-name/faces", "a", "b", [])
+
+
+def test_the_checksums_are_in_the_entry(folder, faces):
+    store(folder, faces)
+    about = json.loads((folder / "about.json").read_text())
+    assert len(about["images"]) == 2
+    assert len({about["labels"], about["groups"], *about["images"]}) == 4

@@ -11,7 +11,7 @@ import pytest
 
 from fer_pipeline import datasets
 from fer_pipeline.datasets import folders, synthetic
-from fer_pipeline.datasets.splits import fingerprint
+from fer_pipeline.datasets.splits import LazyImages, fingerprint
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 
@@ -70,8 +70,8 @@ def test_images_are_held_as_the_cache_says(make_source, tmp_path, contents):
         kinds[cache] = [(type(split.images), loaded.decoded) for split in loaded.splits[:3]]
     assert kinds == {
         "memory": [(np.ndarray, True)] * 3,
-        "disk": [(np.memmap, True)] * 3,
-        "none": [(folders.LazyImages, True)] * 3,
+        "disk": [(LazyImages, True)] * 3,
+        "none": [(LazyImages, True)] * 3,
     }
 
 
@@ -127,6 +127,81 @@ def test_a_second_start_reads_the_cache_until_the_source_changes(
     assert fingerprint(changed.splits) != fingerprint(loaded[0].splits)
 
 
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(
+    make_source, make_png, tmp_path, contents, kind
+):
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    source = make_source.folder(contents)
+    changed = source / "train/sad/Training_1.png"
+    new = make_png(251)
+    if kind == "csv":
+        changed = source = write_csv(tmp_path / "faces.csv", datasets.load(source).splits)
+        # A level of the last row, far behind the beginning.
+        new = (source.read_text().removesuffix("112,PrivateTest") + "111,PrivateTest").encode()
+    first = datasets.load(source, **options)
+    before = changed.stat()
+    assert len(new) == before.st_size
+    changed.write_bytes(new)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = datasets.load(source, **options)
+    assert second.decoded
+    assert fingerprint(second.splits) != fingerprint(first.splits)
+
+
+def test_a_source_that_changes_while_it_is_read_is_not_cached(
+    make_source, make_png, tmp_path, contents, monkeypatch
+):
+    source = make_source.folder(contents)
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    decode = folders.decode
+
+    def slow_decode(*args, **kwargs):
+        found = decode(*args, **kwargs)
+        (source / "train/sad/Training_1.png").write_bytes(make_png(250))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "decode", slow_decode)
+        with pytest.raises(UserError, match=r"changed while it was read; start again") as raised:
+            datasets.load(source, **options)
+    assert str(raised.value).startswith(f"{source}: ")
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert 250 in datasets.load(source, **options).splits.train.images[:]
+
+
+def test_a_validation_fraction_takes_no_second_copy_on_disk(make_source, tmp_path, contents):
+    source = make_source.folder(contents)
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    fractions = (None, 0.3, 0.5)
+    loaded = [datasets.load(source, validation_fraction=f, **options) for f in fractions]
+    assert [one.decoded for one in loaded] == [True, False, False]
+    [entry] = (tmp_path / "cache").iterdir()
+    assert (entry / "images.u8").stat().st_size == 28 * 48 * 48
+    for fraction, one in zip(fractions, loaded, strict=True):
+        expected = datasets.load(source, validation_fraction=fraction)
+        assert fingerprint(one.splits) == fingerprint(expected.splits)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_what_is_no_image_is_named_at_every_start(make_source, tmp_path, contents, cache):
+    contents["train/happy/notes.txt"] = b"to do"
+    source = make_source.folder(contents)
+    for _ in range(2):
+        loaded = datasets.load(source, cache=cache, cache_dir=tmp_path / "cache")
+        assert loaded.left_out == (f"{source}/train/happy/notes.txt",)
+
+
+def test_a_test_split_of_a_csv_that_lacks_a_class_is_refused(make_source, tmp_path, contents):
+    path = write_csv(tmp_path / "faces.csv", datasets.load(make_source.folder(contents)).splits)
+    lines = path.read_text().splitlines()
+    for usage, use in (("PublicTest", "validation"), ("PrivateTest", "test")):
+        less = [line for line in lines if not (line[0] == "1" and line.endswith(usage))]
+        path.write_text("\n".join(less))
+        with pytest.raises(UserError, match=rf"faces\.csv: no {use} image of disgust"):
+            datasets.load(path)
+
+
 def test_a_zip_is_recognised_wherever_it_lies(make_source, tmp_path, contents):
     path = make_source.zip(contents)
     options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
@@ -141,7 +216,7 @@ def test_a_damaged_cache_is_rebuilt(make_source, tmp_path, contents):
     options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
     expected = fingerprint(datasets.load(path, **options).splits)
     (entry,) = (tmp_path / "cache").iterdir()
-    (entry / "images.npy").write_bytes(b"damaged")
+    (entry / "images.u8").write_bytes(b"damaged")
     for decoded in (True, False):
         loaded = datasets.load(path, **options)
         assert (loaded.decoded, fingerprint(loaded.splits)) == (decoded, expected)

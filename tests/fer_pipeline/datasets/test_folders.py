@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -16,6 +17,12 @@ from fer_pipeline.expressions import CLASS_NAMES
 
 def list_zip(path):
     return folders.list_zip(path, files.open_zip(path))
+
+
+def listings(make_source, contents):
+    """The contents as a folder and as a .zip, each with its listing."""
+    root, path = make_source.folder(contents), make_source.zip(contents)
+    return [(root, folders.list_folder(root)), (path, list_zip(path))]
 
 
 def levels(faces) -> list[int]:
@@ -53,7 +60,7 @@ def test_both_families_of_names_in_test_are_told_apart(make_source, train_files,
     assert found == ["PublicTest_7.png", "other.png", "PrivateTest_5.png"]
 
 
-@pytest.mark.parametrize("name", ["validation", "val"])
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
 def test_a_validation_folder_is_found(make_source, train_files, make_files, name):
     contents = train_files | make_files(name, "a.png", first_level=50)
     faces = folders.decode(folders.list_folder(make_source.folder(contents)))
@@ -84,6 +91,8 @@ def test_debris_is_passed_over_and_case_does_not_matter(make_source, train_files
         "Train/Happy/.DS_Store",
         "Train/Happy/.hidden.png",
         "Train/Happy/Thumbs.db",
+        "Train/Happy/desktop.ini",
+        "Train/Happy/@eaDir/Training_1.png",
         "Train/.ipynb_checkpoints/happy.png",
         "README.txt",
     )
@@ -95,6 +104,167 @@ def test_debris_is_passed_over_and_case_does_not_matter(make_source, train_files
         faces = folders.decode(listing)
         np.testing.assert_array_equal(faces.images, expected.images)
         np.testing.assert_array_equal(faces.labels, expected.labels)
+        assert faces.left_out == ()
+
+
+def test_files_that_are_no_images_are_named(make_source, train_files, test_files):
+    others = ("train/happy/notes.txt", "train/labels.csv", "test/sad/face.heic", "test/sad/README")
+    contents = train_files | test_files | dict.fromkeys(others, b"no image")
+    contents["notes.txt"] = b"of no split"
+    for source, listing in listings(make_source, contents):
+        faces = folders.decode(listing)
+        assert faces.left_out == tuple(f"{source}/{name}" for name in sorted(others))
+        assert len(faces.labels) == 21
+
+
+def test_the_content_decides_where_the_name_does_not(make_source, train_files, test_files):
+    png = train_files.pop("train/sad/Training_2.png")
+    tiff = io.BytesIO()
+    Image.fromarray(np.full((48, 48), 200, np.uint8)).save(tiff, "TIFF")
+    for name in ("a", "b.jpg", "c.pjpeg", "d.jfif", "e.dat", "f.JPE"):
+        train_files[f"train/sad/{name}"] = png
+    train_files["train/sad/g.jpg"] = tiff.getvalue()
+    for _, listing in listings(make_source, train_files | test_files):
+        faces = folders.decode(listing)
+        assert faces.left_out == ()
+        assert levels(faces)[10:18] == [10, *[11] * 6, 200]
+
+
+def test_members_that_begin_with_a_dot_and_a_slash_are_read(make_source, train_files, test_files):
+    contents = {f"./{name}": data for name, data in (train_files | test_files).items()}
+    faces = folders.decode(list_zip(make_source.zip(contents)))
+    assert levels(faces) == [*range(14), *range(100, 107)]
+
+
+def test_a_folder_beside_the_sources_own_may_be_unreadable(
+    make_source, train_files, test_files, monkeypatch
+):
+    contents = {f"fer/{name}": data for name, data in (train_files | test_files).items()}
+    root = make_source.folder(contents | {"private/a.txt": b"", "aside/b/c.txt": b""})
+    (root / "loop").symlink_to("loop")
+    scandir = os.scandir
+    forbidden = root / "private"
+
+    def refuse(path):
+        if os.path.realpath(path) == str(forbidden):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(folders.os, "scandir", refuse)
+    assert len(folders.list_folder(root).labels) == 21
+    forbidden = root / "fer/train/happy"
+    with pytest.raises(UserError, match=r"train/happy: Permission denied; make it readable"):
+        folders.list_folder(root)
+
+
+@pytest.mark.parametrize("target", ["itself", ".", "..", "../..", "../../..", "/", "mutual"])
+def test_links_that_lead_back_end_in_one_line(make_source, train_files, test_files, target):
+    root = make_source.folder(train_files | test_files)
+    link = root / "train/angry/link"
+    if target == "mutual":
+        link.symlink_to("../happy")
+        (root / "train/happy/back").symlink_to("../angry")
+    else:
+        link.symlink_to("link" if target == "itself" else target)
+    with pytest.raises(UserError) as raised:
+        folders.list_folder(root)
+    said = str(raised.value)
+    assert said.startswith(f"{root}/train/")
+    assert "\n" not in said
+    assert ("Too many levels" if target == "itself" else "a folder that it lies in") in said
+
+
+def test_links_that_lead_elsewhere_are_followed(make_source, train_files, test_files, tmp_path):
+    root = make_source.folder(train_files | test_files)
+    (root / "train/angry").rename(tmp_path / "angry")
+    (root / "train/angry").symlink_to(tmp_path / "angry")
+    assert len(folders.list_folder(root).labels) == 21
+
+
+def test_a_file_that_is_too_large_is_named_and_not_read(
+    make_source, train_files, test_files, monkeypatch
+):
+    monkeypatch.setattr(files, "MAX_BYTES", 2**20)
+    train_files["train/sad/Training_2.png"] = bytes(2**20 + 1)
+    for source, listing in listings(make_source, train_files | test_files):
+        with pytest.raises(UserError, match="larger than 1 MiB") as raised:
+            folders.decode(listing)
+        assert str(raised.value).startswith(f"{source}/train/sad/Training_2.png")
+        assert len(folders.decode(listing, on_bad_image="skip").labels) == 20
+
+
+def test_a_member_that_is_larger_than_it_says_is_not_unpacked(make_source, train_files, test_files):
+    train_files["train/sad/Training_2.png"] = zeros = bytes(2**26)
+    path = make_source.zip(train_files | test_files)
+    data = path.read_bytes()
+    size = len(zeros).to_bytes(4, "little")
+    assert data.count(size) == 2
+    path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"Training_2\.png: damaged in the archive"):
+            folders.decode(list_zip(path))
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+class Large:
+    """Images of a MiB behind a small one."""
+
+    def __init__(self, image: bytes):
+        self._image = image
+
+    def __len__(self):
+        return 200
+
+    def name(self, i):
+        return str(i)
+
+    def read(self, i, most=None):
+        return self._image if i == 0 else self._image + bytes(2**20)
+
+
+def test_what_is_decoded_at_a_time_depends_on_the_bytes_read(make_png, monkeypatch):
+    sizes = []
+    decode = folders.faces_lib.decode_faces
+
+    def note(encoded, names, **options):
+        sizes.append(sum(map(len, encoded)))
+        return decode(encoded, names, **options)
+
+    monkeypatch.setattr(folders.faces_lib, "decode_faces", note)
+    batches = list(folders.decoded_batches(Large(make_png(7)), range(200)))
+    assert np.concatenate([batch.kept for batch in batches]).tolist() == list(range(200))
+    assert all((batch.images == 7).all() for batch in batches)
+    assert max(sizes) < 18 * 2**20
+    assert sum(sizes) > 199 * 2**20
+
+
+def test_as_many_threads_as_the_process_may_use_cores(make_png, monkeypatch):
+    pools = []
+    pool = folders.ThreadPoolExecutor
+
+    def note(workers, **options):
+        pools.append(workers)
+        return pool(workers, **options)
+
+    monkeypatch.setattr(folders, "ThreadPoolExecutor", note)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    list(folders.decoded_batches(Large(make_png(7)), range(200)))
+    assert pools == [2]
+
+
+def test_names_that_are_no_text_can_be_printed(make_source, train_files, test_files):
+    root = make_source.folder(train_files | test_files)
+    for name in (b"a\xff.png", b"b\xff.txt"):
+        with open(os.path.join(os.fsencode(root), b"train/happy", name), "wb") as file:
+            file.write(b"no image")
+    faces = folders.decode(folders.list_folder(root), on_bad_image="skip")
+    names = (*faces.skipped, *faces.left_out)
+    assert names == tuple(f"{root}/train/happy/{name}" for name in ("a\\xff.png", "b\\xff.txt"))
+    assert len(folders.stream(folders.list_folder(root), on_bad_image="skip").labels) == 21
 
 
 def test_other_images_are_converted_and_counted(make_source, train_files, test_files):
@@ -265,7 +435,9 @@ def test_two_data_sets_are_refused(make_source, train_files):
 def test_a_zip_that_is_none_is_refused(make_source, tmp_path, train_files):
     path = tmp_path / "fer2013.zip"
     whole = make_source.zip(train_files).read_bytes()
-    for data in (b"", b"<html>", whole[: len(whole) // 2]):
+    newer = bytearray(whole)
+    newer[newer.index(b"PK\x01\x02") + 6] = 148  # Needs version 14.8 to extract.
+    for data in (b"", b"<html>", whole[: len(whole) // 2], newer):
         path.write_bytes(data)
         with pytest.raises(UserError, match=r"fer2013\.zip: not a readable \.zip file"):
             list_zip(path)

@@ -62,8 +62,50 @@ def test_icml_face_data_csv_has_another_order_and_spaces(tmp_path, rows, images)
 def test_quotes_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path, rows, images):
     quoted = [(code, f'"{pixels}"', usage) for code, pixels, usage in rows]
     path = write(tmp_path / "fer2013.csv", quoted)
-    path.write_text("\ufeff" + path.read_text().replace("\n", "\r\n\r\n"), newline="")
+    blank = "\r\n \t\r\n,,\r\n\r\n"
+    path.write_text("\ufeff\n" + path.read_text().replace("\n", blank), newline="")
     check(kaggle_csv.read(path), images)
+
+
+@pytest.mark.parametrize("where", ["before the pixels", "inside the pixels"])
+def test_a_stray_quote_costs_one_row_at_most(tmp_path, rows, images, where):
+    code, pixels, usage = rows[2]
+    stray = f'"{pixels}' if where == "before the pixels" else pixels.replace(" ", ' "', 1)
+    rows[2] = (code, stray, usage)
+    path = write(tmp_path / "fer2013.csv", rows)
+    if where == "before the pixels":
+        check(kaggle_csv.read(path), images)
+    else:
+        with pytest.raises(UserError, match=r"row 4 has a pixel that is no number: '\""):
+            kaggle_csv.read(path)
+        faces = kaggle_csv.read(path, on_bad_image="skip")
+        assert faces.skipped == (f"{path}: row 4",)
+        np.testing.assert_array_equal(faces.images, np.delete(images, 2, axis=0))
+
+
+def test_a_damaged_zip_of_a_csv_is_one_line(tmp_path, rows):
+    path = write(tmp_path / "fer2013.csv", rows)
+    zipped = tmp_path / "archive.zip"
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(path, "fer2013.csv")
+    whole = zipped.read_bytes()
+    central = whole.index(b"PK\x01\x02")
+    for position in (0, 28, 30, 200, central + 6):
+        data = bytearray(whole)
+        data[position] ^= 0x9F
+        zipped.write_bytes(data)
+        with pytest.raises(UserError) as raised:
+            kaggle_csv.read(zipped)
+        assert str(raised.value).startswith(f"{zipped}: ")
+        assert "\n" not in str(raised.value)
+
+
+def test_a_line_without_an_end_is_not_read_into_memory(tmp_path):
+    zipped = tmp_path / "zeros.zip"
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fer2013.csv", "emotion,pixels,Usage\n" + "0" * 2**24)
+    with pytest.raises(UserError, match=r"row 2 has 65,536 characters or more"):
+        kaggle_csv.read(zipped, on_bad_image="skip")
 
 
 def test_a_csv_inside_a_zip(tmp_path, rows, images):
@@ -124,6 +166,8 @@ def test_a_bad_row_is_named_or_skipped(tmp_path, rows, images, change, said):
         ("emotion,pixels\n0,1 2 3\n", "row 1 has no column usage (it has emotion, pixels)"),
         ("0,1 2 3,Training\n", "row 1 has no column emotion or pixels or usage (it has 0,"),
         ("emotion,pixels,Usage\n", "no faces below its header"),
+        ("emotion;pixels;Usage\n0;1 2 3;Training\n", "its columns are separated by semicolons"),
+        ("emotion\tpixels\tUsage\n", "its columns are separated by tabs"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, text, said):
@@ -132,6 +176,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path, text, said):
     with pytest.raises(UserError) as raised:
         kaggle_csv.read(path)
     assert str(raised.value).startswith(f"{path}: {said}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_another_encoding_is_named(tmp_path, rows, encoding):
+    path = write(tmp_path / "fer2013.csv", rows)
+    path.write_bytes(path.read_text().encode(encoding))
+    with pytest.raises(UserError, match=r"its encoding is UTF-16 or UTF-32; save it as UTF-8"):
+        kaggle_csv.read(path)
 
 
 def test_bytes_that_are_no_text_are_a_bad_row(tmp_path, rows):

@@ -131,6 +131,29 @@ def test_the_cut_leaves_every_class_something_to_train_on():
     assert not cut[2:].any()
 
 
+def test_a_class_whose_pictures_are_another_classes_too_keeps_one_for_training():
+    # Every picture of class 1 is one of class 0 as well, whose number decides where they go.
+    labels = np.array([0] * 40 + [1, 1, 1])
+    hashes = np.array([*range(40), 3, 17, 17], np.uint64)
+    for seed in range(200):
+        cut = splitting.cut_validation(labels, hashes, 0.5, seed=seed)
+        assert not cut[labels == 1].all()
+        assert cut.sum() > 15
+        assert not set(hashes[cut]) & set(hashes[~cut])
+
+
+@pytest.mark.parametrize("fraction", [None, 0.3])
+@pytest.mark.parametrize("group", [TEST, VALIDATION])
+def test_a_class_that_is_missing_where_it_is_measured_is_refused(group, fraction):
+    faces = faces_of(TRAIN, group, copies=10)
+    kept = (faces.labels != 3) | (faces.groups == TRAIN)
+    faces = faces._replace(
+        images=faces.images[kept], labels=faces.labels[kept], groups=faces.groups[kept]
+    )
+    with pytest.raises(UserError, match=r"^data: no (validation|test) image of happy; every class"):
+        splitting.assign_faces("data", faces, validation_fraction=fraction)
+
+
 def test_equal_pixels_and_they_alone_have_equal_hashes():
     images = np.random.default_rng(0).integers(0, 256, (6, 48, 48, 1), np.uint8)
     images[4] = images[1]
