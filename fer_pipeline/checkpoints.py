@@ -132,14 +132,20 @@ def unpack(content: bytes) -> Checkpoint:
     if comment != _digest(body):
         raise ValueError("its checksum is wrong")
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # Checkpoints are not compressed; what is may be a trap.
+            if sum(member.file_size for member in archive.infolist()) > len(content):
+                raise ValueError("it would unpack to more than its size")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             state = json.loads(str(file["state"]))
             groups = [
                 [file[name] for name in sorted(file.files) if name.startswith(f"{group}/")]
                 for group in _GROUPS
             ]
-    except (KeyError, zipfile.BadZipFile) as error:
+    except (KeyError, zipfile.BadZipFile, MemoryError) as error:
         raise ValueError(str(error)) from error
+    if not isinstance(state, dict) or not isinstance(state.get("epoch"), int):
+        raise ValueError("it does not say of which epoch it is")
     return Checkpoint(*groups, state)
 
 
@@ -196,29 +202,36 @@ def progress(run: Path) -> tuple[int, int]:
     return _age(path) if path else (0, 0)
 
 
-def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
-    """The float32 weights at the end of a run's last or best epoch, for ``set_weights``.
+def load_end(run: Path, which: str = "last") -> Checkpoint:
+    """The checkpoint of a run's last or best finished epoch; ``state["epoch"]`` says which it is.
 
-    Raises:
-      UserError: there is none, or it is damaged.
-    """
-    return load(_epoch_end(run, which)).weights
-
-
-def epoch_of(run: Path, which: str = "last") -> int:
-    """How many epochs made the weights that ``load_weights`` gives.
+    Weights and epoch come from one reading of one file, so they belong together whatever a
+    training writes meanwhile.
 
     Raises:
       UserError: there is none, or it is damaged.
     """
     path = _epoch_end(run, which)
-    return _age(path)[0] if which == "last" else load(path).state["epoch"]
+    while True:
+        try:
+            return load(path)
+        except UserError:
+            newer = _epoch_end(run, which)
+            if newer == path:
+                raise
+            # A training has finished another epoch meanwhile and deleted this one's file.
+            path = newer
+
+
+def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
+    """The float32 weights of ``load_end``, for ``set_weights``."""
+    return load_end(run, which).weights
 
 
 def _epoch_end(run: Path, which: str) -> Path:
     folder = run / run_dir.CHECKPOINTS
     path = next(reversed(_epoch_ends(folder)), None) if which == "last" else folder / _BEST
-    if path is None or not path.exists():
+    if path is None or (which == "best" and not path.exists()):
         raise UserError(f"{run}: no {which} checkpoint; train it first with --run_dir={run}")
     return path
 
