@@ -45,6 +45,7 @@ def load(
     on_bad_image: OnBadImage = "fail",
     cache: Cache = "memory",
     cache_dir: str | os.PathLike[str] | None = None,
+    write_cache: bool = True,
 ) -> Loaded:
     """Loads a data set.
 
@@ -61,6 +62,7 @@ def load(
         them once to find the bad ones, and again whenever they are used. For the CSV files and the
         default, ``"none"`` means ``"memory"``.
       cache_dir: ``$XDG_CACHE_HOME/fer_pipeline`` or ``~/.cache/fer_pipeline`` by default.
+      write_cache: False takes ``"disk"`` for ``"memory"`` where nothing is there yet.
 
     Raises:
       UserError: about the source or an argument, with the way out.
@@ -84,13 +86,14 @@ def load(
         folder = cache_lib.entry_folder(cache_dir, name, _digest(source, kind), options)
         entry = cache_lib.load(folder)
         decoded = entry is None
-        if entry is None:
+        if entry is None and write_cache:
             entry = cache_lib.store(
                 folder,
                 lambda allocate: _decode(source, kind, on_bad_image, allocate),
                 lambda faces: splitting.assign_faces(source, faces, **rule),
             )
-        return Loaded(entry.splits, name, entry.converted, entry.skipped, decoded)
+        if entry is not None:
+            return Loaded(entry.splits, name, entry.converted, entry.skipped, decoded)
     listing = _listing(source, kind) if cache == "none" else None
     if listing is None:
         faces = _decode(source, kind, on_bad_image)
