@@ -14,7 +14,11 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
+
+    from fer_pipeline.faces import OnBadImage
 
 _DESCRIPTION = """
 Names the expression on each picture of a face.
@@ -28,11 +32,19 @@ converted to 48x48 grey first, for models that take RGB too.
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "A .tflite file, a SavedModel folder, an export's model.json or .keras, or a run directory.",
+    "A .tflite file, a SavedModel folder, an export's model.json or .keras, an export, or a run "
+    "directory.",
 )
 _ALL = flags.DEFINE_bool("all", False, "Print all seven probabilities, too.")
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."
+)
+
+_TRUST = flags.DEFINE_bool(
+    "trust",
+    False,
+    "Run a model that asks for more than an export of this software needs. Such a SavedModel can "
+    "read and write your files.",
 )
 
 
@@ -43,14 +55,14 @@ def main(argv: list[str]) -> None:
         raise UserError("--model: name the model to ask (--help shows what it may be)")
     if not names:
         raise UserError("no picture given; name one or more files after the flags")
-    encoded = [read(name) for name in names]
+    names, encoded = read_all(names, on_bad_image=_ON_BAD_IMAGE.value)
     with (
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
         from fer_pipeline import faces, runtimes
 
-        model = runtimes.open_model(Path(_MODEL.value))
+        model = runtimes.open_model(Path(_MODEL.value), trust=_TRUST.value)
         decoded = faces.decode_faces(encoded, names, on_bad_image=_ON_BAD_IMAGE.value)
         for name in decoded.skipped:
             print(f"{name}: skipped, not a readable image", file=sys.stderr)
@@ -66,16 +78,24 @@ def main(argv: list[str]) -> None:
         print(f"{name:{width}}  {answer(row, everything=_ALL.value)}")
 
 
-def read(name: str) -> bytes:
-    """The bytes of a file.
+def read_all(names: Sequence[str], *, on_bad_image: OnBadImage) -> tuple[list[str], list[bytes]]:
+    """The files that can be read, and their bytes; ``"skip"`` names the others and leaves them out.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: a file cannot be read, or with ``"skip"`` none can.
     """
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+    readable, contents = [], []
+    for name in names:
+        try:
+            contents.append(Path(name).read_bytes())
+            readable.append(name)
+        except OSError as error:
+            if on_bad_image == "fail":
+                raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+            print(f"{name}: skipped, cannot be read ({error.strerror})", file=sys.stderr)
+    if not readable:
+        raise UserError("no readable picture among those given")
+    return readable, contents
 
 
 def answer(probabilities: np.ndarray, *, everything: bool) -> str:
