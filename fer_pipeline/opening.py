@@ -92,7 +92,8 @@ def own(opened: Run, *, overwrite: bool) -> Iterator[None]:
         with distribution.together(opened.job):
             stack.enter_context(run_dir.owned(path))
             if overwrite:
-                run_dir.clear(path)
+                with run_dir.locked(path, run_dir.EXPORT_LOCK, busy=run_dir.EXPORTING):
+                    run_dir.clear(path)
             begin(path, opened.config)
         yield
 
@@ -114,7 +115,7 @@ def refuse_finished(path: Path, options: Options, *, exporting: bool) -> None:
         )
     wanted = {"epochs": options.epochs, "export_checkpoint": options.export_checkpoint}
     if trained == options.epochs and wanted == evaluated(path):
-        if exporting and wanted != exported(path):
+        if exporting and weights_evaluated(path) != weights_exported(path):
             return
         raise UserError(
             f"{path}: is finished; pass --overwrite to train it again, more --epochs to train it "
@@ -130,14 +131,24 @@ def evaluated(path: Path) -> dict[str, Any]:
     return {"epochs": metrics["epochs"], "export_checkpoint": metrics["checkpoint"]}
 
 
-def exported(path: Path) -> dict[str, Any]:
-    """Which weights the export is of, by its manifest; empty where there is none."""
+def weights_evaluated(path: Path) -> tuple[str, int]:
+    """Checkpoint and epoch of the weights that ``metrics.json`` is about."""
+    metrics = run_dir.read_metrics(path)
+    which = metrics["checkpoint"]
+    # Of the best one earlier versions of this software did not write down the epoch.
+    epoch = metrics["epochs"] if which == "last" else metrics.get("epoch")
+    return which, epoch or checkpoints.load_end(path, which).state["epoch"]
+
+
+def weights_exported(path: Path) -> tuple[str, int] | None:
+    """Checkpoint and epoch of the weights in the export, by its manifest; None where none is."""
+    run_dir.recover_export(path)
     try:
         manifest = json.loads((path / run_dir.EXPORT / "manifest.json").read_text("utf-8"))
-        config = manifest["run"]
-        return {name: config[name] for name in ("epochs", "export_checkpoint")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        weights = manifest["weights"]
+        return weights["checkpoint"], weights["epoch"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def open_run(path: Path, options: Options, problem: UserError | None = None) -> Run:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fer_pipeline import opening, run_dir
+from fer_pipeline import cluster, distribution, opening, run_dir
 from fer_pipeline.errors import UserError
 
 CONFIG = {
@@ -29,8 +29,10 @@ def write_run(path, *, trained, evaluated=None, exported=None):
     if evaluated:
         run_dir.write_json(path / run_dir.METRICS, {"epochs": evaluated, "checkpoint": "last"})
     if exported:
-        config = {"epochs": exported, "export_checkpoint": "last"}
-        run_dir.write_json(path / run_dir.EXPORT / "manifest.json", {"run": config})
+        # An export beside the training is of a run that is to have all its epochs.
+        weights = {"checkpoint": "last", "epoch": exported}
+        manifest = {"weights": weights, "run": {"epochs": trained, "export_checkpoint": "last"}}
+        run_dir.write_json(path / run_dir.EXPORT / "manifest.json", manifest)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,7 @@ def write_run(path, *, trained, evaluated=None, exported=None):
         # Trained further, but what is exported is still the shorter training.
         ({"trained": 20, "evaluated": 20, "exported": 15}, {"epochs": 20}, None),
         ({"trained": 15, "evaluated": 15, "exported": 15}, {"epochs": 20}, None),
+        ({"trained": 15, "evaluated": 15, "exported": 14}, {}, None),
         ({"trained": 15, "evaluated": 15, "exported": 15}, {"export_checkpoint": "best"}, None),
     ],
 )
@@ -54,6 +57,39 @@ def test_only_a_run_with_something_left_to_do_goes_on(tmp_path, run, options, sa
         return
     with pytest.raises(UserError, match=said):
         opening.refuse_finished(tmp_path, opening.Options(**options), exporting=True)
+
+
+@pytest.mark.parametrize(("exported", "finished"), [(13, True), (12, False), (15, False)])
+def test_the_best_epoch_is_compared_as_well(tmp_path, exported, finished):
+    write_run(tmp_path, trained=15)
+    metrics = {"epochs": 15, "checkpoint": "best", "epoch": 13}
+    run_dir.write_json(tmp_path / run_dir.METRICS, metrics)
+    weights = {"checkpoint": "best", "epoch": exported}
+    run_dir.write_json(tmp_path / run_dir.EXPORT / "manifest.json", {"weights": weights})
+    options = opening.Options(export_checkpoint="best")
+    if finished:
+        with pytest.raises(UserError, match="is finished"):
+            opening.refuse_finished(tmp_path, options, exporting=True)
+    else:
+        opening.refuse_finished(tmp_path, options, exporting=True)
+
+
+def test_overwriting_leaves_a_running_export_alone(tmp_path):
+    opening.begin(tmp_path, CONFIG)
+    (tmp_path / ".export-abc").mkdir()
+    job = distribution.Job(None, cluster.Place())
+    opened = opening.Run(tmp_path, None, CONFIG, job)
+    held = run_dir.locked(tmp_path, run_dir.EXPORT_LOCK, busy="")
+    with (
+        held,
+        pytest.raises(UserError, match="another process is exporting it"),
+        opening.own(opened, overwrite=True),
+    ):
+        pass
+    assert (tmp_path / ".export-abc").is_dir()
+    assert (tmp_path / run_dir.CONFIG).exists()
+    with opening.own(opened, overwrite=True):
+        assert not (tmp_path / ".export-abc").exists()
 
 
 def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
