@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from absl import flags
 
+from export import artifacts
 from fer_pipeline import cli, cluster, precision
+from fer_pipeline.errors import UserError
 
 _DESCRIPTION = """
 Trains the facial-expression CNN and exports it for phones and servers.
@@ -92,6 +94,11 @@ _TENSORBOARD = flags.DEFINE_bool(
     "tensorboard", False, "Write <run_dir>/tensorboard; needs the extra 'tensorboard'."
 )
 _EXPORT = flags.DEFINE_bool("export", True, "Export the trained network to <run_dir>/export.")
+_FORMATS = flags.DEFINE_list(
+    "formats",
+    None,
+    f"Comma-separated formats to export, by default all: {', '.join(artifacts.ARTIFACTS)}.",
+)
 _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "export_checkpoint",
     "last",
@@ -103,6 +110,9 @@ _EXPORT_CHECKPOINT = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
     """Reads the flags and runs the stages."""
     cli.refuse_arguments(argv)
+    artifacts.chosen(_FORMATS.value)
+    if _FORMATS.value and not _EXPORT.value:
+        raise UserError("--formats: has no effect with --noexport; leave one of them out")
     from fer_pipeline import stages
 
     options = stages.Options(
@@ -135,7 +145,7 @@ def _export(**arguments) -> None:
     """Hands the trained weights to the export package, imported only now."""
     from export import pipeline
 
-    pipeline.export_run(**arguments)
+    pipeline.export_run(formats=_FORMATS.value, **arguments)
 
 
 def run() -> None:
