@@ -126,6 +126,11 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
     batch = manifest.get("tflite_batch", 1)
     if not isinstance(batch, int) or not 1 <= batch <= catalogue.MAX_TFLITE_BATCH:
         yield f"is no manifest of an export (its 'tflite_batch' is {batch!r:.50})"
+    if not _are_lines(manifest.get("warnings", [])):
+        yield "is no manifest of an export (its 'warnings' are none)"
+    kept_back = manifest.get("kept_back", {})
+    if not isinstance(kept_back, dict) or not all(map(_is_kept_back, kept_back.values())):
+        yield "is no manifest of an export (its 'kept_back' is none)"
     for name, value in (("seed", 0), ("validation_fraction", 0.5)):
         given = manifest["run"].get(name)
         if given is not None and not isinstance(given, int | type(value)):
@@ -150,7 +155,7 @@ def _entry_problems(name: str, entry: Any) -> Iterator[str]:
         limit = entry.get("gate", {}).get(field)
         if limit is not None and not _is_number(limit):
             yield f"the gate's {field}"
-    if not isinstance(entry.get("failures", []), list):
+    if not _are_lines(entry.get("failures", [])):
         yield "the list of failures"
     # What failed at export need not have figures, and need not have good ones.
     if entry.get("failures"):
@@ -166,3 +171,12 @@ def _entry_problems(name: str, entry: Any) -> Iterator[str]:
 def _is_number(value: Any) -> bool:
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return known and math.isfinite(value) and value >= 0
+
+
+def _are_lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+
+def _is_kept_back(entry: Any) -> bool:
+    known = isinstance(entry, dict) and isinstance(entry.get("path"), str)
+    return known and _are_lines(entry.get("failures"))
