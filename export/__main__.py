@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from export import artifacts
+from export import artifacts as catalogue
 from fer_pipeline import cli, run_dir
 from fer_pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from fer_pipeline.datasets.splits import Splits
+    from export.proof import Proof
 
 _DESCRIPTION = """
 Exports the network of a training run to <run_dir>/export, or proves an export.
@@ -28,7 +28,7 @@ _RUN_DIR = flags.DEFINE_string(
 _FORMATS = flags.DEFINE_list(
     "formats",
     None,
-    f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}. The new export "
+    f"Comma-separated formats, by default all: {', '.join(catalogue.ARTIFACTS)}. The new export "
     "holds these alone.",
 )
 _DATA = flags.DEFINE_string(
@@ -44,12 +44,6 @@ _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "Which weights: the last epoch's or those of the best validation accuracy; by default what the "
     "run chose.",
 )
-#: Settings of a run that decide which images are for validation.
-_SPLITTING = ("seed", "validation_fraction")
-
-#: And how they are read.
-_READING = ("on_bad_image", "cache", "cache_dir")
-
 _VERIFY_ONLY = flags.DEFINE_bool(
     "verify_only",
     False,
@@ -58,15 +52,34 @@ _VERIFY_ONLY = flags.DEFINE_bool(
 _TFLITE_BATCH = flags.DEFINE_integer(
     "tflite_batch",
     1,
-    f"Images that every TFLite file takes a call, up to {artifacts.MAX_TFLITE_BATCH}: more suit a "
+    f"Images that every TFLite file takes a call, up to {catalogue.MAX_TFLITE_BATCH}: more suit a "
     "server, phones and MediaPipe Tasks want 1. With --verify_only the manifest tells.",
 )
 _MAX_ACCURACY_DROP = flags.DEFINE_float(
     "max_accuracy_drop",
     None,
-    "Percentage points of accuracy that a quantised file may lose, in place of the gates' own.",
+    "Percentage points of accuracy that a quantised file may lose, in place of the gates' own; "
+    "with --verify_only in place of the manifest's.",
     lower_bound=0.0,
 )
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+    "on_bad_image",
+    None,
+    ["fail", "skip"],
+    "What to do about an image that cannot be read; by default what the run did.",
+)
+_TRUST = flags.DEFINE_bool(
+    "trust",
+    False,
+    "With --verify_only: run models that ask for more than an export of this software needs. Such "
+    "a SavedModel can read and write your files.",
+)
+
+#: Flags that --verify_only has no use for.
+_OF_EXPORTING = ("formats", "export_checkpoint", "tflite_batch")
+
+#: Flags that it has no use for without --data.
+_OF_MEASURING = ("max_accuracy_drop", "on_bad_image")
 
 
 def main(argv: list[str]) -> None:
@@ -74,7 +87,9 @@ def main(argv: list[str]) -> None:
     cli.refuse_arguments(argv)
     if not _RUN_DIR.value:
         raise UserError("--run_dir is needed: the run to export")
+    _refuse_ignored()
     run = Path(_RUN_DIR.value)
+    run_dir.recover_export(run)
     if not run.is_dir():
         raise UserError(f"--run_dir={run}: no such directory")
     with cli.narration():
@@ -84,86 +99,108 @@ def main(argv: list[str]) -> None:
             _export(run)
 
 
-def _verify(run: Path) -> None:
-    from export import manifest
-    from export.table import format_table
-    from fer_pipeline import native_log
-    from fer_pipeline.datasets.splits import fingerprint
+def _refuse_ignored() -> None:
+    """Raises UserError at a flag that would have no effect."""
+    without = ["trust"] if not _VERIFY_ONLY.value else []
+    ignored = {name: "belongs to --verify_only" for name in without}
+    if _VERIFY_ONLY.value:
+        ignored = dict.fromkeys(_OF_EXPORTING, "has no effect with --verify_only")
+        if not _DATA.value:
+            ignored |= dict.fromkeys(
+                _OF_MEASURING, "has no effect with --verify_only but no --data"
+            )
+    for name, problem in ignored.items():
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name}: {problem}; leave it out")
 
-    folder = run / run_dir.EXPORT if (run / run_dir.EXPORT).is_dir() else run
+
+def _verify(run: Path) -> None:
+    from export import contents, proof
+    from export.table import format_table
+    from fer_pipeline import native_log, run_data
+
+    # What was named, if it can be an export itself.
+    folder = run / run_dir.EXPORT
+    if (run / catalogue.MANIFEST).exists() or not folder.is_dir():
+        folder = run
     # A folder that was handed over is left as it is, so its log goes nowhere.
     with native_log.redirected("/dev/null"):
-        evaluation = fingerprint_of_data = None
+        evaluation = fingerprint = None
         if _DATA.value:
-            of_run = manifest.check_files(folder)["run"]
-            # What somebody else's manifest says of caches and folders is none of this machine's.
-            config = {name: of_run[name] for name in _SPLITTING if name in of_run}
-            splits = _load(config | {"data": _DATA.value})
-            evaluation = (splits.validation.images[:], splits.validation.labels)
-            fingerprint_of_data = fingerprint(splits)
-        reports = manifest.verify_folder(
+            config = contents.check_files(folder)["run"]
+            data = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
+            evaluation = (data.splits.validation.images[:], data.splits.validation.labels)
+            fingerprint = data.fingerprint
+        found = proof.prove(
             folder,
             evaluation=evaluation,
-            fingerprint=fingerprint_of_data,
+            fingerprint=fingerprint,
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,
+            trust=_TRUST.value,
         )
-    print(format_table(reports))
-    images = reports[0].comparison.images
-    on = f"{images:,} images of --data" if _DATA.value else f"its {images} golden faces"
-    print(f"{folder}: hashes, inputs and outputs, and golden outputs are right; measured on {on}")
+    print(format_table(found.reports, golden=not _DATA.value))
+    for line in (*found.lax, *found.manifest.get("warnings", ())):
+        print(f"warning: {line}")
+    for entry in found.manifest.get("kept_back", {}).values():
+        print(f"not in this export: {entry['path']}: {', '.join(entry['failures'])}")
+    proof.refuse_failed(folder, found.reports)
+    print(_conclusion(folder, found))
+
+
+def _conclusion(folder: Path, found: Proof) -> str:
+    """What was compared, and what was not."""
+    files = len(found.manifest["files"])
+    images = found.reports[0].comparison.images
+    said = f"{folder}: {files} files, the labels, inputs and outputs are as the manifest says;"
+    golden = "the answers on its golden faces are the network's that was exported"
+    if _DATA.value:
+        return (
+            f"{said} {golden}; accuracy and agreement were measured on {images:,} images of --data"
+        )
+    return f"{said} {golden}, on {images} drawn faces; no accuracy was measured, which --data does"
 
 
 def _export(run: Path) -> None:
-    artifacts.chosen(_FORMATS.value)
-    artifacts.check_tflite_batch(_TFLITE_BATCH.value)
+    catalogue.chosen(_FORMATS.value)
+    catalogue.check_tflite_batch(_TFLITE_BATCH.value)
     config = run_dir.read_config(run)
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
+    which = config.get("export_checkpoint") or "last"
+    from export import staging
     from export.model_card import metrics_of
-    from fer_pipeline import checkpoints, datasets, native_log
-    from fer_pipeline.datasets.splits import fingerprint
+    from fer_pipeline import checkpoints, datasets, native_log, run_data
 
-    metrics = metrics_of(run, config.get("export_checkpoint", "last"))
-    log_path = run / run_dir.TF_LOG
-    # Before anything is written there, and in words.
-    with run_dir.locked(run, run_dir.EXPORT_LOCK, busy="another process is exporting it; wait"):
-        pass
-    with native_log.redirected(log_path):
-        which = config.get("export_checkpoint", "last")
-        weights = checkpoints.load_weights(run, which)
-        splits = _load(config | ({"data": _DATA.value} if _DATA.value else {}))
-        found = fingerprint(splits)
-        if not _DATA.value and found != config["fingerprint"]:
+    # The lock first: whatever weights are read under it, no newer ones are exported meanwhile.
+    with staging.staged(run) as workshop, native_log.redirected(run / run_dir.TF_LOG):
+        checkpoint = checkpoints.load_end(run, which)
+        epoch = checkpoint.state["epoch"]
+        metrics = metrics_of(run, which, epoch)
+        data = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value)
+        if not _DATA.value and not data.own:
             raise UserError(
                 f"{config['data']}: has other images than the run was trained on; name the data to "
                 "calibrate and verify on with --data"
             )
         from export import pipeline
 
-        pipeline.export_run(
-            run,
-            weights,
-            train=splits.train,
-            evaluation=splits.validation,
+        pipeline.export_in(
+            workshop,
+            checkpoint.weights,
+            train=data.splits.train,
+            evaluation=data.splits.validation,
             config=config,
             metrics=metrics,
-            log_path=log_path,
+            log_path=run / run_dir.TF_LOG,
             formats=_FORMATS.value,
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,
             tflite_batch=_TFLITE_BATCH.value,
-            epoch=checkpoints.epoch_of(run, which),
+            epoch=epoch,
             data={
                 "source": datasets.source_name(_DATA.value or config["data"]),
-                "fingerprint": found,
+                "fingerprint": data.fingerprint,
             },
         )
-
-
-def _load(config: dict[str, Any]) -> Splits:
-    from fer_pipeline import datasets
-
-    options = {name: config[name] for name in _SPLITTING + _READING if name in config}
-    return datasets.load(config["data"], **options).splits
 
 
 def run() -> None:

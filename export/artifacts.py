@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from export.gates import DYNAMIC_RANGE, EXACT, FLOAT16, INT8, Gate
 from fer_pipeline.errors import UserError
 
 LABELS = "labels.txt"
@@ -19,26 +20,9 @@ KERAS_ARCHIVE = "model.keras"
 #: TensorFlow Serving wants a numbered version folder.
 SAVED_MODEL = "saved_model/1"
 
-#: Accuracy is gated on this many images or more: on fewer, one image weighs too much.
-ACCURACY_GATE_IMAGES = 2000
-
 #: Most images of a TFLite file's fixed batch. The largest activation, the first convolution's,
 #: takes 144 MiB in float32 then.
 MAX_TFLITE_BATCH = 256
-
-
-class Gate(NamedTuple):
-    """Limits against the float32 twin; None is reported but not limited.
-
-    Attributes:
-      probability_difference: largest absolute difference of any probability.
-      agreement: smallest share of images with the same first class, 0..1.
-      accuracy_drop: largest loss of accuracy in percentage points.
-    """
-
-    probability_difference: float | None
-    agreement: float | None
-    accuracy_drop: float | None
 
 
 class Artifact(NamedTuple):
@@ -64,45 +48,40 @@ class Artifact(NamedTuple):
         return (MODEL_JSON, MODEL_WEIGHTS) if self.path == MODEL_JSON else (self.path,)
 
 
-_EXACT = Gate(1e-4, 0.999, None)
-_INT8 = Gate(None, 0.97, 0.5)
-
 #: Every format by the name that ``--formats`` takes, in the order of the final table.
 ARTIFACTS: dict[str, Artifact] = {
     "keras": Artifact(
-        MODEL_JSON, "keras", _EXACT, "Keras 2 and 3: model_from_json, then load_weights"
+        MODEL_JSON, "keras", EXACT, "Keras 2 and 3: model_from_json, then load_weights"
     ),
-    "keras_v3": Artifact(KERAS_ARCHIVE, "keras", _EXACT, "Keras 3: load_model"),
-    "saved_model": Artifact(SAVED_MODEL, "saved_model", _EXACT, "TensorFlow and TF Serving"),
+    "keras_v3": Artifact(KERAS_ARCHIVE, "keras", EXACT, "Keras 3: load_model"),
+    "saved_model": Artifact(SAVED_MODEL, "saved_model", EXACT, "TensorFlow and TF Serving"),
     "float32": Artifact(
-        "model_float32.tflite", "tflite", _EXACT, "LiteRT, the reference on a phone"
+        "model_float32.tflite", "tflite", EXACT, "LiteRT, the reference on a phone"
     ),
-    "float16": Artifact(
-        "model_float16.tflite", "tflite", Gate(5e-3, None, 0.1), "LiteRT, GPU delegates"
-    ),
+    "float16": Artifact("model_float16.tflite", "tflite", FLOAT16, "LiteRT, GPU delegates"),
     "dynamic_range": Artifact(
         "model_dynamic_range.tflite",
         "tflite",
-        Gate(None, 0.99, 0.3),
+        DYNAMIC_RANGE,
         "LiteRT, 8-bit weights, float32 ends",
     ),
     "int8": Artifact(
         "model_int8.tflite",
         "tflite",
-        _INT8,
+        INT8,
         "LiteRT, integers only: CPU, DSP and NPU delegates",
     ),
     "float32_rgb": Artifact(
         "model_float32_rgb.tflite",
         "tflite",
-        _EXACT,
+        EXACT,
         "LiteRT with colour images; MediaPipe Tasks with a batch of 1",
         channels=3,
     ),
     "int8_rgb": Artifact(
         "model_int8_rgb.tflite",
         "tflite",
-        _INT8,
+        INT8,
         "LiteRT with colour images, integers only; MediaPipe Tasks with a batch of 1",
         channels=3,
     ),
@@ -123,6 +102,21 @@ def chosen(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
         problem = f"unknown format {unknown[0]!r}" if unknown else "no format given"
         raise UserError(f"--formats: {problem}; choose from {', '.join(ARTIFACTS)}")
     return {name: artifact for name, artifact in ARTIFACTS.items() if name in wanted}
+
+
+def with_accuracy_drop(artifacts: dict[str, Artifact], points: float | None) -> dict[str, Artifact]:
+    """The artifacts with another limit for the loss of accuracy, in percentage points.
+
+    Those whose gate has no such limit get none; None leaves all as they are.
+    """
+    if points is None:
+        return artifacts
+    return {
+        name: artifact._replace(gate=artifact.gate._replace(accuracy_drop=points))
+        if artifact.gate.accuracy_drop is not None
+        else artifact
+        for name, artifact in artifacts.items()
+    }
 
 
 def check_tflite_batch(size: int) -> None:

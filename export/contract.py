@@ -15,7 +15,8 @@ PREPROCESSING = (
 )
 POSTPROCESSING = (
     "Probabilities in the order of the labels; they sum to 1. Where the output is uint8,"
-    " probability = value / 256; of equal values take the first."
+    " probability = value / 256; these seven, each rounded, sum to 1 within 0.014. Of equal values"
+    " take the first."
 )
 
 _IMAGE = [IMAGE_SIZE, IMAGE_SIZE, 1]

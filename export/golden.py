@@ -6,6 +6,7 @@ and compare, without FER-2013 and without this project.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,11 +14,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer_pipeline import strangers
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
 
 _FACES = 64
 _SEED = 64
+
+#: Of the arrays in the file.
+_DTYPES = {
+    "images": np.dtype(np.uint8),
+    "labels": np.dtype(np.int32),
+    "probabilities": np.dtype(np.float32),
+}
+
+_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error)
 
 
 class Golden(NamedTuple):
@@ -54,12 +65,30 @@ def read(path: Path) -> Golden:
       UserError: it is missing, damaged or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            golden = Golden(*(file[name] for name in Golden._fields))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        strangers.check_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            golden = Golden(*(_array(archive, name) for name in Golden._fields))
+    # RuntimeError is zipfile's for what it cannot unpack.
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, *_BAD_ARCHIVE) as error:
         raise UserError(f"{path}: not readable golden outputs ({error})") from error
-    count = len(golden.labels)
+    count = golden.labels.size
     expected = ((count, IMAGE_SIZE, IMAGE_SIZE, 1), (count,), (count, NUM_CLASSES))
     if count == 0 or tuple(array.shape for array in golden) != expected:
         raise UserError(f"{path}: holds arrays of other shapes than golden outputs have")
+    labelled = (golden.labels >= 0).all() and (golden.labels < NUM_CLASSES).all()
+    if not labelled or not np.isfinite(golden.probabilities).all():
+        raise UserError(f"{path}: holds labels or probabilities that are none")
     return golden
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """A member; its header is believed only where it fits the member's size."""
+    with archive.open(f"{name}.npy") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{name} is of another version of NumPy's format")
+        shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        content = file.read()
+    wanted = _DTYPES[name]
+    if dtype != wanted or in_columns or math.prod(shape) * wanted.itemsize != len(content):
+        raise ValueError(f"{name} is {dtype} {shape}, not {wanted}, or does not fit the file")
+    return np.frombuffer(content, wanted).reshape(shape)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     import keras
 
+#: Where the twin is computed: a GPU may multiply float32 in TF32, of which 10 bits are right.
+DEVICE = "/CPU:0"
+
 #: Images at a time when a whole split is predicted: large enough to fill the cores' caches.
 BATCH = 64
 
@@ -28,7 +31,12 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
       UserError: number or shapes of the weights are those of another network, or some are not
         finite.
     """
-    model = network.build_model()
+    import tensorflow as tf
+
+    with tf.device(DEVICE):
+        model = network.build_model()
+    # On a GPU Keras compiles by XLA what nobody asked it to.
+    model.jit_compile = False
     expected = [tuple(variable.shape) for variable in model.weights]
     given = [np.shape(array) for array in weights]
     if expected != given:
@@ -50,9 +58,12 @@ def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
       model: takes float32 ``[B, 48, 48, 1]`` for any B.
       images: uint8 ``[N, 48, 48, 1]``.
     """
+    import tensorflow as tf
+
     # predict_on_batch keeps one compiled function for full batches and one for the remainder.
-    parts = [
-        model.predict_on_batch(images[start : start + BATCH].astype(np.float32))
-        for start in range(0, len(images), BATCH)
-    ]
+    with tf.device(DEVICE):
+        parts = [
+            model.predict_on_batch(images[start : start + BATCH].astype(np.float32))
+            for start in range(0, len(images), BATCH)
+        ]
     return np.concatenate(parts)

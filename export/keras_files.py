@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.artifacts import MODEL_JSON, MODEL_WEIGHTS
+from fer_pipeline import strangers
 
 if TYPE_CHECKING:
     import keras
@@ -165,12 +166,22 @@ def load(path: Path) -> keras.Model:
     Args:
       path: ``model.json``, whose weights lie beside it, or ``model.keras``.
     """
+    import h5py
     import keras
+    import tensorflow as tf
 
-    if path.name != MODEL_JSON:
-        return keras.models.load_model(path, compile=False)
-    model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
-    model.load_weights(path.with_name(MODEL_WEIGHTS))
+    from export.inference_model import DEVICE
+
+    # There and uncompiled, as the twin is.
+    with tf.device(DEVICE):
+        if path.name != MODEL_JSON:
+            model = keras.models.load_model(path, compile=False)
+        else:
+            with h5py.File(path.with_name(MODEL_WEIGHTS)) as file:
+                strangers.check_hdf5(file, path.with_name(MODEL_WEIGHTS))
+            model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
+            model.load_weights(path.with_name(MODEL_WEIGHTS))
+    model.jit_compile = False
     return model
 
 
@@ -179,5 +190,16 @@ def read_weights(path: Path) -> list[np.ndarray]:
     import h5py
 
     with h5py.File(path) as file:
+        strangers.check_hdf5(file, path)
         groups = [file[name] for name in file.attrs["layer_names"]]
         return [group[name][:] for group in groups for name in group.attrs["weight_names"]]
+
+
+def read_archive_weights(path: Path) -> list[np.ndarray]:
+    """The same of ``model.keras``.
+
+    Raises:
+      UserError: it is made of other layers than an export's, or unpacks to too much.
+    """
+    strangers.check_keras(path)
+    return load(path).get_weights()

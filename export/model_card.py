@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from export import model_card_texts as texts
 from fer_pipeline import checkpoints, datasets, run_dir
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
@@ -26,6 +27,9 @@ _FER2013 = {
     "surprise": 3171,
 }
 
+#: The most frequent class has so many times the images of the rarest where that is worth a word.
+_UNEQUAL = 1.5
+
 #: The parts of ``metrics.json`` that a card is written from.
 _METRICS_KEYS = frozenset({"model_selected_on", "train", "validation", "test"})
 
@@ -39,82 +43,14 @@ _RECIPE = {
     "export_checkpoint": "Exported checkpoint",
 }
 
-_TITLE = "# Model card: facial expressions on 48x48 grey faces"
 
-_USE = """\
-Intended: research and teaching on image classification, on training pipelines and on models that
-run on phones; software that shows or sorts *expressions in pictures* where a wrong answer costs
-nothing, with the knowledge and consent of those who are seen.
-
-Not intended, and not to be done with it:
-
-- conclusions about what somebody feels, thinks, intends or is. The classes name how a face looks;
-  how a face looks is no reliable sign of an inner state (Barrett et al., "Emotional Expressions
-  Reconsidered", Psychological Science in the Public Interest 20, 2019);
-- decisions with consequences for a person: hiring, work, school and examinations, insurance,
-  credit, migration, policing, justice, medicine;
-- watching people without their knowledge, and identifying them.
-
-In the European Union, Regulation (EU) 2024/1689 (the AI Act) prohibits by Article 5(1)(f) AI
-systems that infer the emotions of people at the workplace and in education institutions, except
-for medical or safety reasons. Elsewhere it counts emotion recognition from biometric data among
-the high-risk uses (Annex III, point 1(c)) and has the people exposed to it informed
-(Article 50(3)). This is a pointer and no legal advice."""
-
-_SYNTHETIC = """\
-Drawn faces that come with this software: NumPy renders them from facial action units, a seed fixes
-them, and nobody is depicted. They are free of licences and of noise, and far easier than
-photographs: **figures on them say that the software works, and nothing about real faces.**"""
-
-_FER2013_TERMS = """\
-FER-2013 (Goodfellow et al., "Challenges in representation learning: a report on three machine
-learning contests", 2013, arXiv:1307.0414) was collected with an image search engine and released
-for research. It is not part of the export, no image of it is, and whether weights fitted to it may
-serve another purpose is for whoever uses them to clear."""
-
-_OTHER_TERMS = """\
-They were supplied by whoever trained the model, and their licence is not known to this software.
-Where they are from FER-2013 (Goodfellow et al. 2013, arXiv:1307.0414), they are for research."""
-
-_FACTORS = """\
-Of the groups that may matter, among them age, gender, skin tone, culture, glasses, beards, head
-coverings, facial paralysis and other differences of faces, none is labelled in the data, so
-**no difference between groups has been measured.** That is a gap and not a finding.
-
-Of the conditions: faces are expected upright, from the front, cropped as the training images are,
-and grey. Profile views, covered or tiny faces, motion blur and poor light are other conditions
-than those of the figures below. The model answers with a class for any picture whatever, one
-without a face included."""
-
-_MEASURES = """\
-Accuracy is the share of images whose most probable class is their label; loss is the mean
-cross-entropy in nats; precision, recall and F1 are given by class because a rare class hardly
-shows in the accuracy, and macro F1 is the plain mean of the classes' F1. A probability is the
-softmax' output; whether it is calibrated has not been measured, so no threshold on it is
-recommended."""
-
-_ETHICS = """\
-The data may show people who never agreed to that use of their pictures. What expression a picture
-shows was decided by annotators, whose culture and expectations the model repeats. A wrong answer
-about a face can humiliate or harm where somebody takes it for a fact; the uses that are ruled out
-above are ruled out for that reason."""
-
-_LIMITS = """\
-- Seven classes are forced upon every face; mixed and faint expressions have none.
-- 48x48 grey levels hold little: much that people read in a face is gone.
-- Pictures from the internet are often posed, and everyday faces look otherwise.
-- Labels are noisy: on FER-2013 people agree with them on about 65±5 % of the images (Goodfellow et
-  al., 2013), so figures far above that are a reason for doubt.
-- Classes are unequally frequent (see the numbers of images), and rare ones are recognised worse.
-- Before any use on real people, measure it on pictures from that use, by group."""
-
-
-def metrics_of(run: Path, checkpoint: str) -> dict[str, Any] | None:
+def metrics_of(run: Path, checkpoint: str, epoch: int) -> dict[str, Any] | None:
     """A run's ``metrics.json``, if there is one and it is of the weights that are exported.
 
     Args:
       run: the run directory.
       checkpoint: ``"last"`` or ``"best"``, the weights that are exported.
+      epoch: how many epochs made them.
 
     Raises:
       UserError: there is one that no training run wrote.
@@ -125,8 +61,13 @@ def metrics_of(run: Path, checkpoint: str) -> dict[str, Any] | None:
     metrics = run_dir.read_metrics(run)
     if not metrics.keys() >= _METRICS_KEYS:
         raise UserError(f"{path}: not written by a training run; restore it or delete it")
-    evaluated = (metrics["epochs"], metrics["checkpoint"])
-    return metrics if evaluated == (checkpoints.progress(run)[0], checkpoint) else None
+    if metrics["checkpoint"] != checkpoint:
+        return None
+    if "epoch" in metrics:
+        return metrics if metrics["epoch"] == epoch else None
+    # An earlier version of this software wrote down how many epochs were trained in all.
+    trained = epoch if checkpoint == "last" else checkpoints.progress(run)[0]
+    return metrics if metrics["epochs"] == trained else None
 
 
 def text(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
@@ -138,18 +79,20 @@ def text(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         evaluated, which the card then says.
     """
     config = manifest["run"]
+    kind = _kind(config, metrics)
+    drawn = kind == "synthetic"
     sections = {
         "Model Details": _details(manifest, metrics),
-        "Intended Use": _USE,
-        "Factors": _FACTORS,
-        "Metrics": _MEASURES,
+        "Intended Use": texts.USE,
+        "Factors": texts.FACTORS_SYNTHETIC if drawn else texts.FACTORS,
+        "Metrics": texts.MEASURES,
         "Evaluation Data": _evaluation_data(manifest, metrics),
-        "Training Data": _training_data(config, metrics),
+        "Training Data": _training_data(config, kind),
         "Quantitative Analyses": _analyses(manifest, metrics),
-        "Ethical Considerations": _ETHICS,
-        "Caveats and Recommendations": _LIMITS,
+        "Ethical Considerations": texts.ETHICS_SYNTHETIC if drawn else texts.ETHICS,
+        "Caveats and Recommendations": _limits(kind, metrics),
     }
-    parts = [_TITLE, *(f"## {title}\n\n{body}" for title, body in sections.items())]
+    parts = [texts.TITLE, *(f"## {title}\n\n{body}" for title, body in sections.items())]
     return "\n\n".join(parts) + "\n"
 
 
@@ -192,12 +135,33 @@ def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -
     return "\n\n".join(parts)
 
 
-def _training_data(config: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+def _kind(config: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    """What the training data are: ``"synthetic"``, ``"fer2013"`` or ``"other"``."""
+    if config.get("data") == datasets.SYNTHETIC:
+        return "synthetic"
+    return "fer2013" if _is_fer2013(config, metrics) else "other"
+
+
+def _training_data(config: dict[str, Any], kind: str) -> str:
+    if kind == "synthetic":
+        return texts.SYNTHETIC
     source = datasets.source_name(config["data"]) if "data" in config else "not known"
-    if source == datasets.SYNTHETIC:
-        return _SYNTHETIC
-    terms = _FER2013_TERMS if _is_fer2013(config, metrics) else _OTHER_TERMS
+    terms = texts.FER2013_TERMS if kind == "fer2013" else texts.OTHER_TERMS
     return f"Source: `{source}`, prepared as for evaluation. {terms}"
+
+
+def _limits(kind: str, metrics: dict[str, Any] | None) -> str:
+    lines = [texts.LIMITS]
+    lines += {
+        "synthetic": [texts.LIMITS_SYNTHETIC],
+        "fer2013": [texts.LIMITS_FER2013],
+        "other": [texts.LIMITS_OTHER],
+    }[kind]
+    if kind == "other" and metrics:
+        counts = [row["support"] for row in metrics["train"]["per_class"].values()]
+        if max(counts) > _UNEQUAL * min(counts):
+            lines.append(texts.LIMITS_UNEQUAL)
+    return "\n".join([*lines, texts.ADVICE])
 
 
 def _is_fer2013(config: dict[str, Any], metrics: dict[str, Any] | None) -> bool:
@@ -239,6 +203,9 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         " class is that network's, the difference that of any probability. `manifest.json` has the"
         f" limits, latencies, inputs and outputs. Processor: {manifest['machine']['processor']}.",
     ]
+    parts += [f"**Warning:** {warning}." for warning in manifest.get("warnings", ())]
+    for entry in manifest.get("kept_back", {}).values():
+        parts.append(f"`{entry['path']}` is not in this export: {', '.join(entry['failures'])}.")
     return "\n\n".join(parts)
 
 

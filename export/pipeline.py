@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,10 +25,12 @@ from export import (
     verify,
 )
 from export.artifacts import Artifact
+from export.comparison import compare
 from export.inference_model import inference_model, probabilities
+from export.staging import Workshop
 from export.table import format_table
 from export.verify import ArtifactReport
-from fer_pipeline import native_log
+from fer_pipeline import native_log, run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
 
@@ -37,6 +40,41 @@ if TYPE_CHECKING:
 
 def export_run(
     run: Path,
+    weights: Sequence[np.ndarray],
+    *,
+    say: Callable[[str], None] = print,
+    **arguments: Any,
+) -> list[ArtifactReport]:
+    """Exports trained weights to ``<run>/export``; waits while another process exports the run.
+
+    For whoever has the newest weights in hand. Who reads them from the run while others may train
+    and export it reads them inside ``staging.staged`` and calls ``export_in``.
+
+    Args:
+      run: the run directory.
+      weights: as for ``export_in``, and so are the others.
+      say: shows a line or the table.
+      **arguments: those of ``export_in``.
+
+    Returns:
+      See ``export_in``.
+
+    Raises:
+      UserError: see ``export_in``.
+    """
+    # Before the run directory is touched.
+    catalogue.chosen(arguments.get("formats"))
+    catalogue.check_tflite_batch(arguments.get("tflite_batch", 1))
+
+    def wait() -> None:
+        say("another process is exporting this run; waiting for it")
+
+    with staging.staged(run, wait=wait) as workshop:
+        return export_in(workshop, weights, say=say, **arguments)
+
+
+def export_in(
+    workshop: Workshop,
     weights: Sequence[np.ndarray],
     *,
     train: Split,
@@ -53,8 +91,11 @@ def export_run(
 ) -> list[ArtifactReport]:
     """Exports trained weights to ``<run>/export``, every artifact proved before it appears there.
 
+    An artifact that misses a gate is kept back in ``export.failed``, the others are delivered. If
+    all miss theirs the previous export stays.
+
     Args:
-      run: the run directory.
+      workshop: from ``staging.staged``.
       weights: float32 arrays in the order of ``build_model().get_weights()``.
       train: images that int8 is calibrated on, at least one.
       evaluation: images that the artifacts are compared with the twin on, at least one.
@@ -73,35 +114,28 @@ def export_run(
       A report for each artifact.
 
     Raises:
-      UserError: a format or ``tflite_batch`` is not possible; or a gate was missed. The previous
-        export stays then, and the new one is left in ``export.failed`` with ``report.json``.
+      UserError: a format or ``tflite_batch`` is not possible; or a gate was missed, which is raised
+        when all the rest is delivered.
     """
-    chosen = catalogue.chosen(formats)
+    chosen = catalogue.with_accuracy_drop(catalogue.chosen(formats), max_accuracy_drop)
     catalogue.check_tflite_batch(tflite_batch)
     started = time.perf_counter()
     say(f"exporting and verifying {', '.join(chosen)}")
-    with (
-        staging.no_room_explained(run),
-        native_log.redirected(log_path),
-        staging.staged(run) as (folder, scratch),
-    ):
+    with staging.no_room_explained(workshop.run), native_log.redirected(log_path):
         model = inference_model(weights)
-        proof = _write_golden(folder, model)
+        proof = _write_golden(workshop.next, model)
         images, labels = np.asarray(evaluation.images[:]), evaluation.labels
         twin = probabilities(model, images)
         reports = verify.verify_artifacts(
-            folder,
+            workshop.next,
             chosen,
-            images,
-            labels,
-            twin,
+            verify.Evaluation(images, labels, twin),
             proof,
             log_path=log_path,
-            max_accuracy_drop=max_accuracy_drop,
             tflite_batch=tflite_batch,
             written=write_artifacts(
-                folder,
-                scratch,
+                workshop.next,
+                workshop.scratch,
                 model,
                 chosen,
                 train,
@@ -109,26 +143,93 @@ def export_run(
                 tflite_batch=tflite_batch,
             ),
         )
-        table = format_table(reports)
-        if any(report.failures for report in reports):
-            _fail(run, folder, reports, table, say)
-        accuracy = verify.compare(twin, twin, labels).accuracy
         promised = manifest.build(
             reports,
-            accuracy,
+            chosen,
             config,
+            twin=compare(twin, twin, labels),
+            warnings=_warnings(twin, labels),
             tflite_batch=tflite_batch,
-            max_accuracy_drop=max_accuracy_drop,
             epoch=epoch,
             data=data,
         )
-        card = model_card.text(promised, metrics)
-        (folder / catalogue.MODEL_CARD).write_text(card, encoding="utf-8")
-        manifest.write(folder, promised)
-        staging.publish(run, folder)
-    count = f"{len(labels):,} validation images, float32 accuracy {accuracy:.2%}"
-    say(f"{table}\nverified on {count}; exported in {time.perf_counter() - started:.1f} s")
+        delivered = _deliver(workshop, reports, promised, metrics)
+    count = f"{len(labels):,} validation images"
+    accuracy = promised["evaluation"]["float32_twin_accuracy"]
+    say(
+        f"{format_table(reports)}\nverified on {count}, float32 accuracy {accuracy:.2%}; exported"
+        f" in {time.perf_counter() - started:.1f} s"
+    )
+    for warning in promised["warnings"]:
+        say(f"warning: {warning}")
+    _raise_for(reports, workshop.run, delivered)
     return reports
+
+
+def _warnings(twin: np.ndarray, labels: np.ndarray) -> list[str]:
+    """What whoever gets the files should be told of the network itself."""
+    right = float(np.mean(twin.argmax(axis=1) == labels))
+    common = np.bincount(labels).max() / len(labels)
+    # Two standard errors of a share that is measured on so many images.
+    if right > common + 2 * np.sqrt(common * (1 - common) / len(labels)):
+        return []
+    return [
+        f"the network is no better than chance: it names {right:.2%} of {len(labels):,} images,"
+        f" and {common:.2%} are of one class; train it further"
+    ]
+
+
+def _deliver(
+    workshop: Workshop,
+    reports: Sequence[ArtifactReport],
+    promised: dict[str, Any],
+    metrics: dict[str, Any] | None,
+) -> bool:
+    """Publishes what passed and sets aside what did not; returns whether anything passed."""
+    failed = [report.name for report in reports if report.failures]
+    if failed:
+        _set_aside(workshop, reports, manifest.part(promised, kept_back=False))
+    if len(failed) < len(reports):
+        delivered = manifest.part(promised, kept_back=True)
+        card = model_card.text(delivered, metrics)
+        (workshop.next / catalogue.MODEL_CARD).write_text(card, encoding="utf-8")
+        manifest.write(workshop.next, delivered)
+        staging.publish(workshop)
+    if failed:
+        staging.keep_failed(workshop)
+    return len(failed) < len(reports)
+
+
+def _set_aside(
+    workshop: Workshop, reports: Sequence[ArtifactReport], promised: dict[str, Any]
+) -> None:
+    """Makes of what missed its gates a folder that can be looked into as an export can."""
+    for report in reports:
+        for name in catalogue.ARTIFACTS[report.name].files if report.failures else ():
+            if (workshop.next / name).exists():
+                (workshop.failed / name).parent.mkdir(parents=True, exist_ok=True)
+                (workshop.next / name).rename(workshop.failed / name)
+                if (workshop.next / name).parent != workshop.next:
+                    (workshop.next / name).parent.rmdir()
+    for name in (catalogue.LABELS, catalogue.GOLDEN):
+        shutil.copyfile(workshop.next / name, workshop.failed / name)
+    text = json.dumps([_report_json(report) for report in reports], indent=2) + "\n"
+    (workshop.failed / catalogue.REPORT).write_text(text, encoding="utf-8")
+    manifest.write(workshop.failed, promised)
+
+
+def _raise_for(reports: Sequence[ArtifactReport], run: Path, delivered: bool) -> None:
+    """Raises UserError where an artifact was kept back: which, why, and what became of the rest."""
+    failed = [report for report in reports if report.failures]
+    if not failed:
+        return
+    kept = run / run_dir.EXPORT_FAILED
+    reasons = "; ".join(f"{report.path}: {', '.join(report.failures)}" for report in failed)
+    rest = "the export was not replaced"
+    if delivered:
+        count = len(reports) - len(failed)
+        rest = f"the other {count} are in {run / run_dir.EXPORT}"
+    raise UserError(f"{kept}: kept back {reasons}; {rest}")
 
 
 def write_artifacts(
@@ -188,27 +289,6 @@ def _write_golden(folder: Path, model: keras.Model) -> golden.Golden:
     proof = golden.Golden(images, labels, probabilities(model, images))
     golden.write(folder / catalogue.GOLDEN, proof)
     return proof
-
-
-def _fail(
-    run: Path,
-    folder: Path,
-    reports: list[ArtifactReport],
-    table: str,
-    say: Callable[[str], None],
-) -> None:
-    """Leaves the export in ``export.failed`` with its report, and raises UserError."""
-    value = [_report_json(report) for report in reports]
-    text = json.dumps(value, indent=2) + "\n"
-    (folder / catalogue.REPORT).write_text(text, encoding="utf-8")
-    kept = staging.keep_failed(run, folder)
-    say(table)
-    failed = [report for report in reports if report.failures]
-    more = f" (and {len(failed) - 1} more artifacts)" if len(failed) > 1 else ""
-    raise UserError(
-        f"{kept / failed[0].path}: {'; '.join(failed[0].failures)}{more}; the export was not"
-        f" replaced, see {kept / catalogue.REPORT}"
-    )
 
 
 def _report_json(report: ArtifactReport) -> dict[str, Any]:

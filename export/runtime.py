@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -19,8 +20,14 @@ import numpy as np
 
 from export.artifacts import Artifact
 from export.rgb import colour_images
+from fer_pipeline import strangers
+from fer_pipeline.errors import UserError
 
 _RUNNER = Path(__file__).with_name("runner.py")
+
+#: The longest that a child may take to open an artifact or to answer, and what each image adds.
+#: A hundred times what is usual: it ends what would never end.
+_SECONDS, _SECONDS_AN_IMAGE = 300.0, 1.0
 
 
 class RuntimeFailedError(Exception):
@@ -52,8 +59,13 @@ class Runtime(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(artifact: Artifact, folder: Path, log_path: Path | None) -> Iterator[Runtime]:
+def opened(
+    artifact: Artifact, folder: Path, log_path: Path | None, *, trust: bool = False
+) -> Iterator[Runtime]:
     """Opens an artifact: Keras files in this process, the others each in a child process.
+
+    What runs code is looked at first: an artifact that asks for more than an export of this
+    software needs does not work, see ``strangers``.
 
     A child starts at once and is not waited for; the first call waits. When the block ends, calls
     that other threads are in end soon: a child is killed, and Keras stops before the next batch.
@@ -62,7 +74,11 @@ def opened(artifact: Artifact, folder: Path, log_path: Path | None) -> Iterator[
       artifact: what to open.
       folder: of the export.
       log_path: what the child's native code prints is appended there; None drops it.
+      trust: runs whatever the artifact asks for.
     """
+    if not trust and (problem := _problem(artifact, folder)):
+        yield _broken(problem)
+        return
     if artifact.runtime == "keras":
         closed = threading.Event()
         try:
@@ -81,10 +97,24 @@ def opened(artifact: Artifact, folder: Path, log_path: Path | None) -> Iterator[
             stderr=log,
             text=True,
             bufsize=1,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            # What is proved is a file on any machine, so no GPU, which rounds otherwise.
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
         )
         stack.callback(_end, process)
         yield _child(process, artifact, scratch)
+
+
+def _problem(artifact: Artifact, folder: Path) -> RuntimeFailedError | None:
+    """Why an artifact is not opened at all; None where nothing is wrong with what it asks for."""
+    try:
+        if artifact.runtime == "saved_model":
+            strangers.check_saved_model(folder / artifact.path)
+        if artifact.runtime == "keras":
+            strangers.check_keras(folder / artifact.path)
+    # A damaged file makes the parsers of json, zipfile and h5py raise nearly anything.
+    except Exception as error:
+        return RuntimeFailedError(_one_line(error))
+    return None
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -95,18 +125,35 @@ def _end(process: subprocess.Popen) -> None:
 def _child(process: subprocess.Popen, artifact: Artifact, scratch: Path) -> Runtime:
     hello: dict[str, Any] = {}
 
-    def receive() -> dict[str, Any]:
-        line = process.stdout.readline()
-        if not line:
+    def receive(seconds: float) -> dict[str, Any]:
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
+        try:
+            line = process.stdout.readline()
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise RuntimeFailedError(f"the runtime did not answer within {seconds:.0f} s")
+        # A crash may cut a reply off.
+        if not line.endswith("\n"):
             raise RuntimeFailedError(_ending(process.wait()))
-        reply = json.loads(line)
+        try:
+            reply = json.loads(line)
+        except ValueError as error:
+            raise RuntimeFailedError("the runtime's process gave no reply") from error
         if "error" in reply:
             raise RuntimeFailedError(reply["error"])
         return reply
 
     def greeting() -> dict[str, Any]:
         if not hello:
-            hello.update(receive())
+            hello.update(receive(_SECONDS))
         return hello
 
     def ask(images: np.ndarray, command: str, **arguments: Any) -> dict[str, Any]:
@@ -117,7 +164,7 @@ def _child(process: subprocess.Popen, artifact: Artifact, scratch: Path) -> Runt
         # A process that has ended since is reported by receive().
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request) + "\n")
-        return receive()
+        return receive(_SECONDS + _SECONDS_AN_IMAGE * len(images))
 
     def probabilities(images: np.ndarray, command: str) -> np.ndarray:
         ask(images, command, to=str(scratch / "probabilities.npy"))
@@ -152,8 +199,7 @@ def _keras(path: Path, closed: threading.Event) -> Runtime:
         model = keras_files.load(path)
     except Exception as error:
         # Whatever a damaged file makes Keras, h5py or json raise, it is a failed artifact.
-        failure = RuntimeFailedError(" ".join(f"{type(error).__name__}: {error}".split())[:300])
-        return _broken(failure)
+        return _broken(RuntimeFailedError(_one_line(error)))
 
     def predict(images: np.ndarray) -> np.ndarray:
         parts = []
@@ -165,11 +211,10 @@ def _keras(path: Path, closed: threading.Event) -> Runtime:
         return np.concatenate(parts)
 
     def seconds(images: np.ndarray, repeats: int) -> list[float]:
-        inputs = images.astype(np.float32)
         times = []
         for i in range(repeats):
             start = time.perf_counter()
-            model.predict_on_batch(inputs[i % len(inputs)][None])
+            inference_model.probabilities(model, images[i % len(images)][None])
             times.append(time.perf_counter() - start)
         return times
 
@@ -179,7 +224,27 @@ def _keras(path: Path, closed: threading.Event) -> Runtime:
             "outputs": [_keras_tensor(model.layers[-1].name, tensor) for tensor in model.outputs],
         }
 
-    return Runtime(contract, predict, seconds)
+    return Runtime(*(_guarded(call) for call in (contract, predict, seconds)))
+
+
+def _guarded(call: Callable) -> Callable:
+    """The call, with whatever another kind of model makes Keras raise told as a failure."""
+
+    @functools.wraps(call)
+    def guarded(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except RuntimeFailedError:
+            raise
+        except Exception as error:
+            raise RuntimeFailedError(_one_line(error)) from error
+
+    return guarded
+
+
+def _one_line(error: Exception) -> str:
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())[:300]
 
 
 def _keras_tensor(name: str, tensor: Any) -> dict[str, Any]:

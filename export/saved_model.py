@@ -6,19 +6,21 @@ would add to the file differs from run to run, and nobody who serves the model n
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_pipeline import faces
+from fer_pipeline import child_processes, faces
 from fer_pipeline.expressions import IMAGE_SIZE
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+#: The longest that the process which writes may take; it needs about ten.
+_SECONDS = 600
 
 
 def _module(model: keras.Model) -> tf.Module:
@@ -28,6 +30,19 @@ def _module(model: keras.Model) -> tf.Module:
     module = tf.Module()
     module.weights = [variable.value for variable in model.weights]
     return module
+
+
+def _run(model: keras.Model, image: tf.Tensor) -> tf.Tensor:
+    """The model on float32 ``[N, 48, 48, 1]``; no image at all gives ``[0, 7]``.
+
+    Some kernels (oneDNN's) fail on an empty batch, so it gets an image that is cut off again.
+    """
+    import tensorflow as tf
+
+    count = tf.shape(image)[0]
+    spare = tf.cast(tf.equal(count, 0), tf.int32)
+    filled = tf.concat([image, tf.zeros([spare, *image.shape[1:]], image.dtype)], axis=0)
+    return model(filled, training=False)[:count]
 
 
 def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[str]) -> None:
@@ -61,11 +76,11 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, "image")])
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": model(image, training=False)}
+        return {"probabilities": _run(model, image)}
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, "image")])
     def classify(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = model(tf.cast(image, tf.float32), training=False)
+        probabilities = _run(model, tf.cast(image, tf.float32))
         label = tf.gather(tf.constant(list(names)), tf.argmax(probabilities, axis=-1))
         return {"label": label, "score": tf.reduce_max(probabilities, axis=-1)}
 
@@ -79,7 +94,7 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
                 image_bytes,
                 fn_output_signature=tf.TensorSpec(faces.FACE_SHAPE, tf.uint8),
             )
-        return {"probabilities": model(tf.cast(images, tf.float32), training=False)}
+        return {"probabilities": _run(model, tf.cast(images, tf.float32))}
 
     signatures = {"serving_default": serve, "classify": classify, "serve_encoded": serve_encoded}
     module.serve, module.classify, module.serve_encoded = signatures.values()
@@ -97,16 +112,17 @@ def write_apart(archive: Path, folder: Path, labels_file: Path) -> None:
     Raises:
       RuntimeError: it failed; with what it printed.
     """
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
-    # No GPU: this process may have taken all of its memory, and no tensor is computed there.
-    apart = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "CUDA_VISIBLE_DEVICES": "-1"}
-    ended = subprocess.run(
-        [sys.executable, "-m", __name__, str(archive), str(folder), str(labels_file)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | apart,
-    )
+    try:
+        ended = subprocess.run(
+            child_processes.command(__name__, str(archive), str(folder), str(labels_file)),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=child_processes.environment(),
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"the SavedModel was not written within {_SECONDS} s") from error
     if ended.returncode:
         raise RuntimeError(f"the SavedModel could not be written: {ended.stderr.strip()}")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from fer_pipeline import run_dir
 from fer_pipeline.errors import UserError
@@ -16,31 +18,61 @@ from fer_pipeline.errors import UserError
 #: Errors of the system that the user can put right.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
-_NEXT = "next"
-_PREVIOUS = "previous"
+#: Of ``linux/fs.h`` and ``fcntl.h``: exchange, and paths from the current folder.
+_RENAME_EXCHANGE, _AT_FDCWD = 2, -100
+
+_NEXT, _FAILED = "next", "failed"
 _SCRATCH = "scratch"
 
 
-@contextlib.contextmanager
-def staged(run: Path) -> Iterator[tuple[Path, Path]]:
-    """Yields two empty directories on the run's own disk: the next export, and one for scratch.
+class Workshop(NamedTuple):
+    """Where one export is made, on the run's own disk, while its process holds the run's lock.
 
-    Neither outlives the block; ``publish`` or ``keep_failed`` moves the export out before. What
-    an export that was killed left behind is put in order first.
+    Attributes:
+      run: the run directory.
+      next: the export in the making; ``publish`` moves it out.
+      failed: what missed its gates; ``keep_failed`` moves it out.
+      scratch: for what is needed on the way.
+    """
+
+    run: Path
+    next: Path
+    failed: Path
+    scratch: Path
+
+
+@contextlib.contextmanager
+def staged(run: Path, *, wait: Callable[[], None] | None = None) -> Iterator[Workshop]:
+    """Holds the export lock of a run and yields empty directories, which do not outlive the block.
+
+    Whoever reads weights inside the block cannot be overtaken: nobody else's export takes the place
+    of one that is newer. What an export that was killed left behind is put in order first.
+
+    Args:
+      run: the run directory.
+      wait: called once before waiting for another process that exports this run; None does not
+        wait.
 
     Raises:
       UserError: another process exports this run, or the run directory cannot be written.
     """
     # Not the lock of training: a run may be exported while it trains.
-    with run_dir.locked(run, run_dir.EXPORT_LOCK, busy="another process is exporting it; wait"):
-        recover(run)
-        workshop = Path(tempfile.mkdtemp(dir=run, prefix=run_dir.EXPORT_WORKSHOP))
+    with run_dir.locked(run, run_dir.EXPORT_LOCK, busy=run_dir.EXPORTING, wait=wait):
+        run_dir.clear_workshops(run)
+        with no_room_explained(run):
+            workshop = _workshop(run)
         try:
-            for name in (_NEXT, _SCRATCH):
-                (workshop / name).mkdir()
-            yield workshop / _NEXT, workshop / _SCRATCH
+            yield workshop
         finally:
-            _clear(run, workshop)
+            run_dir.clear_workshop(run, workshop.next.parent)
+
+
+def _workshop(run: Path) -> Workshop:
+    folder = Path(tempfile.mkdtemp(dir=run, prefix=run_dir.EXPORT_WORKSHOP))
+    workshop = Workshop(run, *(folder / name for name in (_NEXT, _FAILED, _SCRATCH)))
+    for path in workshop[1:]:
+        path.mkdir()
+    return workshop
 
 
 @contextlib.contextmanager
@@ -61,38 +93,50 @@ def no_room_explained(run: Path) -> Iterator[None]:
         ) from error
 
 
-def recover(run: Path) -> None:
-    """Puts back an export that a killed process had moved away, and deletes what it left."""
-    for workshop in run.glob(f"{run_dir.EXPORT_WORKSHOP}*"):
-        _clear(run, workshop)
+def publish(workshop: Workshop) -> None:
+    """Puts the new export in the place of the run's export, and drops an older failed one.
 
-
-def _clear(run: Path, workshop: Path) -> None:
-    if os.path.lexists(workshop / _PREVIOUS) and not os.path.lexists(run / run_dir.EXPORT):
-        (workshop / _PREVIOUS).rename(run / run_dir.EXPORT)
-    shutil.rmtree(workshop)
-
-
-def publish(run: Path, new: Path) -> None:
-    """Puts ``new``, from ``staged``, in the place of the run's export, and drops a failed one.
-
-    No call replaces a directory that is not empty, so the old one is moved away first. If the
-    second rename does not happen, the end of ``staged`` puts the old one back; if the process is
-    killed between the two, the next ``staged`` does.
+    Where the system can exchange two directories (Linux' ``renameat2``), there is an export at
+    every moment. Elsewhere no call replaces a directory that is not empty, so the old one is moved
+    away first. If the second rename does not happen, the end of ``staged`` puts the old one back;
+    if the process is killed between the two, the next command on this run does.
     """
-    target = run / run_dir.EXPORT
-    _flush(new)
-    if os.path.lexists(target):
-        target.rename(new.with_name(_PREVIOUS))
-    new.rename(target)
-    shutil.rmtree(run / run_dir.EXPORT_FAILED, ignore_errors=True)
+    target = workshop.run / run_dir.EXPORT
+    _flush(workshop.next)
+    if not target.is_symlink() and target.is_dir() and exchange(workshop.next, target):
+        _flush_names(workshop.run)
+    else:
+        if os.path.lexists(target):
+            target.rename(workshop.next.with_name(run_dir.PREVIOUS))
+        workshop.next.rename(target)
+        _flush_names(workshop.run)
+    shutil.rmtree(workshop.run / run_dir.EXPORT_FAILED, ignore_errors=True)
 
 
-def keep_failed(run: Path, new: Path) -> Path:
-    """Moves ``new``, from ``staged``, to ``export.failed``, in place of an older one."""
-    target = run / run_dir.EXPORT_FAILED
+def exchange(first: Path, second: Path) -> bool:
+    """Exchanges two paths of one file system in one step; False where the system cannot.
+
+    Raises:
+      OSError: it can, and does not: no permission, a path is missing.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    paths = (os.fsencode(first.absolute()), os.fsencode(second.absolute()))
+    if libc.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    # What kernels and file systems say that have no such call (man 2 renameat2).
+    if code in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+def keep_failed(workshop: Workshop) -> Path:
+    """Moves what missed its gates to ``export.failed``, in place of an older one."""
+    target = workshop.run / run_dir.EXPORT_FAILED
     shutil.rmtree(target, ignore_errors=True)
-    return new.rename(target)
+    return workshop.failed.rename(target)
 
 
 def _flush(folder: Path) -> None:
@@ -101,3 +145,13 @@ def _flush(folder: Path) -> None:
         if path.is_file():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
+
+
+def _flush_names(folder: Path) -> None:
+    """Has the renames on disk, where the file system allows it for a directory."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -21,17 +21,26 @@ _HEADER = (
 )
 
 
-def format_table(reports: Sequence[ArtifactReport]) -> str:
+def format_table(reports: Sequence[ArtifactReport], *, golden: bool = False) -> str:
     """One line an artifact: size, accuracy, agreement with the twin, ties, latency, gates.
 
     Latency is a call's: of one image, or of as many as stand behind the slash.
+
+    Args:
+      reports: a line each.
+      golden: whether they are of the golden faces alone. The names of these are no accuracy of a
+        network that was trained on others, so that column is left out.
     """
-    rows = [_HEADER, *(_row(report) for report in reports)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+    header = [*_HEADER[:-1], "golden faces"] if golden else list(_HEADER)
+    rows = [header, *(list(_row(report)) for report in reports)]
+    if golden:
+        for row in rows:
+            del row[_HEADER.index("accuracy")]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(_line(row, widths) for row in rows)
 
 
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
+def _line(row: Sequence[str], widths: list[int]) -> str:
     numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
     return "  ".join((row[0].ljust(widths[0]), *numbers))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from export import metadata
-from export.artifacts import ACCURACY_GATE_IMAGES, Artifact, Gate
+from export import gates, metadata
+from export.artifacts import Artifact
+from export.comparison import Comparison, compare
 from export.contract import contract_of
 from export.golden import Golden
 from export.runtime import Runtime, RuntimeFailedError, opened
+from fer_pipeline import cores
 from fer_pipeline.expressions import CLASS_NAMES
 
 #: Latency: so many turns of every artifact, so many runs a turn. The turns alternate, so that
@@ -25,28 +26,6 @@ _RUNS = 6
 
 #: Largest difference between what another signature says of a face and ``serving_default``.
 _SIGNATURE_TOLERANCE = 1e-5
-
-
-class Comparison(NamedTuple):
-    """An artifact's probabilities beside those of the float32 twin.
-
-    Attributes:
-      images: how many were compared.
-      accuracy: share of images whose first class is the label, 0..1.
-      accuracy_drop: the twin's accuracy less this one, in percentage points.
-      agreement: share of images whose first class is the twin's, 0..1.
-      ties: images whose highest probability is that of several classes; the first counts.
-      max_difference: of any probability.
-      mean_difference: of all probabilities.
-    """
-
-    images: int
-    accuracy: float
-    accuracy_drop: float
-    agreement: float
-    ties: int
-    max_difference: float
-    mean_difference: float
 
 
 class Latency(NamedTuple):
@@ -86,6 +65,20 @@ class ArtifactReport(NamedTuple):
     reference: bool = False
 
 
+class Evaluation(NamedTuple):
+    """What artifacts are compared with the twin on.
+
+    Attributes:
+      images: uint8 ``[N, 48, 48, 1]``, N at least 1.
+      labels: int ``[N]``.
+      twin: float32 ``[N, 7]``, the twin's probabilities.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    twin: np.ndarray
+
+
 class _Outcome(NamedTuple):
     contract: dict[str, Any] | None = None
     probabilities: np.ndarray | None = None
@@ -93,74 +86,27 @@ class _Outcome(NamedTuple):
     failures: tuple[str, ...] = ()
 
 
-def compare(probabilities: np.ndarray, twin: np.ndarray, labels: np.ndarray) -> Comparison:
-    """Compares two sets of probabilities, float32 ``[N, 7]``, N at least 1; labels ``[N]``."""
-    ours, theirs = probabilities.argmax(axis=1), twin.argmax(axis=1)
-    # Counted, not averaged: a difference of equal accuracies is exactly 0.
-    right, twin_right = np.sum(ours == labels), np.sum(theirs == labels)
-    difference = np.abs(probabilities.astype(np.float64) - twin)
-    highest = probabilities.max(axis=1, keepdims=True)
-    return Comparison(
-        images=len(labels),
-        accuracy=float(right / len(labels)),
-        accuracy_drop=float(100 * (twin_right - right) / len(labels)),
-        agreement=float(np.mean(ours == theirs)),
-        ties=int(np.sum((probabilities == highest).sum(axis=1) > 1)),
-        max_difference=float(difference.max()),
-        mean_difference=float(difference.mean()),
-    )
-
-
-def missed_gates(
-    comparison: Comparison, gate: Gate, max_accuracy_drop: float | None = None
-) -> tuple[str, ...]:
-    """The gates that a comparison misses, a line each.
-
-    Args:
-      comparison: of the artifact with the twin.
-      gate: its limits.
-      max_accuracy_drop: percentage points in place of the gate's own, where it has one.
-    """
-    missed = []
-    # Written so that a NaN misses.
-    if gate.probability_difference is not None:
-        limit = gate.probability_difference
-        if not comparison.max_difference <= limit:
-            missed.append(f"a probability differs by {comparison.max_difference:.2g} > {limit:g}")
-    if gate.agreement is not None and not comparison.agreement >= gate.agreement:
-        missed.append(f"agreement {comparison.agreement:.2%} < {gate.agreement:.1%}")
-    if gate.accuracy_drop is not None and comparison.images >= ACCURACY_GATE_IMAGES:
-        limit = gate.accuracy_drop if max_accuracy_drop is None else max_accuracy_drop
-        if not comparison.accuracy_drop <= limit:
-            missed.append(f"accuracy is {comparison.accuracy_drop:.2f} points lower > {limit:g}")
-    return tuple(missed)
-
-
 def verify_artifacts(
     folder: Path,
     artifacts: dict[str, Artifact],
-    images: np.ndarray,
-    labels: np.ndarray,
-    twin: np.ndarray,
+    evaluation: Evaluation | None,
     golden: Golden,
     *,
     log_path: Path | None,
-    max_accuracy_drop: float | None = None,
     tflite_batch: int = 1,
+    trust: bool = False,
     written: Iterable[str] | None = None,
 ) -> list[ArtifactReport]:
     """Opens artifacts from their files and compares them with the twin.
 
     Args:
       folder: of the export.
-      artifacts: by format.
-      images: uint8 ``[N, 48, 48, 1]``, N at least 1.
-      labels: int ``[N]``.
-      twin: float32 ``[N, 7]``, the twin's probabilities.
+      artifacts: by format, each with the gate that it is held to.
+      evaluation: images to compare on; None compares on the golden faces alone.
       golden: faces that go with the export.
       log_path: what native code in child processes prints is appended there.
-      max_accuracy_drop: see ``missed_gates``.
       tflite_batch: images of a call that TFLite files should take.
+      trust: see ``runtime.opened``.
       written: formats in the order in which their files are complete. An iterator that writes
         them makes the two overlap: artifacts run in their own processes while the next is made.
         None: all are there.
@@ -171,12 +117,13 @@ def verify_artifacts(
     """
     # The runtimes are closed first, which ends what the pool's threads wait for: after Ctrl-C
     # nobody wants it.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, contextlib.ExitStack() as stack:
+    with ThreadPoolExecutor(cores.usable()) as pool, contextlib.ExitStack() as stack:
         runtimes, futures = {}, {}
         for name in written or artifacts:
-            runtimes[name] = stack.enter_context(opened(artifacts[name], folder, log_path))
+            runtime = opened(artifacts[name], folder, log_path, trust=trust)
+            runtimes[name] = stack.enter_context(runtime)
             agreed = contract_of(name, tflite_batch)
-            futures[name] = pool.submit(_examine, runtimes[name], agreed, images, golden)
+            futures[name] = pool.submit(_examine, runtimes[name], agreed, evaluation, golden)
         outcomes = {name: futures[name].result() for name in artifacts}
         running = {name: runtimes[name] for name in artifacts if not outcomes[name].failures}
         latencies = measure_latency(running, golden.images)
@@ -190,24 +137,25 @@ def verify_artifacts(
             artifact,
             outcomes[name],
             latencies.get(name),
-            labels=labels,
-            twin=twin,
+            evaluation=evaluation,
             golden=golden,
-            max_accuracy_drop=max_accuracy_drop,
         )
         for name, artifact in artifacts.items()
     ]
 
 
 def _examine(
-    runtime: Runtime, agreed: dict[str, Any], images: np.ndarray, golden: Golden
+    runtime: Runtime, agreed: dict[str, Any], evaluation: Evaluation | None, golden: Golden
 ) -> _Outcome:
     try:
         contract = runtime.contract()
         if contract != agreed:
             return _Outcome(contract, failures=("its inputs and outputs are not as agreed",))
-        probabilities, faces = runtime.predict(images), runtime.predict(golden.images)
-        failures = _malformed(probabilities, len(images))
+        faces = probabilities = runtime.predict(golden.images)
+        failures = _malformed(faces, len(golden.images))
+        if evaluation and not failures:
+            probabilities = runtime.predict(evaluation.images)
+            failures = _malformed(probabilities, len(evaluation.images))
         if runtime.classify and not failures:
             failures = _wrong_classes(runtime, golden.images, faces)
         if runtime.encoded and not failures:
@@ -272,17 +220,18 @@ def _report(
     outcome: _Outcome,
     latency: Latency | None,
     *,
-    labels: np.ndarray,
-    twin: np.ndarray,
+    evaluation: Evaluation | None,
     golden: Golden,
-    max_accuracy_drop: float | None,
 ) -> ArtifactReport:
     comparison = golden_difference = None
     failures = outcome.failures
     if outcome.probabilities is not None and not failures:
-        comparison = compare(outcome.probabilities, twin, labels)
-        golden_difference = float(np.abs(outcome.golden - golden.probabilities).max())
-        failures = missed_gates(comparison, artifact.gate, max_accuracy_drop)
+        comparison = compare(outcome.golden, golden.probabilities, golden.labels)
+        golden_difference = comparison.max_difference
+        failures = gates.missed_on_golden(comparison, artifact.gate)
+        if evaluation:
+            comparison = compare(outcome.probabilities, evaluation.twin, evaluation.labels)
+            failures = gates.missed(comparison, artifact.gate) + failures
         if artifact.runtime == "tflite":
             failures += metadata.problems((folder / artifact.path).read_bytes(), name)
         if latency is None:

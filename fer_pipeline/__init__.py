@@ -5,8 +5,19 @@ import sys
 
 __version__ = "0.1.0"
 
-# True only for the console script, and while ``python -m`` looks for one of the commands.
-if os.path.basename(next(iter(sys.argv), "")) in ("-m", "fer-pipeline"):
+
+def _is_starting() -> bool:
+    """Whether Python is on its way to one of this software's commands, by what was typed."""
+    if os.path.basename(next(iter(sys.argv), "")) == "fer-pipeline":
+        return True
+    # While ``python -m NAME`` looks for NAME, argv says "-m" and orig_argv all of it.
+    if sys.argv[:1] != ["-m"] or "-m" not in sys.orig_argv[:-1]:
+        return False
+    name = sys.orig_argv[sys.orig_argv.index("-m") + 1]
+    return name.partition(".")[0] in (__name__, "export")
+
+
+if _is_starting():
     from fer_pipeline import interruption
 
     interruption.end_quietly_at_ctrl_c()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import runpy
 import sys
 
-from fer_pipeline import export_package
+from fer_pipeline import cli, export_package
 from fer_pipeline.errors import UserError
+
+_HELP = ("--help", "-help", "-h")
 
 #: The module of each command, and what it does.
 _COMMANDS = {
@@ -20,10 +22,11 @@ _COMMANDS = {
 
 def main(arguments: list[str]) -> int:
     """Runs the command that ``arguments`` begin with; lists them where there is none."""
-    if not arguments or arguments[0].startswith("-"):
-        print(_listing())
+    name, *rest = arguments or ["--help"]
+    if name in _HELP:
+        with cli.readers_may_go():
+            print(_listing())
         return 0
-    name, *rest = arguments
     if name not in _COMMANDS:
         print(f"error: {name}: no such command; {', '.join(_COMMANDS)} are", file=sys.stderr)
         return 1

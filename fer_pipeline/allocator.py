@@ -6,6 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 
+from fer_pipeline import gpus
 from fer_pipeline.precision import cpu_flags
 
 #: Parameters of mallopt(3), from glibc's <malloc.h>.
@@ -44,6 +45,7 @@ def _pays() -> bool:
     NVIDIA's devices are looked for, because asking TensorFlow would take seconds.
     """
     flags = cpu_flags()
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    on_gpu = not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
-    return "avx2" in flags and not flags & _ONEDNN_FLAGS and not on_gpu
+    chosen = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    onednn = chosen == "1" if chosen in ("0", "1") else bool(flags & _ONEDNN_FLAGS)
+    on_gpu = not gpus.are_hidden() and any(Path("/dev").glob("nvidia[0-9]*"))
+    return "avx2" in flags and not onednn and not on_gpu

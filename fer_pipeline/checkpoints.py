@@ -116,14 +116,11 @@ def restore_best(run: Path, checkpoint: Checkpoint) -> None:
     For a run that was killed after an epoch's checkpoint was written and before the copy that is
     kept as the best.
     """
-    target = run / run_dir.CHECKPOINTS / _BEST
-    try:
-        if unpack(target.read_bytes()).state["epoch"] == checkpoint.state["epoch"]:
-            return
-    except (OSError, ValueError):
-        # Missing or damaged: written anew.
-        pass
-    with run_dir.whole_file(target) as temporary:
+    folder = run / run_dir.CHECKPOINTS
+    best = _readable_best(folder)
+    if best and best.state["epoch"] == checkpoint.state["epoch"]:
+        return
+    with run_dir.whole_file(folder / _BEST) as temporary:
         temporary.write_bytes(pack(checkpoint))
 
 
@@ -151,14 +148,20 @@ def unpack(content: bytes) -> Checkpoint:
     if comment != _digest(body):
         raise ValueError("its checksum is wrong")
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # Checkpoints are not compressed; what is may be a trap.
+            if sum(member.file_size for member in archive.infolist()) > len(content):
+                raise ValueError("it would unpack to more than its size")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             state = json.loads(str(file["state"]))
             groups = [
                 [file[name] for name in sorted(file.files) if name.startswith(f"{group}/")]
                 for group in _GROUPS
             ]
-    except (KeyError, zipfile.BadZipFile) as error:
+    except (KeyError, zipfile.BadZipFile, MemoryError) as error:
         raise ValueError(str(error)) from error
+    if not isinstance(state, dict) or not isinstance(state.get("epoch"), int):
+        raise ValueError("it does not say of which epoch it is")
     return Checkpoint(*groups, state)
 
 
@@ -179,28 +182,45 @@ def load(path: Path) -> Checkpoint:
 def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | None:
     """The newest checkpoint that can be read; None where there is none at all.
 
-    A damaged one is named to ``warn`` and set aside as ``*.damaged``, so that it no longer counts
-    as the newest.
+    The best one counts as well: it may be all that is left of the newest epoch. A damaged one is
+    named to ``warn`` and set aside as ``*.damaged``, so that it no longer counts as the newest.
 
     Raises:
       UserError: there are checkpoints, and all of them are damaged.
     """
-    damaged = []
-    for path in reversed(_by_age(run / run_dir.CHECKPOINTS)):
+    folder = run / run_dir.CHECKPOINTS
+    found, name, damaged = None, "", []
+    for path in reversed(_by_age(folder)):
         try:
-            checkpoint = unpack(path.read_bytes())
+            found, name = unpack(path.read_bytes()), path.name
+            break
         except ValueError:
             damaged.append(path)
-            continue
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); put that right") from error
-        for newer in damaged:
-            newer.rename(newer.with_suffix(".damaged"))
-            warn(f"{newer}: damaged and set aside; using {path.name}")
-        return checkpoint
-    if damaged:
+    best = _readable_best(folder)
+    is_newest = best and (found is None or _progress(best) > _progress(found))
+    found, name = (best, _BEST) if is_newest else (found, name)
+    if damaged and not found:
         raise UserError(f"{run}: all its checkpoints are damaged; pass --overwrite to start anew")
-    return None
+    for path in damaged:
+        path.rename(path.with_suffix(".damaged"))
+        warn(f"{path}: damaged and set aside; using {name}")
+    if is_newest:
+        with run_dir.whole_file(folder / _EPOCH.format(best.state["epoch"])) as temporary:
+            temporary.write_bytes(pack(best))
+    return found
+
+
+def _readable_best(folder: Path) -> Checkpoint | None:
+    try:
+        return unpack((folder / _BEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _progress(checkpoint: Checkpoint) -> tuple[int, int]:
+    return checkpoint.state["epoch"], checkpoint.state.get("step", 0)
 
 
 def latest(run: Path) -> Path | None:
@@ -215,29 +235,36 @@ def progress(run: Path) -> tuple[int, int]:
     return _age(path) if path else (0, 0)
 
 
-def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
-    """The float32 weights at the end of a run's last or best epoch, for ``set_weights``.
+def load_end(run: Path, which: str = "last") -> Checkpoint:
+    """The checkpoint of a run's last or best finished epoch; ``state["epoch"]`` says which it is.
 
-    Raises:
-      UserError: there is none, or it is damaged.
-    """
-    return load(_epoch_end(run, which)).weights
-
-
-def epoch_of(run: Path, which: str = "last") -> int:
-    """How many epochs made the weights that ``load_weights`` gives.
+    Weights and epoch come from one reading of one file, so they belong together whatever a
+    training writes meanwhile.
 
     Raises:
       UserError: there is none, or it is damaged.
     """
     path = _epoch_end(run, which)
-    return _age(path)[0] if which == "last" else load(path).state["epoch"]
+    while True:
+        try:
+            return load(path)
+        except UserError:
+            newer = _epoch_end(run, which)
+            if newer == path:
+                raise
+            # A training has finished another epoch meanwhile and deleted this one's file.
+            path = newer
+
+
+def load_weights(run: Path, which: str = "last") -> list[np.ndarray]:
+    """The float32 weights of ``load_end``, for ``set_weights``."""
+    return load_end(run, which).weights
 
 
 def _epoch_end(run: Path, which: str) -> Path:
     folder = run / run_dir.CHECKPOINTS
     path = next(reversed(_epoch_ends(folder)), None) if which == "last" else folder / _BEST
-    if path is None or not path.exists():
+    if path is None or (which == "best" and not path.exists()):
         raise UserError(f"{run}: no {which} checkpoint; train it first with --run_dir={run}")
     return path
 
@@ -247,10 +274,16 @@ def size(checkpoint: Checkpoint) -> int:
     return sum(array.nbytes for arrays in checkpoint[:3] for array in arrays)
 
 
-def space_needed(run: Path, size: int) -> int:
-    """Bytes that a run's checkpoints, of ``size`` bytes each, will take beyond those there."""
+def space_needed(run: Path, size: int, *, anew: bool = False) -> int:
+    """Bytes that a run's checkpoints, of ``size`` bytes each, will take.
+
+    Args:
+      run: its directory; what is there already is taken off.
+      size: of one.
+      anew: nothing is taken off: what is there will be deleted.
+    """
     folder = run / run_dir.CHECKPOINTS
-    there = len(_by_age(folder)) + (folder / _BEST).exists()
+    there = 0 if anew else len(_by_age(folder)) + (folder / _BEST).exists()
     return size * max(1, _FILES - there)
 
 

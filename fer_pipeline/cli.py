@@ -73,9 +73,20 @@ def run_app(
         # that is alive while Python shuts down would hang it.
         _fail(message)
 
+    with readers_may_go():
+        app.run(guarded, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def readers_may_go() -> Iterator[None]:
+    """Ends the process quietly, with status 141, where whoever reads its output has gone.
+
+    Streams that the caller has closed are opened first.
+    """
     _open_closed_streams()
     try:
-        app.run(guarded, flags_parser=parse)
+        yield
+        sys.stdout.flush()
     except BrokenPipeError:
         sys.exit(_READER_GONE)
     finally:
@@ -100,10 +111,10 @@ def _open_closed_streams() -> None:
 
 
 def _silence_broken_stdout() -> None:
-    """Lets Python close stdout without a message where its reader has gone."""
+    """Lets Python close stdout without a message where it can no longer be written."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -78,8 +78,10 @@ def _addresses(value: object) -> list[str]:
     """A list of different ``host:port``; raises ValueError for anything else."""
     addresses = list(value) if isinstance(value, list) else [None]
     for address in addresses:
-        if not isinstance(address, str) or not re.fullmatch(r".+:\d+", address):
+        if not isinstance(address, str) or not re.fullmatch(r"\S+:\d{1,5}", address):
             raise ValueError(f"{address} is no host:port")
+        if not 0 < int(address.rpartition(":")[2]) < 2**16:
+            raise ValueError(f"{address} has no port")
     if len(set(addresses)) < len(addresses):
         raise ValueError("an address is there twice")
     return addresses

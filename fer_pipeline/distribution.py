@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import gpus, rendezvous
+from fer_pipeline import gpus, interruption, rendezvous
 from fer_pipeline.cluster import Place, place
 from fer_pipeline.errors import UserError
 from fer_pipeline.input_pipeline import Share
@@ -86,7 +86,7 @@ def join(
         rendezvous.wait_for_workers(here, minutes=join_minutes, say=say)
         with (
             lost_worker_explained(here, "cannot reach another worker; start all of them"),
-            rendezvous.ended_by_signals(join_minutes),
+            rendezvous.limited(join_minutes),
         ):
             return Job(tf.distribute.MultiWorkerMirroredStrategy(), here)
     count = len(tf.config.list_physical_devices("GPU"))
@@ -204,7 +204,7 @@ def _sum(job: Job, values: np.ndarray) -> np.ndarray:
         return tf.constant(values if first else np.zeros_like(values))
 
     parts = job.strategy.experimental_distribute_values_from_function(of_replica)
-    with lost_worker_explained(job.place):
+    with lost_worker_explained(job.place), interruption.ended_at_once():
         return _compiled_sum(job.strategy)(parts).numpy()
 
 

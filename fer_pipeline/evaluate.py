@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from fer_pipeline import cli, native_log, run_dir
 from fer_pipeline.errors import UserError
-
-if TYPE_CHECKING:
-    from fer_pipeline.datasets.splits import Split
 
 _DESCRIPTION = """
 Evaluates the float32 network of a run and writes nothing.
@@ -49,10 +45,14 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline import evaluation, precision, runtimes
+        from fer_pipeline import evaluation, precision, run_data, runtimes
 
+        run_dir.recover_export(run)
         model = runtimes.twin(run, _EXPORT_CHECKPOINT.value)
-        split = load(config)
+        loaded = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
+        if _DATA.value is None and not loaded.own:
+            print(f"{config['data']}: has other faces than when the run was trained")
+        split = getattr(loaded.splits, _SPLIT.value)
         with precision.true_float32():
             result = evaluation.score(evaluation.predict(model, split), split.labels)
     print(
@@ -60,25 +60,6 @@ def main(argv: list[str]) -> None:
         f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}\n"
         f"{evaluation.format_report(result)}"
     )
-
-
-def load(config: dict[str, Any]) -> Split:
-    """The split to evaluate, cut as in the run if the data is the run's own."""
-    from fer_pipeline import datasets
-    from fer_pipeline.datasets.splits import fingerprint
-
-    own = _DATA.value is None
-    names = [
-        "on_bad_image",
-        *(["seed", "validation_fraction", "cache", "cache_dir"] if own else []),
-    ]
-    options = {name: config[name] for name in names}
-    if _ON_BAD_IMAGE.value:
-        options["on_bad_image"] = _ON_BAD_IMAGE.value
-    splits = datasets.load(config["data"] if own else _DATA.value, **options).splits
-    if own and fingerprint(splits) != config["fingerprint"]:
-        print(f"{config['data']}: has other faces than when the run was trained")
-    return getattr(splits, _SPLIT.value)
 
 
 if __name__ == "__main__":

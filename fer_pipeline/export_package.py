@@ -16,25 +16,18 @@ _NAME = "export"
 _FOLDER = Path(__file__).parents[1] / _NAME
 
 
-def shadowed_by() -> str | None:
-    """What ``import export`` would find in place of this software's; None where it finds that."""
-    try:
-        spec = importlib.util.find_spec(_NAME)
-    except ValueError:
-        return None
-    if spec is None or _is_ours(spec.submodule_search_locations):
-        return None
-    return spec.origin or next(iter(spec.submodule_search_locations))
-
-
-def load() -> None:
+def load() -> str | None:
     """Imports ``export`` from beside this package, so that later imports of it find that.
+
+    Returns:
+      What Python would have imported in its place; None where that is the same.
 
     Raises:
       UserError: it is not there.
     """
     if _NAME in sys.modules and _is_ours(getattr(sys.modules[_NAME], "__path__", None)):
-        return
+        return None
+    found = importlib.util.find_spec(_NAME)
     source = _FOLDER / "__init__.py"
     if not source.is_file():
         raise UserError(f"{_FOLDER}: this software's package is missing; install it again")
@@ -43,6 +36,9 @@ def load() -> None:
     )
     sys.modules[_NAME] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if found is None or _is_ours(found.submodule_search_locations):
+        return None
+    return found.origin or next(iter(found.submodule_search_locations))
 
 
 def _is_ours(locations: list[str] | None) -> bool:

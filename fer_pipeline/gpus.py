@@ -59,6 +59,11 @@ def hidden(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return dict(environ) | {_VISIBLE: _NONE}
 
 
+def are_hidden(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether somebody has taken all GPUs from this process."""
+    return environ.get(_VISIBLE, "0").strip() in ("", _NONE)
+
+
 def unused_gpu_hint(
     environ: Mapping[str, str] = os.environ, driver_files: Sequence[str] = _DRIVER_FILES
 ) -> str | None:
@@ -66,7 +71,7 @@ def unused_gpu_hint(
 
     Whoever has set CUDA_VISIBLE_DEVICES to no device at all wants it so.
     """
-    if environ.get(_VISIBLE, "0").strip() in ("", _NONE):
+    if are_hidden(environ):
         return None
     if not any(Path(file).exists() for file in driver_files):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -28,7 +28,7 @@ class InterruptedByUser(BaseException):
 
 
 class Request:
-    """Whether a signal has come."""
+    """Whether a signal has come; as a signal's handler it notes one."""
 
     def __init__(self) -> None:
         """No signal yet."""
@@ -37,34 +37,64 @@ class Request:
     def __bool__(self) -> bool:
         return self.signum is not None
 
+    def __call__(self, signum: int, _: FrameType | None) -> None:
+        """Notes a signal; raises KeyboardInterrupt at a Ctrl-C after another signal."""
+        if self and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signum = signum
+
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Request]:
     """Notes SIGTERM and SIGINT in the yielded request while the block runs.
 
     A second Ctrl-C is a ``KeyboardInterrupt`` at once. A signal that the block has not acted on
-    reaches the handler that was there before when the block ends. In a thread other than the main
-    one, where Python handles no signals, nothing is noted.
+    reaches the handler that was there before when the block ends. A signal that is ignored stays
+    so, as Ctrl-C is in a shell's background.
     """
     request = Request()
-    if threading.current_thread() is not threading.main_thread():
+    with _handlers(request):
         yield request
-        return
-
-    def note(signum: int, _: FrameType | None) -> None:
-        if request and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        request.signum = signum
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     # Reached only by a block that did not raise: whoever acts on a request raises.
     if request:
         signal.raise_signal(request.signum)
+
+
+@contextlib.contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Lets SIGTERM and Ctrl-C end the process inside the block, unless ``deferred`` notes them.
+
+    For calls of TensorFlow that wait for other hosts: no handler of Python's runs before they
+    return. Nothing may be half-written meanwhile.
+    """
+    if isinstance(signal.getsignal(signal.SIGTERM), Request):
+        yield
+        return
+    with _handlers(signal.SIG_DFL):
+        yield
+
+
+@contextlib.contextmanager
+def _handlers(handler: Callable | signal.Handlers) -> Iterator[None]:
+    """Sets a handler for SIGTERM and SIGINT, unless they are ignored; the ones before come back.
+
+    Whoever else takes them in between. In a thread other than the main one, where Python sets no
+    handlers, nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = [number for number, old in before.items() if old is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            # None stands for a handler that is not Python's, which cannot be put back.
+            if old is not None:
+                signal.signal(number, old)
 
 
 def end_quietly_at_ctrl_c() -> None:

@@ -139,16 +139,19 @@ def check_run(path: Path, options: Options, *, exporting: bool) -> None:
     """
     run_dir.check_usable(path)
     if (path / run_dir.CONFIG).exists() and not options.overwrite:
-        refuse_finished(path, options, exporting=exporting)
         typed = {name: getattr(options, name) for name in _TYPED_IDENTITY}
         if options.precision != "auto":
             typed["precision"] = options.precision
         run_dir.refuse_another(path, read_config(path), typed)
+        refuse_finished(path, options, exporting=exporting)
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
     weights = _BYTES_PER_PARAMETER * count_parameters()
-    needed = checkpoints.space_needed(path, _CHECKPOINT_COPIES * weights)
+    size = _CHECKPOINT_COPIES * weights
+    needed = checkpoints.space_needed(path, size, anew=options.overwrite)
     needed += _EXPORT_COPIES * weights if exporting else 0
+    # What is deleted first makes room.
+    needed -= run_dir.size_written(path) if options.overwrite else 0
     run_dir.check_space(
         path, needed, "its checkpoints and its export" if exporting else "its checkpoints"
     )
@@ -162,7 +165,8 @@ def own(opened: Run, options: Options, *, exporting: bool) -> Iterator[None]:
         with distribution.together(opened.job):
             stack.enter_context(run_dir.owned(path))
             if options.overwrite:
-                run_dir.clear(path)
+                with run_dir.locked(path, run_dir.EXPORT_LOCK, busy=run_dir.EXPORTING):
+                    run_dir.clear(path)
             else:
                 # Another process may have finished it while the data was loaded.
                 refuse_finished(path, options, exporting=exporting)
@@ -180,23 +184,26 @@ def refuse_finished(path: Path, options: Options, *, exporting: bool) -> None:
     """Raises UserError where ``path`` holds a run with nothing left to do, or with more epochs."""
     trained, step = checkpoints.progress(path)
     if (trained, step) > (options.epochs, 0):
-        done = {"epochs": trained, "export_checkpoint": options.export_checkpoint}
-        finished = (
-            not step and done == evaluated(path) and (not exporting or done == exported(path))
-        )
+        finished = is_finished(path, trained, options.export_checkpoint, exporting=exporting)
         more = trained + (step > 0 or finished)
         raise UserError(
             f"{path}: has trained {trained} epochs already{' and begun another' if step else ''}; "
             f"pass --epochs={more} or more, or --overwrite to start anew"
         )
-    wanted = {"epochs": options.epochs, "export_checkpoint": options.export_checkpoint}
-    if trained == options.epochs and wanted == evaluated(path):
-        if exporting and wanted != exported(path):
-            return
+    if trained == options.epochs and is_finished(
+        path, trained, options.export_checkpoint, exporting=exporting
+    ):
         raise UserError(
             f"{path}: is finished; pass --overwrite to train it again, more --epochs to train it "
             "further, or another --run_dir"
         )
+
+
+def is_finished(path: Path, epochs: int, export_checkpoint: str, *, exporting: bool) -> bool:
+    """Whether a run of so many epochs is evaluated and, if ``exporting``, exported."""
+    if evaluated(path) != {"epochs": epochs, "export_checkpoint": export_checkpoint}:
+        return False
+    return not exporting or weights_evaluated(path) == weights_exported(path)
 
 
 def evaluated(path: Path) -> dict[str, Any]:
@@ -207,14 +214,24 @@ def evaluated(path: Path) -> dict[str, Any]:
     return {"epochs": metrics["epochs"], "export_checkpoint": metrics["checkpoint"]}
 
 
-def exported(path: Path) -> dict[str, Any]:
-    """Which weights the export is of, by its manifest; empty where there is none."""
+def weights_evaluated(path: Path) -> tuple[str, int]:
+    """Checkpoint and epoch of the weights that ``metrics.json`` is about."""
+    metrics = run_dir.read_metrics(path)
+    which = metrics["checkpoint"]
+    # Of the best one earlier versions of this software did not write down the epoch.
+    epoch = metrics["epochs"] if which == "last" else metrics.get("epoch")
+    return which, epoch or checkpoints.load_end(path, which).state["epoch"]
+
+
+def weights_exported(path: Path) -> tuple[str, int] | None:
+    """Checkpoint and epoch of the weights in the export, by its manifest; None where none is."""
+    run_dir.recover_export(path)
     try:
         manifest = json.loads((path / run_dir.EXPORT / "manifest.json").read_text("utf-8"))
-        config = manifest["run"]
-        return {name: config[name] for name in ("epochs", "export_checkpoint")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        weights = manifest["weights"]
+        return weights["checkpoint"], weights["epoch"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def open_run(path: Path, options: Options, problem: UserError | None = None) -> Run:
@@ -350,5 +367,9 @@ def begin(path: Path, config: dict[str, Any]) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A run's configuration; what an older version did not record had the default of today."""
-    return dataclasses.asdict(Options()) | run_dir.read_config(path)
+    """A run's configuration; what an older version did not record had the default of today.
+
+    Of what the device decides there is no default.
+    """
+    defaults = {name: getattr(Options(), name) for name in _TYPED_IDENTITY}
+    return defaults | run_dir.read_config(path)

@@ -6,6 +6,7 @@ import itertools
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -14,6 +15,9 @@ from fer_pipeline import cli, native_log
 from fer_pipeline.datasets import files, folders
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
+
+if TYPE_CHECKING:
+    from fer_pipeline.faces import OnBadImage
 
 _DESCRIPTION = """
 Names the expression on each picture of a face.
@@ -27,11 +31,19 @@ converted to 48x48 grey first, for models that take RGB too.
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "A .tflite file, a SavedModel folder, an export's model.json or .keras, or a run directory.",
+    "A .tflite file, a SavedModel folder, an export's model.json or .keras, an export, or a run "
+    "directory.",
 )
 _ALL = flags.DEFINE_bool("all", False, "Print all seven probabilities, too.")
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."
+)
+
+_TRUST = flags.DEFINE_bool(
+    "trust",
+    False,
+    "Run a model that asks for more than an export of this software needs. Such a SavedModel can "
+    "read and write your files.",
 )
 
 
@@ -42,20 +54,21 @@ def main(argv: list[str]) -> None:
         raise UserError("--model: name the model to ask (--help shows what it may be)")
     if not names:
         raise UserError("no picture given; name one or more files after the flags")
-    pictures = files.FolderFiles("", names)
-    if _ON_BAD_IMAGE.value == "fail":
-        # Missing ones are named at once, before anything large is loaded.
-        for i in range(len(names)):
-            pictures.read(i, most=1)
+    readable = [name for name in names if is_readable(name, on_bad_image=_ON_BAD_IMAGE.value)]
+    if not readable:
+        raise UserError("no readable picture among those given")
+    pictures = files.FolderFiles("", readable)
     with (
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
         from fer_pipeline import runtimes
 
-        model = runtimes.open_model(Path(_MODEL.value))
+        model = runtimes.open_model(Path(_MODEL.value), trust=_TRUST.value)
         decoded = list(
-            folders.decoded_batches(pictures, range(len(names)), on_bad_image=_ON_BAD_IMAGE.value)
+            folders.decoded_batches(
+                pictures, range(len(readable)), on_bad_image=_ON_BAD_IMAGE.value
+            )
         )
         for name in itertools.chain(*(batch.skipped for batch in decoded)):
             print(f"{name}: skipped, not a readable image", file=sys.stderr)
@@ -69,6 +82,22 @@ def main(argv: list[str]) -> None:
     width = max(map(len, kept))
     for name, row in zip(kept, probabilities, strict=True):
         print(f"{name:{width}}  {answer(row, everything=_ALL.value)}")
+
+
+def is_readable(name: str, *, on_bad_image: OnBadImage) -> bool:
+    """Whether a file can be opened, asked before anything large is loaded; ``"skip"`` names it.
+
+    Raises:
+      UserError: it cannot, and ``on_bad_image`` is ``"fail"``.
+    """
+    try:
+        open(name, "rb").close()
+    except OSError as error:
+        if on_bad_image == "fail":
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+        print(f"{name}: skipped, cannot be read ({error.strerror})", file=sys.stderr)
+        return False
+    return True
 
 
 def answer(probabilities: np.ndarray, *, everything: bool) -> str:

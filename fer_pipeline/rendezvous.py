@@ -15,14 +15,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from fer_pipeline import interruption
 from fer_pipeline.cluster import Place
 from fer_pipeline.errors import UserError
 
 #: Seconds between two attempts, and for an answer that is due.
 _PAUSE, _PATIENCE = 0.2, 1.0
 
-#: What a host sends to the chief, before its number, and what the chief answers in the end.
-_HELLO, _GO = b"fer_pipeline worker", b"go\n"
+#: What a host sends to the chief, before its number.
+_HELLO = b"fer_pipeline worker"
+
+#: The chief's answers: go on; another process has come under this number; no host of this job has
+#: it; others have not come in time, followed by their addresses.
+_GO, _REPLACED, _UNKNOWN, _MISSING = "go", "replaced", "unknown", "missing"
 
 _ALONE = "--strategy=one_device, or no TF_CONFIG, trains on this host alone"
 
@@ -33,10 +38,11 @@ def wait_for_workers(here: Place, *, minutes: float, say: Callable[[str], None] 
     Args:
       here: this process among the hosts.
       minutes: how long to wait.
-      say: takes the line that says what is waited for.
+      say: takes the lines that say what is waited for.
 
     Raises:
-      UserError: this host's port is taken, or a host has not come in time.
+      UserError: this host's port is taken, a host has not come in time, or the chief knows
+        another TF_CONFIG or another process of this number.
     """
     others = [address for i, address in enumerate(here.addresses) if i != here.worker]
     awaited = others if here.chief else here.addresses[:1]
@@ -55,6 +61,9 @@ def wait_for_workers(here: Place, *, minutes: float, say: Callable[[str], None] 
             f"TF_CONFIG: {', '.join(missing)} has not come within {minutes:g} minutes; start the "
             f"same command on all hosts, or raise --join_minutes; {_ALONE}"
         )
+    say(
+        f"worker {here.worker}: all hosts are there; they connect, or end after {minutes:g} minutes"
+    )
 
 
 def _gather(server: socket.socket, here: Place, deadline: float) -> list[str]:
@@ -68,14 +77,22 @@ def _gather(server: socket.socket, here: Place, deadline: float) -> list[str]:
                 connection = stack.enter_context(server.accept()[0])
                 worker = _number_of(connection)
                 if worker in range(1, here.workers):
+                    if before := reported.pop(worker, None):
+                        _tell(before, _REPLACED)
                     reported[worker] = connection
                 else:
-                    connection.close()
+                    _tell(connection, _UNKNOWN)
             reported = {worker: one for worker, one in reported.items() if _is_open(one)}
         missing = [here.addresses[i] for i in range(1, here.workers) if i not in reported]
-        for connection in () if missing else reported.values():
-            connection.sendall(_GO)
+        for connection in reported.values():
+            _tell(connection, " ".join([_MISSING, *missing]) if missing else _GO)
     return missing
+
+
+def _tell(connection: socket.socket, answer: str) -> None:
+    """Answers a host and lets go of it."""
+    with contextlib.suppress(OSError), connection:
+        connection.sendall(f"{answer}\n".encode())
 
 
 def _number_of(connection: socket.socket) -> int | None:
@@ -98,28 +115,46 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def _report(here: Place, deadline: float) -> list[str]:
-    """Reports to the chief until it says to go on; its address where it never does."""
+    """Reports to the chief until it says to go on; the addresses of the hosts that are missing.
+
+    Raises:
+      UserError: the chief does not count this process among its hosts.
+    """
     host, _, port = here.addresses[0].rpartition(":")
     while time.monotonic() < deadline:
-        # Refused, cut off, or answered by something else: tried again.
+        answer = ""
+        # Refused, cut off, or a name that nobody knows: tried again.
         with (
-            contextlib.suppress(OSError),
+            contextlib.suppress(OSError, UnicodeError),
             socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE) as chief,
         ):
             chief.sendall(_HELLO + b" %d\n" % here.worker)
-            if _answer(chief, deadline) == _GO:
-                return []
+            answer = _answer(chief, deadline)
+        word, *missing = answer.split() or [""]
+        if word in (_GO, _MISSING):
+            return missing
+        if word in (_REPLACED, _UNKNOWN):
+            raise UserError(
+                f"TF_CONFIG: the chief at {here.addresses[0]} has "
+                f"{'another' if word == _REPLACED else 'no'} worker {here.worker}; give every host "
+                "the same cluster and a task of its own"
+            )
         time.sleep(_PAUSE)
     return [here.addresses[0]]
 
 
-def _answer(chief: socket.socket, deadline: float) -> bytes:
-    """What the chief sends; nothing where it has gone or the time is up."""
+def _answer(chief: socket.socket, deadline: float) -> str:
+    """The line that the chief sends; nothing where it has gone or the time is up."""
     chief.settimeout(_PAUSE)
-    while time.monotonic() < deadline:
+    received = b""
+    # The chief has the same limit, counts from another start and may be a little late.
+    while not received.endswith(b"\n") and time.monotonic() < deadline + _PATIENCE:
         with contextlib.suppress(TimeoutError):
-            return chief.recv(len(_GO))
-    return b""
+            part = chief.recv(4096)
+            if not part:
+                break
+            received += part
+    return received.decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -140,23 +175,19 @@ def _listening(address: str) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def ended_by_signals(minutes: float) -> Iterator[None]:
-    """Lets Ctrl-C, SIGTERM, and SIGALRM after some minutes end the process in the block at once.
+def limited(minutes: float) -> Iterator[None]:
+    """Ends the process where the block takes longer than some minutes, or at a signal, at once.
 
-    For calls of TensorFlow that hold the interpreter, so that no handler of Python's can run, and
-    before anything has been written. Afterwards the handlers are what they were, SIGTERM's
-    included, which TensorFlow takes in between. In a thread other than the main one, where Python
-    sets no handlers, nothing happens.
+    For the call in which TensorFlow connects the hosts: it holds the interpreter, so that no
+    handler of Python's can run, and it takes SIGTERM, which is taken back afterwards.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
-    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with interruption.ended_at_once():
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)

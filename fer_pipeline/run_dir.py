@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ EXPORT = "export"
 EXPORT_FAILED = "export.failed"
 #: Held while an export is written, and the beginning of the name of the folder it is written in.
 EXPORT_LOCK, EXPORT_WORKSHOP = ".export.lock", ".export-"
+#: What to say to whoever wants that lock meanwhile.
+EXPORTING = "another process is exporting it; wait"
+#: In that folder: the export that was there before, between two renames.
+PREVIOUS = "previous"
 _LOCK = ".lock"
 _BUSY = "another process is training there; wait or name another one"
 _TEMPORARY = ".tmp-"
@@ -43,6 +47,16 @@ _WRITTEN = (
     EXPORT,
     EXPORT_FAILED,
 )
+
+#: What a configuration may say of reading faces and of weights; older ones may say less.
+_CONFIG_TYPES = {
+    "seed": int,
+    "validation_fraction": float,
+    "on_bad_image": str,
+    "cache": str,
+    "cache_dir": str,
+    "export_checkpoint": str,
+}
 
 SAMPLES_FIGURE = f"{FIGURES}/samples.png"
 CLASS_COUNTS_FIGURE = f"{FIGURES}/class_counts.png"
@@ -109,7 +123,14 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises:
       UserError: it is missing, damaged or not written by a training run.
     """
-    return _read_object(run / CONFIG, {"data": str, "fingerprint": str, "versions": dict})
+    config = _read_object(run / CONFIG, {"data": str, "fingerprint": str, "versions": dict})
+    for name, kind in _CONFIG_TYPES.items():
+        if not isinstance(config.get(name), kind | None):
+            raise UserError(f"{run / CONFIG}: its {name} is {config[name]!r:.50}; restore it")
+    if config.get("export_checkpoint") not in (None, "last", "best"):
+        value = config["export_checkpoint"]
+        raise UserError(f"{run / CONFIG}: its export_checkpoint is {value!r:.50}; restore it")
+    return config
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
@@ -127,7 +148,7 @@ def _read_object(path: Path, expected: dict[str, type]) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: not there; name the directory of a training run") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable ({error}); restore it or delete it") from error
     if not isinstance(value, dict) or not all(
         isinstance(value.get(key), kind) for key, kind in expected.items()
@@ -195,40 +216,83 @@ def check_free(run: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(run: Path, name: str, *, busy: str) -> Iterator[None]:
+def locked(
+    run: Path, name: str, *, busy: str, wait: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Holds the lock file ``name`` in a run directory.
 
     The lock ends with the process, however it ends.
 
+    Args:
+      run: the run directory.
+      name: of the file.
+      busy: says in words that another process holds it.
+      wait: called once before waiting for that process; None refuses instead.
+
     Raises:
-      UserError: another process holds it, which ``busy`` puts into words, or the directory cannot
-        be written.
+      UserError: another process holds it and there is no ``wait``, or the directory cannot be
+        written.
     """
     try:
         handle = os.open(run / name, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise UserError(f"--run_dir={run}: cannot be written ({error.strerror})") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise UserError(f"--run_dir={run}: {busy}") from error
-    except OSError as error:
-        os.close(handle)
-        raise UserError(
-            f"--run_dir={run}: its file system keeps no locks ({error.strerror}); name a directory "
-            "on a local disk"
-        ) from error
-    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if not wait:
+                raise UserError(f"--run_dir={run}: {busy}") from error
+            wait()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(
+                f"--run_dir={run}: its file system keeps no locks ({error.strerror}); name a "
+                "directory on a local disk"
+            ) from error
         yield
     finally:
         os.close(handle)
 
 
+def recover_export(path: Path) -> None:
+    """Puts an export back that its process had moved away when it was killed between two renames.
+
+    For whoever wants to read: nothing happens where there is an export, where there is nothing to
+    put back, or where the directory cannot be written.
+
+    Args:
+      path: the run directory, its export, or something in that.
+    """
+    run = next((above.parent for above in (path, *path.parents) if above.name == EXPORT), path)
+    if os.path.lexists(run / EXPORT) or not any(run.glob(f"{EXPORT_WORKSHOP}*/{PREVIOUS}")):
+        return
+    # A process that lives holds the lock and is about to end what it began.
+    with (
+        contextlib.suppress(UserError, OSError),
+        locked(run, EXPORT_LOCK, busy=EXPORTING, wait=lambda: None),
+    ):
+        clear_workshops(run)
+
+
+def clear_workshops(run: Path) -> None:
+    """``clear_workshop`` of all; for whoever holds the export lock, with which none is in use."""
+    for workshop in run.glob(f"{EXPORT_WORKSHOP}*"):
+        clear_workshop(run, workshop)
+
+
+def clear_workshop(run: Path, workshop: Path) -> None:
+    """Puts back an export that had been moved away, and deletes a workshop."""
+    if os.path.lexists(workshop / PREVIOUS) and not os.path.lexists(run / EXPORT):
+        (workshop / PREVIOUS).rename(run / EXPORT)
+    shutil.rmtree(workshop)
+
+
 def clear(run: Path) -> None:
     """Deletes what a run writes from its directory, and nothing else that may lie there.
 
-    ``config.json`` goes last: without it the directory would no longer be taken for a run.
+    ``config.json`` goes last: without it the directory would no longer be taken for a run. The
+    caller holds the locks of training and of exporting.
     """
     workshops = run.glob(f"{EXPORT_WORKSHOP}*")
     for path in (*workshops, *(run / name for name in reversed(_WRITTEN))):
@@ -250,6 +314,12 @@ def check_space(run: Path, needed: int, what: str) -> None:
             f"--run_dir={run}: {free / 1e6:,.0f} MB are free and {what} need {needed / 1e6:,.0f} "
             "MB; make room or name another directory"
         )
+
+
+def size_written(run: Path) -> int:
+    """Bytes of what ``clear`` deletes."""
+    files = (file for name in _WRITTEN for file in (run / name, *(run / name).rglob("*")))
+    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def check_usable(run: Path) -> None:

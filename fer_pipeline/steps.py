@@ -120,9 +120,10 @@ def add(sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Adds the rows ``[S, 4]`` of some steps to sums of losses, right answers and images.
 
     In float64 and one by one, so that the sums of an epoch do not depend on where it was cut. A
-    step whose loss is not finite, which only one whose update was skipped may have, does not count.
+    step whose update was skipped and whose loss is not finite does not count.
     """
-    counted = rows[np.isfinite(rows[:, LOSS]), :OVERFLOWS].astype(np.float64)
+    lost = (rows[:, OVERFLOWS] > 0) & ~np.isfinite(rows[:, LOSS])
+    counted = rows[~lost, :OVERFLOWS].astype(np.float64)
     return np.concatenate([sums[np.newaxis], counted]).cumsum(axis=0)[-1]
 
 

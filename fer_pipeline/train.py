@@ -5,6 +5,12 @@ from __future__ import annotations
 from absl import flags
 
 from fer_pipeline import cli, cluster, export_package, precision
+from fer_pipeline.errors import UserError
+
+#: A user's own file or folder of that name, in the place of which ours is used.
+_OTHER_EXPORT = export_package.load()
+
+from export import artifacts  # noqa: E402 - only now is it certain to be ours
 
 _DESCRIPTION = """
 Trains the facial-expression CNN and exports it for phones and servers.
@@ -99,6 +105,11 @@ _TENSORBOARD = flags.DEFINE_bool(
     "tensorboard", False, "Write <run_dir>/tensorboard; needs the extra 'tensorboard'."
 )
 _EXPORT = flags.DEFINE_bool("export", True, "Export the trained network to <run_dir>/export.")
+_FORMATS = flags.DEFINE_list(
+    "formats",
+    None,
+    f"Comma-separated formats to export, by default all: {', '.join(artifacts.ARTIFACTS)}.",
+)
 _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "export_checkpoint",
     "last",
@@ -110,6 +121,9 @@ _EXPORT_CHECKPOINT = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
     """Reads the flags and runs the stages."""
     cli.refuse_arguments(argv)
+    artifacts.chosen(_FORMATS.value)
+    if _FORMATS.value and not _EXPORT.value:
+        raise UserError("--formats: has no effect with --noexport; leave one of them out")
     from fer_pipeline import stages
 
     options = stages.Options(
@@ -136,17 +150,16 @@ def main(argv: list[str]) -> None:
         tensorboard=_TENSORBOARD.value,
     )
     with cli.narration():
-        if _EXPORT.value and (other := export_package.shadowed_by()):
-            print(f"{other}: is not this software's package export, which is used in its place")
+        if _OTHER_EXPORT:
+            print(f"{_OTHER_EXPORT}: is not this software's package export, which is used instead")
         stages.run(options, export_stage=_export if _EXPORT.value else None)
 
 
 def _export(**arguments) -> None:
     """Hands the trained weights to the export package, imported only now."""
-    export_package.load()
     from export import pipeline
 
-    pipeline.export_run(**arguments)
+    pipeline.export_run(formats=_FORMATS.value, **arguments)
 
 
 def run() -> None:

@@ -47,6 +47,7 @@ def load(
     on_bad_image: OnBadImage = "fail",
     cache: Cache = "memory",
     cache_dir: str | os.PathLike[str] | None = None,
+    write_cache: bool = True,
 ) -> Loaded:
     """Loads a data set.
 
@@ -63,6 +64,7 @@ def load(
         them once to find the bad ones, and again whenever they are used. For the CSV files and the
         default, ``"none"`` means ``"memory"``.
       cache_dir: ``$XDG_CACHE_HOME/fer_pipeline`` or ``~/.cache/fer_pipeline`` by default.
+      write_cache: False takes ``"disk"`` for ``"memory"`` where nothing is there yet.
 
     Raises:
       UserError: about the source or an argument, with the way out.
@@ -79,7 +81,7 @@ def load(
     name = source_name(source)
     decoded = True
     if cache == "disk":
-        faces, decoded = _through_cache(source, kind, on_bad_image, cache_dir)
+        faces, decoded = _through_cache(source, kind, on_bad_image, cache_dir, write=write_cache)
     elif cache == "none" and (listing := _listing(source, kind)) is not None:
         faces = folders.stream(listing, on_bad_image=on_bad_image)
     else:
@@ -182,13 +184,17 @@ def _through_cache(
     kind: str,
     on_bad_image: OnBadImage,
     cache_dir: str | os.PathLike[str] | None,
+    *,
+    write: bool,
 ) -> tuple[splitting.Faces, bool]:
-    """The images from the cache on disk, and whether they had to be decoded into it."""
+    """The images from the cache on disk, and whether they had to be decoded; it may be written."""
     digest = _digest(source, kind)
     folder = cache_lib.entry_folder(cache_dir, source_name(source), digest, [kind, on_bad_image])
     faces = cache_lib.load(folder)
     if faces is not None:
         return faces, False
+    if not write:
+        return _decode(source, kind, on_bad_image), True
 
     def check_source() -> None:
         if _digest(source, kind) != digest:

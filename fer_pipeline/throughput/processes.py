@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_pipeline import gpus
+from fer_pipeline import child_processes
 from fer_pipeline.throughput.cases import (
     Case,
     CaseError,
@@ -87,12 +87,12 @@ def conversation(
     """
     with open(log, "wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            child_processes.command(*command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=environment(gpu=gpu),
+            env=child_processes.environment(gpu=gpu),
         )
 
     def ask(*question: Any) -> Any:
@@ -123,11 +123,11 @@ def answer(module: str, *arguments: str) -> Any:
     """
     # Run and not imported: its memory is its own, and nothing here imports what exports.
     ended = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        child_processes.command(module, *arguments),
         capture_output=True,
         text=True,
         check=False,
-        env=environment(),
+        env=child_processes.environment(),
     )
     if ended.returncode:
         raise CaseError(_ending(ended.returncode, ended.stderr))
@@ -139,18 +139,6 @@ def _ending(status: int, said: str) -> str:
     how = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
     last = said.strip().rpartition("\n")[2]
     return f"{how}: {last}" if last else how
-
-
-def environment(*, gpu: bool = False) -> dict[str, str]:
-    """The environment in which another process finds this package, and GPUs only if it may."""
-    root = str(Path(__file__).parents[2])
-    found = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        # Others may be at work on the same GPU, which TensorFlow would take as a whole.
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-    }
-    return found if gpu else gpus.hidden(found)
 
 
 def replies() -> Callable[[Any], None]:

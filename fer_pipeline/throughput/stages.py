@@ -133,6 +133,9 @@ def _scratch() -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
             yield Path(scratch)
+    except BrokenPipeError:
+        # Whoever read the tables has gone.
+        raise
     except OSError as error:
         raise UserError(
             f"{error.filename or tempfile.gettempdir()}: {error.strerror}; TMPDIR names another "

@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -51,4 +54,60 @@ def test_missing_arrays_and_strange_shapes_are_named(value, tmp_path):
         golden.read(path)
     golden.write(path, value._replace(images=value.images[:5]))
     with pytest.raises(UserError, match="other shapes"):
+        golden.read(path)
+
+
+def _npz(path, **members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+
+
+def _npy(array, **header):
+    """The bytes of an .npy file whose header may say something else."""
+    stream = io.BytesIO()
+    about = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape} | header
+    np.lib.format.write_array_header_1_0(stream, about)
+    return stream.getvalue() + array.tobytes()
+
+
+GOOD = {
+    "images": np.zeros((2, 48, 48, 1), np.uint8),
+    "labels": np.zeros(2, np.int32),
+    "probabilities": np.zeros((2, 7), np.float32),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        # 20 PiB, which NumPy would try to allocate.
+        ("images", _npy(GOOD["images"], shape=(10**13, 48, 48, 1))),
+        ("images", _npy(GOOD["images"].astype("f4"))),
+        ("images", _npy(GOOD["images"], fortran_order=True)),
+        ("images", _npy(GOOD["images"], descr="|O")),
+        ("images", b"no array"),
+        ("images", b""),
+        ("labels", _npy(np.array([0, 7], np.int32))),
+        ("labels", _npy(np.array([0, -1], np.int32))),
+        ("labels", _npy(np.int32(3))),
+        ("probabilities", _npy(np.full((2, 7), np.nan, np.float32))),
+        ("probabilities", _npy(GOOD["probabilities"][:1])),
+    ],
+)
+def test_odd_arrays_are_one_line(tmp_path, name, content):
+    path = tmp_path / "golden.npz"
+    _npz(path, **{key: _npy(array) for key, array in GOOD.items()})
+    assert len(golden.read(path).labels) == 2
+    _npz(path, **({key: _npy(array) for key, array in GOOD.items()} | {name: content}))
+    with pytest.raises(UserError, match=r"golden\.npz: ") as caught:
+        golden.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("fer_pipeline.strangers.MAX_UNPACKED", 2**20)
+    path = tmp_path / "golden.npz"
+    _npz(path, images=b"\0" * 2**22)
+    with pytest.raises(UserError, match="would unpack to 4 MB, more than 1"):
         golden.read(path)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_pipeline import checkpoints, evaluation
 from fer_pipeline.datasets.splits import Split, Splits, fingerprint
+from fer_pipeline.expressions import CLASS_NAMES
 
 # The command in a process of its own, with the narrow network and few faces.
 COMMAND = """
@@ -101,6 +103,21 @@ def test_help_imports_no_tensorflow():
         (["--run_dir={run}", "--tflite_batch=0"], "--tflite_batch=0: choose from 1 to 256"),
         (["--run_dir={run}", "--tflite_batch=many"], "tflite_batch"),
         (["--run_dir={run}", "int8"], "unexpected argument 'int8'"),
+        (["--run_dir={run}", "--verify_only", "--formats=int8"], "--formats: has no effect"),
+        (["--run_dir={run}", "--verify_only", "--tflite_batch=8"], "--tflite_batch: has no effect"),
+        (
+            ["--run_dir={run}", "--verify_only", "--export_checkpoint=best"],
+            "--export_checkpoint: has no effect",
+        ),
+        (
+            ["--run_dir={run}", "--verify_only", "--max_accuracy_drop=5"],
+            "--max_accuracy_drop: has no effect with --verify_only but no --data",
+        ),
+        (
+            ["--run_dir={run}", "--verify_only", "--on_bad_image=skip"],
+            "--on_bad_image: has no effect with --verify_only but no --data",
+        ),
+        (["--run_dir={run}", "--trust"], "--trust: belongs to --verify_only"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arguments, words):
@@ -122,7 +139,8 @@ def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, t
     result = _narrow(run, faces, "--formats=int8,keras")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    assert "data synthetic {'seed': 3, 'cache': 'memory'}" in result.stdout
+    options = {"cache": "memory", "seed": 3, "on_bad_image": "fail", "write_cache": True}
+    assert f"data synthetic {options}" in result.stdout
     assert "model_int8.tflite" in result.stdout
     for name in ("model_int8.tflite", "model.json", "model_weights.h5", "golden.npz"):
         ours, theirs = run / "export" / name, exported.folder / name
@@ -150,7 +168,11 @@ def test_verify_only_proves_a_folder_that_was_handed_over(small):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "model_float32.tflite" in result.stdout
-    assert "64 golden faces" in result.stdout
+    # What was compared and what was not; no accuracy, no gate that was set to none.
+    assert "on 64 drawn faces; no accuracy was measured, which --data does" in result.stdout
+    header = next(line for line in result.stdout.splitlines() if line.startswith("artifact"))
+    assert "accuracy" not in header
+    assert header.endswith("golden faces")
     assert sorted(small.parent.rglob("*")) == before
 
 
@@ -182,3 +204,34 @@ def test_verify_only_names_the_damaged_file(copy, name, damage, said):
     assert result.stdout == ""
     assert result.stderr.startswith(f"error: {copy / name}: {said}")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_folder_that_is_named_is_meant_and_not_its_child(small):
+    # A run's export beside a whole export in the folder itself.
+    child = small / "export"
+    child.mkdir()
+    result = _module(f"--run_dir={small}", "--verify_only")
+    # An empty folder is not of the export that was named.
+    assert result.stderr.startswith(f"error: {child}: is not of this export")
+    child.rmdir()
+    assert _module(f"--run_dir={small.parent}", "--verify_only").returncode == 0
+
+
+def test_verify_only_measures_on_data_and_leaves_bad_images_out_where_it_is_told_to(
+    small, faces, tmp_path_factory
+):
+    source = tmp_path_factory.mktemp("data") / "faces"
+    for split in ("train", "test"):
+        for i in range(14):
+            folder = source / split / CLASS_NAMES[faces.labels[i]]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(faces.images[i, :, :, 0]).save(folder / f"{i}.png")
+    next((source / "test").rglob("*.png")).write_bytes(b"no image")
+    arguments = [f"--run_dir={small}", "--verify_only", f"--data={source}"]
+    refused = _module(*arguments)
+    assert refused.returncode == 1
+    assert "not a readable image" in refused.stderr
+    result = _module(*arguments, "--on_bad_image=skip")
+    assert result.returncode == 0, result.stderr
+    assert "accuracy and agreement were measured on 13 images of --data" in result.stdout
+    assert "accuracy" in next(x for x in result.stdout.splitlines() if x.startswith("artifact"))

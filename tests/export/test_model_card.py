@@ -145,7 +145,45 @@ def test_the_card_is_in_the_export_and_says_what_the_model_is_not_for(exported):
     use = _section(card, "Intended Use")
     for words in ("hiring", "Article 5\\(1\\)\\(f\\)", "2024/1689", "workplace"):
         assert re.search(words, use)
-    assert "65±5 %" in card
+
+
+@pytest.mark.parametrize(
+    ("config", "counts", "says", "silent_about"),
+    [
+        (
+            {"data": "synthetic"},
+            (400,) * 7,
+            ("No picture of anybody was used", "drawings alone"),
+            ("annotators", "agreed to", "unequally", "Labels are noisy", "2013", "posed"),
+        ),
+        (
+            {"data": "faces.zip"},
+            FER2013,
+            ("annotators", "agreed to", "unequally frequent", "65±5 %"),
+            ("drawings alone",),
+        ),
+        (
+            {"data": "faces.zip"},
+            (400, 400, 400, 400, 400, 400, 900),
+            ("annotators", "agreed to", "unequally frequent", "has not been measured"),
+            ("65±5 %", "posed", "drawings alone"),
+        ),
+        (
+            {"data": "faces.zip"},
+            (400,) * 7,
+            ("annotators", "agreed to", "has not been measured"),
+            ("65±5 %", "unequally", "drawings alone"),
+        ),
+    ],
+)
+def test_every_paragraph_is_about_the_kind_of_data(manifest, config, counts, says, silent_about):
+    card = model_card.text(_run(manifest, **config), _metrics(train=counts))
+    # Wherever a line ends.
+    words = " ".join(card.replace(_section(card, "Intended Use"), "").split())
+    for text in says:
+        assert text in words
+    for text in silent_about:
+        assert text not in words
 
 
 @pytest.mark.parametrize(
@@ -157,12 +195,12 @@ def test_metrics_count_if_they_are_of_the_exported_weights(tmp_path, epochs, che
     (tmp_path / "checkpoints/epoch_0015.npz").touch()
     metrics = _metrics() | {"epochs": epochs}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    found = model_card.metrics_of(tmp_path, checkpoint)
+    found = model_card.metrics_of(tmp_path, checkpoint, 15)
     assert found == (metrics if theirs else None)
 
 
 def test_a_run_in_training_has_no_metrics_and_a_stranger_s_are_refused(tmp_path):
-    assert model_card.metrics_of(tmp_path, "last") is None
+    assert model_card.metrics_of(tmp_path, "last", 15) is None
     (tmp_path / "metrics.json").write_text('{"epochs": 15, "checkpoint": "last"}')
     with pytest.raises(UserError, match=r"metrics\.json: not written by a training run"):
-        model_card.metrics_of(tmp_path, "last")
+        model_card.metrics_of(tmp_path, "last", 15)

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from export import artifacts, manifest, pipeline
-from export.artifacts import Gate
+from export import artifacts, contents, manifest, pipeline, proof
+from export.gates import Gate
 from fer_pipeline import model
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
@@ -57,7 +57,7 @@ def test_every_artifact_passes_and_is_reported(exported, faces, twin):
 def test_the_run_holds_the_export_and_no_workshop(exported):
     names = {path.name for path in exported.run.iterdir()}
     assert names == {"export", "tf.log", ".export.lock"}
-    assert manifest.check_files(exported.folder)["schema"] == 1
+    assert contents.check_files(exported.folder)["schema"] == 1
 
 
 def test_the_table_ends_the_stage(exported):
@@ -102,11 +102,11 @@ def test_a_batch_of_several_images_is_exported_stated_and_proved(faces, weights,
     assert [report.latency.images for report in reports] == [8, 8]
     assert [report.comparison.images for report in reports] == [45, 45]
     assert reports[0].comparison.max_difference < 1e-4
-    stored = manifest.check_files(tmp_path / "export")
+    stored = contents.check_files(tmp_path / "export")
     assert stored["tflite_batch"] == 8
     assert stored["artifacts"]["int8_rgb"]["inputs"][0]["shape"] == [8, 48, 48, 3]
     assert stored["artifacts"]["int8_rgb"]["outputs"][0]["shape"] == [8, 7]
-    proved = manifest.verify_folder(tmp_path / "export")
+    proved = proof.verify_folder(tmp_path / "export")
     assert [report.latency.images for report in proved] == [8, 8]
 
 
@@ -116,21 +116,83 @@ def test_an_impossible_batch_is_refused_before_anything_is_done(faces, weights, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missed_gate_keeps_the_previous_export(copy, faces, weights, monkeypatch):
+@pytest.fixture
+def impossible(monkeypatch):
+    """No float16 file passes."""
+    gate = artifacts.ARTIFACTS["float16"].gate._replace(p99_difference=0.0)
+    artifact = artifacts.ARTIFACTS["float16"]._replace(gate=gate)
+    monkeypatch.setitem(artifacts.ARTIFACTS, "float16", artifact)
+
+
+def test_where_all_miss_their_gates_the_previous_export_stays(copy, faces, weights, impossible):
     run = copy.parent
     before = _hashes(copy)
-    impossible = artifacts.ARTIFACTS["float16"]._replace(gate=Gate(0.0, None, None))
-    monkeypatch.setitem(artifacts.ARTIFACTS, "float16", impossible)
     said = []
-    with pytest.raises(UserError, match=r"export\.failed/model_float16\.tflite: a probability"):
+    with pytest.raises(
+        UserError, match=r"export\.failed: kept back model_float16\.tflite: prob.*not"
+    ):
         _export(run, faces, weights, formats=["float16"], say=said.append)
     assert _hashes(copy) == before
-    assert manifest.check_files(copy)
+    assert contents.check_files(copy)
     [report] = json.loads((run / "export.failed/report.json").read_text())
     assert report["comparison"]["max_difference"] > 0
     assert len(report["failures"]) == 1
     assert (run / "export.failed/model_float16.tflite").exists()
     assert "FAILED" in said[-1]
+
+
+def test_one_missed_gate_keeps_one_file_back(copy, faces, weights, impossible):
+    run = copy.parent
+    names = ["float16", "float32", "saved_model"]
+    with pytest.raises(UserError, match=r"kept back model_float16\.tflite: .*; the other 2 are in"):
+        _export(run, faces, weights, formats=names)
+    stored = contents.check_files(copy)
+    assert list(stored["artifacts"]) == ["saved_model", "float32"]
+    [kept] = stored["kept_back"].values()
+    assert kept["path"] == "model_float16.tflite"
+    assert "99 % of the images" in kept["failures"][0]
+    assert not (copy / "model_float16.tflite").exists()
+    assert "`model_float16.tflite` is not in this export" in (copy / "MODEL_CARD.md").read_text()
+    assert len(proof.verify_folder(copy)) == 2
+    # What was kept back can be looked into, and is not taken for proved.
+    failed = run / "export.failed"
+    [report] = proof.prove(failed).reports
+    assert report.comparison.agreement > 0.9
+    assert [line for line in report.failures if line.startswith("at export: ")]
+    with pytest.raises(UserError, match=r"model_float16\.tflite: .*at export: probabilities"):
+        proof.verify_folder(failed)
+    # The next whole export takes its place.
+    _export(run, faces, weights, formats=["float32"])
+    assert not failed.exists()
+
+
+def test_a_saved_model_that_is_kept_back_leaves_no_empty_folder(
+    faces, weights, tmp_path, monkeypatch
+):
+    gate = Gate(golden_difference=-1.0)
+    artifact = artifacts.ARTIFACTS["saved_model"]._replace(gate=gate)
+    monkeypatch.setitem(artifacts.ARTIFACTS, "saved_model", artifact)
+    with pytest.raises(UserError, match="kept back saved_model/1: on the golden faces"):
+        _export(tmp_path, faces, weights, formats=["saved_model", "float32"])
+    assert not (tmp_path / "export/saved_model").exists()
+    assert (tmp_path / "export.failed/saved_model/1/saved_model.pb").exists()
+    assert contents.check_files(tmp_path / "export")["artifacts"].keys() == {"float32"}
+
+
+def test_a_network_at_chance_is_delivered_with_a_warning(faces, weights, tmp_path):
+    # Whatever the face, the last class.
+    constant = [*weights[:-2], np.zeros_like(weights[-2]), np.eye(7, dtype=np.float32)[6]]
+    said = []
+    _export(tmp_path, faces, constant, formats=["float32"], say=said.append)
+    assert said[-1].startswith("warning: the network is no better than chance: it names 14.29%")
+    stored = contents.check_files(tmp_path / "export")
+    assert f"warning: {stored['warnings'][0]}" == said[-1]
+    assert "**Warning:** the network" in (tmp_path / "export/MODEL_CARD.md").read_text()
+
+
+def test_a_network_that_knows_something_is_not_warned_of(exported):
+    assert "warning" not in exported.said
+    assert contents.check_files(exported.folder)["warnings"] == []
 
 
 def test_weights_of_another_network_write_nothing(faces, weights, tmp_path):

@@ -129,3 +129,70 @@ def test_native_noise_goes_to_the_log(exported, monkeypatch, tmp_path):
     with opened(ARTIFACTS["int8"], exported.folder, log) as opened_artifact:
         opened_artifact.contract()
     assert log.read_text() == "noise of the runtime"
+
+
+def test_a_child_that_never_answers_is_a_failure(exported, monkeypatch, tmp_path, faces):
+    monkeypatch.setattr(runtime, "_SECONDS", 0.2)
+    monkeypatch.setattr(runtime, "_SECONDS_AN_IMAGE", 0.1)
+    # Were it not ended, an alarm would after a minute.
+    _replace_runner(monkeypatch, tmp_path, "import signal; signal.alarm(60); signal.pause()")
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="did not answer within 0 s"),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+@pytest.mark.parametrize("reply", ['{"contract": {"inputs', "no reply at all", ""])
+def test_a_reply_that_a_crash_cuts_off_is_a_failure(exported, monkeypatch, tmp_path, reply):
+    code = f"import os, sys\nsys.stdout.write({reply!r})\nsys.stdout.flush()\nos.abort()\n"
+    _replace_runner(monkeypatch, tmp_path, code)
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="SIGABRT"),
+    ):
+        opened_artifact.contract()
+
+
+def test_a_whole_line_that_is_no_reply_is_a_failure(exported, monkeypatch, tmp_path):
+    _replace_runner(monkeypatch, tmp_path, "print('{oops')\n")
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="gave no reply"),
+    ):
+        opened_artifact.contract()
+
+
+@pytest.mark.parametrize("name", ["int8", "saved_model"])
+def test_a_child_sees_no_gpu(exported, monkeypatch, tmp_path, name):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    code = (
+        "import json, os\n"
+        "seen = {'gpu': os.environ['CUDA_VISIBLE_DEVICES']}\n"
+        "print(json.dumps({'contract': seen, 'modules': []}), flush=True)\n"
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    with opened(ARTIFACTS[name], exported.folder, None) as opened_artifact:
+        assert opened_artifact.contract() == {"gpu": "-1"}
+
+
+@pytest.mark.parametrize("name", ["keras", "keras_v3"])
+def test_keras_models_are_computed_on_the_cpu_without_xla(exported, name):
+    from export import keras_files
+    from export.inference_model import inference_model
+
+    model = keras_files.load(exported.folder / ARTIFACTS[name].path)
+    for one in (model, inference_model(model.get_weights())):
+        assert one.jit_compile is False
+        assert all("CPU:0" in variable.value.device for variable in one.weights)
+
+
+def test_another_kind_of_keras_model_is_a_failure(tmp_path, faces):
+    import keras
+
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(7)]).save(tmp_path / "model.keras")
+    with (
+        opened(ARTIFACTS["keras_v3"], tmp_path, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="ValueError"),
+    ):
+        opened_artifact.predict(faces.images[:2])

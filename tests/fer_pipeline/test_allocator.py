@@ -67,6 +67,7 @@ def settings(monkeypatch):
     found.library = SimpleNamespace(mallopt=mallopt)
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: found.library)
     monkeypatch.setattr(allocator, "cpu_flags", lambda: {"avx2"})
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     monkeypatch.setattr(Path, "glob", lambda path, pattern: iter(()))
     return found
 
@@ -111,5 +112,16 @@ def test_memory_is_kept_where_that_pays(flags, devices, visible, is_set, setting
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    allocator.keep_memory()
+    assert bool(settings.accepted) == is_set
+
+
+@pytest.mark.parametrize(
+    ("flags", "chosen", "is_set"),
+    [({"avx2", "avx512_vnni"}, "0", True), ({"avx2"}, "1", False), ({"avx2"}, "0", True)],
+)
+def test_whoever_chooses_tensorflows_kernels_is_heard(flags, chosen, is_set, settings, monkeypatch):
+    monkeypatch.setattr(allocator, "cpu_flags", lambda: flags)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
     allocator.keep_memory()
     assert bool(settings.accepted) == is_set

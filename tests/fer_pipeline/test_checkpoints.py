@@ -1,6 +1,9 @@
 """Checkpoints hold everything, are kept sparingly, and damage is noticed."""
 
+import hashlib
 import io
+import struct
+import zipfile
 
 import keras
 import numpy as np
@@ -58,8 +61,8 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
     assert names_in(tmp_path) == ["best.npz", "epoch_0003.npz", "epoch_0004.npz"]
     assert checkpoints.load_weights(tmp_path, "best")[1].tolist() == [2.0, 2.0, 2.0]
     assert checkpoints.load_weights(tmp_path, "last")[1].tolist() == [4.0, 4.0, 4.0]
-    assert checkpoints.epoch_of(tmp_path, "last") == 4
-    assert checkpoints.epoch_of(tmp_path, "best") == 2
+    assert checkpoints.load_end(tmp_path, "last").state["epoch"] == 4
+    assert checkpoints.load_end(tmp_path, "best").state["epoch"] == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
@@ -85,12 +88,24 @@ def test_a_damaged_file_is_named_and_the_one_before_is_used(tmp_path, damage):
 
 def test_all_damaged_is_no_fresh_start(tmp_path):
     model, optimizer = model_and_optimizer(1)
-    save(tmp_path, model, optimizer, {"epoch": 1}, best=True).write_bytes(b"")
+    save(tmp_path, model, optimizer, {"epoch": 1}).write_bytes(b"")
     for _ in range(2):
         with pytest.raises(UserError, match="--overwrite"):
             checkpoints.load_latest(tmp_path)
-    # The best one is a file of its own.
-    assert len(checkpoints.load_weights(tmp_path, "best")) == len(model.weights)
+
+
+@pytest.mark.parametrize("left", ["damaged", "missing"])
+def test_the_best_is_continued_from_where_it_is_all_that_is_left_of_its_epoch(tmp_path, left):
+    """Or the epoch would be trained anew, and the best be of an attempt that history lacks."""
+    model, optimizer = model_and_optimizer(1)
+    save(tmp_path, model, optimizer, {"epoch": 1})
+    model.layers[0].bias.assign(np.full(3, 2.0))
+    path = save(tmp_path, model, optimizer, {"epoch": 2}, best=True)
+    path.write_bytes(b"") if left == "damaged" else path.unlink()
+    found = checkpoints.load_latest(tmp_path, str)
+    assert found.state == {"epoch": 2}
+    np.testing.assert_array_equal(found.weights[1], np.full(3, 2.0))
+    assert checkpoints.load_end(tmp_path, "last").state == {"epoch": 2}
 
 
 def test_a_folder_without_checkpoints(tmp_path):
@@ -185,9 +200,9 @@ def test_killed_between_an_epochs_file_and_the_best_the_best_is_made_up_for(tmp_
     # History has the second epoch, whose file is there; the best is still the first.
     assert written == ["epoch_0002.npz", "best.npz"]
     assert checkpoints.progress(tmp_path) == (2, 0)
-    assert checkpoints.epoch_of(tmp_path, "best") == before.state["epoch"] == 1
+    assert checkpoints.load_end(tmp_path, "best").state == before.state == {"epoch": 1}
     checkpoints.restore_best(tmp_path, second)
-    assert checkpoints.epoch_of(tmp_path, "best") == 2
+    assert checkpoints.load_end(tmp_path, "best").state == {"epoch": 2}
     np.testing.assert_array_equal(checkpoints.load_weights(tmp_path, "best")[1], np.full(3, 2.0))
 
 
@@ -203,3 +218,44 @@ def test_a_write_that_fails_is_one_line_and_costs_nothing(tmp_path, monkeypatch)
         save(tmp_path, model, optimizer, {"epoch": 2})
     assert list((tmp_path / run_dir.CHECKPOINTS).iterdir()) == [good]
     assert checkpoints.load(good).state == {"epoch": 1}
+
+
+def test_weights_and_epoch_are_of_one_file_whatever_a_training_writes(tmp_path, monkeypatch):
+    model, optimizer = model_and_optimizer(1)
+    save(tmp_path, model, optimizer, {"epoch": 1})
+    load = checkpoints.load
+
+    def overtaken(path):
+        # Another epoch ends between the choice of the file and its reading.
+        monkeypatch.setattr(checkpoints, "load", load)
+        path.unlink()
+        model.layers[0].bias.assign(np.full(3, 2.0))
+        save(tmp_path, model, optimizer, {"epoch": 2})
+        return load(path)
+
+    monkeypatch.setattr(checkpoints, "load", overtaken)
+    found = checkpoints.load_end(tmp_path)
+    assert found.state["epoch"] == 2
+    np.testing.assert_array_equal(found.weights[1], [2.0, 2.0, 2.0])
+
+
+def test_one_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
+    checkpoint = checkpoints.Checkpoint([np.zeros(2**20, np.float32)], [], [], {"epoch": 1})
+    content = io.BytesIO()
+    whole = io.BytesIO(checkpoints.pack(checkpoint))
+    with (
+        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed,
+        zipfile.ZipFile(whole) as archive,
+    ):
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
+    body = content.getvalue()[:-2]
+    trap = body + struct.pack("<H", 64) + hashlib.sha256(body).hexdigest().encode()
+    with pytest.raises(ValueError, match="unpack to more than its size"):
+        checkpoints.unpack(trap)
+
+
+def test_one_that_names_no_epoch_is_damaged():
+    checkpoint = checkpoints.Checkpoint([], [], [], {"step": 1})
+    with pytest.raises(ValueError, match="of which epoch"):
+        checkpoints.unpack(checkpoints.pack(checkpoint))

@@ -44,6 +44,8 @@ def test_one_device_does_not_look_at_tf_config():
         ({"TF_CONFIG": "{"}, "TF_CONFIG: expected"),
         ({"TF_CONFIG": "[]"}, "TF_CONFIG: expected"),
         ({"TF_CONFIG": '{"cluster": {}}'}, "TF_CONFIG: expected"),
+        (config({"worker": [HOSTS[0], "10.0.0.2:99999"]}, "worker", 0), "TF_CONFIG: expected"),
+        (config({"worker": [HOSTS[0], "ho st:20000"]}, "worker", 0), "TF_CONFIG: expected"),
         (config({"worker": HOSTS}, "worker", 2), "task worker 2 is not among"),
         (config({"worker": HOSTS, "ps": HOSTS}, "ps", 0), "task ps 0 is not among"),
     ],

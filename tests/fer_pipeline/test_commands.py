@@ -1,5 +1,6 @@
 """python -m fer_pipeline, and a user's own files of the same name."""
 
+import os
 import subprocess
 import sys
 
@@ -21,12 +22,35 @@ def test_without_a_command_they_are_listed(tmp_path, arguments):
     assert listed == list(COMMANDS)
 
 
-def test_an_unknown_command_is_one_line(tmp_path):
-    result = run("-m", "fer_pipeline", "trian", cwd=tmp_path)
-    assert result.returncode == 1
+@pytest.mark.parametrize("arguments", [["trian"], ["--verify_only", "--run_dir=x"]])
+def test_what_is_no_command_is_one_line(tmp_path, arguments):
+    result = run("-m", "fer_pipeline", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "error: trian: no such command; train, evaluate, predict, export, benchmark are\n"
+        f"error: {arguments[0]}: no such command; train, evaluate, predict, export, benchmark are\n"
     )
+
+
+def test_a_list_that_nobody_reads_ends_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-u", "-m", "fer_pipeline"]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_a_users_program_that_imports_the_package_hears_ctrl_c(tmp_path):
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("import fer_pipeline\n")
+    (package / "tool.py").write_text(
+        "import os, signal\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt: print('cleaned up')\n"
+    )
+    result = run("-m", "mine.tool", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, "cleaned up\n")
 
 
 @pytest.fixture(params=["module", "package"])
@@ -43,12 +67,19 @@ def test_a_users_own_export_is_not_taken_for_ours(with_own_export):
     assert result.returncode == 0, result.stderr
     assert "--verify_only" in result.stdout
     script = (
-        "from fer_pipeline import export_package; print(export_package.shadowed_by())\n"
-        "export_package.load(); from export import artifacts; print(artifacts.__name__)\n"
-        "print(export_package.shadowed_by())"
+        "from fer_pipeline import export_package; print(export_package.load())\n"
+        "from export import artifacts; print(artifacts.__name__, export_package.load())"
     )
     result = run("-c", script, cwd=with_own_export)
     assert result.returncode == 0, result.stderr
-    shadow, name, after = result.stdout.splitlines()
+    shadow, rest = result.stdout.splitlines()
     assert shadow.startswith(str(with_own_export))
-    assert (name, after) == ("export.artifacts", "None")
+    assert rest == "export.artifacts None"
+
+
+def test_a_training_beside_a_users_own_export_says_so_and_uses_ours(with_own_export):
+    result = run("-m", "fer_pipeline.train", "--data=missing", cwd=with_own_export)
+    assert result.returncode == 1
+    assert f"{with_own_export}/export" in result.stdout
+    assert "is not this software's package export, which is used instead" in result.stdout
+    assert result.stderr.startswith("error: missing: no such file")

@@ -127,3 +127,60 @@ def test_open_model_asks_of_keras_files_too(tmp_path, damaged):
     model = "model.json" if damaged == "model_weights.h5" else damaged
     with pytest.raises(UserError, match=f"{damaged}: not the file"):
         runtimes.open_model(tmp_path / model)
+
+
+def test_without_the_hash_of_the_manifest_its_files_are_checked_all_the_same(folder):
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"artifacts": {}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.sha256").unlink()
+    integrity.check(folder / "model.tflite")
+    (folder / "model.tflite").write_text("another")
+    with pytest.raises(UserError, match="damaged or exchanged"):
+        integrity.check(folder / "model.tflite")
+
+
+@pytest.mark.parametrize("name", ["saved_model/1/../../../zero", "/dev/zero", "saved_model/1//x"])
+def test_an_entry_that_leads_out_of_the_folder_is_refused(folder, name):
+    # /dev/zero never ends, so reading it would hang.
+    listed = json.loads((folder / "manifest.json").read_text())["files"]
+    write_manifest(folder, listed | {name: {"sha256": "0" * 64}})
+    with pytest.raises(UserError, match=r"manifest\.json: damaged or exchanged"):
+        integrity.check(folder / "saved_model/1")
+
+
+def test_a_device_in_the_place_of_a_file_is_not_read(folder):
+    (folder / "saved_model/1/variables/variables.index").unlink()
+    (folder / "saved_model/1/variables/variables.index").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"variables\.index: not the file"):
+        integrity.check(folder / "saved_model/1")
+
+
+def test_labels_in_another_order_are_refused(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["labels"] = ["sad", "happy"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    (folder / "manifest.sha256").write_text(digest)
+    with pytest.raises(UserError, match="its labels are not this software's"):
+        integrity.check(folder / "model.tflite")
+
+
+def export_of(folder, **artifacts):
+    listed = {}
+    for path in {entry["path"] for entry in artifacts.values()}:
+        (folder / path).write_bytes(path.encode())
+        listed[path] = {"sha256": hashlib.sha256(path.encode()).hexdigest()}
+    manifest = {"schema": 1, "artifacts": artifacts, "files": listed}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_an_export_is_a_model_its_most_exact_one(tmp_path):
+    int8, float32 = {"path": "model_int8.tflite"}, {"path": "model_float32.tflite"}
+    failed = {"path": "model_float16.tflite", "failures": ["it is far off"]}
+    find = runtimes._exported_model
+    assert find(export_of(tmp_path, int8=int8, float32=float32)).name == "model_float32.tflite"
+    assert find(export_of(tmp_path, int8=int8, float16=failed)).name == "model_int8.tflite"
+    assert find(export_of(tmp_path, float16=failed)) is None
+    (tmp_path / "manifest.json").unlink()
+    assert find(tmp_path) is None

@@ -68,6 +68,26 @@ def test_ctrl_c_while_a_command_is_still_being_imported_leaves_no_traceback(tmp_
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 
+def test_where_ctrl_c_is_ignored_it_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruption.deferred() as request:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not request
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_call_that_waits_is_ended_at_once_unless_signals_are_noted(handled):
+    ours = signal.getsignal(signal.SIGTERM)
+    with interruption.ended_at_once():
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is ours
+    with interruption.deferred() as request, interruption.ended_at_once():
+        assert signal.getsignal(signal.SIGTERM) is request
+
+
 def test_in_another_thread_nothing_is_noted_and_nothing_breaks():
     seen = []
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fer_pipeline import datasets, distribution, opening, run_dir
+from fer_pipeline import cluster, datasets, distribution, opening, run_dir
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 
@@ -31,8 +31,10 @@ def write_run(path, *, trained, evaluated=None, exported=None):
     if evaluated:
         run_dir.write_json(path / run_dir.METRICS, {"epochs": evaluated, "checkpoint": "last"})
     if exported:
-        config = {"epochs": exported, "export_checkpoint": "last"}
-        run_dir.write_json(path / run_dir.EXPORT / "manifest.json", {"run": config})
+        # An export beside the training is of a run that is to have all its epochs.
+        weights = {"checkpoint": "last", "epoch": exported}
+        manifest = {"weights": weights, "run": {"epochs": trained, "export_checkpoint": "last"}}
+        run_dir.write_json(path / run_dir.EXPORT / "manifest.json", manifest)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,7 @@ def write_run(path, *, trained, evaluated=None, exported=None):
         # Trained further, but what is exported is still the shorter training.
         ({"trained": 20, "evaluated": 20, "exported": 15}, {"epochs": 20}, None),
         ({"trained": 15, "evaluated": 15, "exported": 15}, {"epochs": 20}, None),
+        ({"trained": 15, "evaluated": 15, "exported": 14}, {}, None),
         ({"trained": 15, "evaluated": 15, "exported": 15}, {"export_checkpoint": "best"}, None),
     ],
 )
@@ -129,6 +132,28 @@ def test_space_for_checkpoints_and_export_is_asked_for_before_anything_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_overwriting_deletes_counts_as_room(tmp_path, monkeypatch):
+    opening.begin(tmp_path, CONFIG)
+    for name in ("checkpoints/epoch_0015.npz", "checkpoints/best.npz", "export/model.keras"):
+        run_dir.write_text(tmp_path / name, "")
+        with open(tmp_path / name, "r+b") as file:
+            file.truncate(50_000_000)
+    written = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
+    # All five checkpoints and the export are to come, 448 MB, once that is deleted.
+    for free, fits in ((447_872_700 - written, True), (447_872_700 - written - 100_000, False)):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
+        found = refuse(tmp_path, overwrite=True, exporting=True)
+        assert (found is None) == fits, found
+
+
+def test_another_configuration_is_named_before_a_run_is_called_finished(tmp_path):
+    write_run(tmp_path, trained=15, evaluated=15)
+    run_dir.write_json(tmp_path / run_dir.CONFIG, CONFIG)
+    assert "is finished" in str(refuse(tmp_path))
+    assert "--batch_size=64, not 32" in str(refuse(tmp_path, batch_size=32))
+
+
 def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_lock(tmp_path):
     job = distribution.join("one_device")
     opened = opening.Run(tmp_path, None, CONFIG, job)
@@ -151,6 +176,48 @@ def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_
     with pytest.raises(UserError, match="--deterministic=false, not true"):
         opening.begin(tmp_path, CONFIG | {"deterministic": True})
     opening.begin(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("key", ["precision", "threads", "jit_compile"])
+def test_what_the_device_decided_and_an_old_configuration_lacks_cannot_be_passed(tmp_path, key):
+    config = CONFIG | {"deterministic": True}
+    old = {name: value for name, value in config.items() if name != key}
+    run_dir.write_json(tmp_path / run_dir.CONFIG, old)
+    with pytest.raises(UserError, match=f"an older version, which did not record its {key}"):
+        opening.begin(tmp_path, config)
+
+
+@pytest.mark.parametrize(("exported", "finished"), [(13, True), (12, False), (15, False)])
+def test_the_best_epoch_is_compared_as_well(tmp_path, exported, finished):
+    write_run(tmp_path, trained=15)
+    metrics = {"epochs": 15, "checkpoint": "best", "epoch": 13}
+    run_dir.write_json(tmp_path / run_dir.METRICS, metrics)
+    weights = {"checkpoint": "best", "epoch": exported}
+    run_dir.write_json(tmp_path / run_dir.EXPORT / "manifest.json", {"weights": weights})
+    options = opening.Options(export_checkpoint="best")
+    if finished:
+        with pytest.raises(UserError, match="is finished"):
+            opening.refuse_finished(tmp_path, options, exporting=True)
+    else:
+        opening.refuse_finished(tmp_path, options, exporting=True)
+
+
+def test_overwriting_leaves_a_running_export_alone(tmp_path):
+    opening.begin(tmp_path, CONFIG)
+    (tmp_path / ".export-abc").mkdir()
+    job = distribution.Job(None, cluster.Place())
+    opened = opening.Run(tmp_path, None, CONFIG, job)
+    held = run_dir.locked(tmp_path, run_dir.EXPORT_LOCK, busy="")
+    with (
+        held,
+        pytest.raises(UserError, match="another process is exporting it"),
+        opening.own(opened, opening.Options(overwrite=True), exporting=False),
+    ):
+        pass
+    assert (tmp_path / ".export-abc").is_dir()
+    assert (tmp_path / run_dir.CONFIG).exists()
+    with opening.own(opened, opening.Options(overwrite=True), exporting=False):
+        assert not (tmp_path / ".export-abc").exists()
 
 
 def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):

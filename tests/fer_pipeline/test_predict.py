@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from fer_pipeline import checkpoints, runtimes
+from fer_pipeline import checkpoints, model_calls, model_processes, runtimes
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 from fer_pipeline.model import build_model
@@ -85,7 +85,9 @@ def expected():
     "name", ["float32.tflite", "saved_model", "saved_model/1", "model.json", "model.keras"]
 )
 def test_models_answer_as_keras_does(models, expected, name):
-    probabilities = runtimes.open_model(models / name)(faces(20))
+    # Averages are no operator of an export's.
+    trust = name.startswith("saved_model")
+    probabilities = runtimes.open_model(models / name, trust=trust)(faces(20))
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     # A network that answers the same whatever it sees would not be a test.
@@ -102,9 +104,9 @@ def test_a_quantised_model_is_converted_at_both_ends(models, expected):
 def test_quantised_values_are_rounded_and_clipped():
     details = {"dtype": np.int8, "quantization": (2.0, -100)}
     images = np.array([0, 3, 100, 255], np.uint8)
-    np.testing.assert_array_equal(runtimes._quantised(images, details), [-100, -98, -50, 28])
+    np.testing.assert_array_equal(model_processes._quantised(images, details), [-100, -98, -50, 28])
     details = {"dtype": np.uint8, "quantization": (0.5, 0)}
-    np.testing.assert_array_equal(runtimes._quantised(images, details), [0, 6, 200, 255])
+    np.testing.assert_array_equal(model_processes._quantised(images, details), [0, 6, 200, 255])
 
 
 def test_a_run_answers_with_the_checkpoint_that_it_exported(tmp_path):
@@ -204,10 +206,71 @@ def test_an_rgb_model_gets_the_face_in_three_channels(tmp_path):
 def test_models_with_other_ends_are_refused(tmp_path, options):
     tflite = to_tflite(tmp_path / "other.tflite", **options)
     with pytest.raises(UserError, match="another kind of model"):
-        runtimes.tflite_probabilities(tflite, faces(1))
+        model_processes.tflite_probabilities(tflite, faces(1))
     small_model(**options).export(tmp_path / "1", verbose=False)
     with pytest.raises(UserError, match="another kind of model"):
-        runtimes.open_model(tmp_path)
+        runtimes.open_model(tmp_path, trust=True)(faces(1))
+
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_pictures_are_taken_a_batch_at_a_time(batch_size):
+    seen = []
+
+    def run(images):
+        seen.append(len(images))
+        return np.repeat(images[:, 0, 0, :].astype(np.float32), 7, axis=1)
+
+    images = np.arange(150, dtype=np.uint8)[:, None, None, None] * np.ones((48, 48, 1), np.uint8)
+    found = model_calls.in_batches(run, images, batch_size)
+    np.testing.assert_array_equal(found[:, 3], np.arange(150))
+    assert seen == ([64, 64, 22] if batch_size is None else [8] * 19)
+    assert model_calls.in_batches(run, images[:0], batch_size).shape == (0, 7)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.json", "run"])
+def test_keras_models_and_runs_take_batches_too(models, tmp_path, monkeypatch, name):
+    seen = []
+    in_batches = model_calls.in_batches
+
+    def spy(run, images, fixed):
+        seen.append((len(images), fixed))
+        return in_batches(run, images, fixed)
+
+    monkeypatch.setattr(model_calls, "in_batches", spy)
+    path = models / name
+    if name == "run":
+        path = tmp_path
+        monkeypatch.setattr(runtimes, "twin", lambda run: small_model())
+        (path / "config.json").touch()
+    runtimes.open_model(path)(faces(70))
+    assert seen == [(70, None)]
+
+
+def test_a_keras_model_of_a_fixed_batch_is_filled_up(tmp_path, expected):
+    small_model(batch_size=8).save(tmp_path / "model.keras")
+    found = runtimes.open_model(tmp_path / "model.keras")(faces(20))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_process_that_gives_no_answer_is_ended(models, monkeypatch):
+    monkeypatch.setattr(model_processes, "_SECONDS", 0.01)
+    monkeypatch.setattr(model_processes, "_SECONDS_AN_IMAGE", 0.0)
+    with pytest.raises(UserError, match=r"float32\.tflite: gave no answer within 0 s"):
+        runtimes.open_model(models / "float32.tflite")(faces(1))
+
+
+def test_a_process_sees_no_gpu(models, monkeypatch):
+    given = {}
+
+    def run(command, **options):
+        given.update(options["env"])
+        raise subprocess.TimeoutExpired(command, 1)
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(UserError):
+        runtimes.open_model(models / "float32.tflite")(faces(1))
+    assert given["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
 def predict(*arguments):
@@ -237,9 +300,15 @@ def test_the_command_prints_a_line_an_image(models, expected, tmp_path):
     cut = tmp_path / "cut.png"
     cut.write_bytes(files[0].read_bytes()[:60])
     model = models / "float32.tflite"
-    result = predict(f"--model={model}", "--all", "--on_bad_image=skip", cut, *files)
+    missing = tmp_path / "missing.png"
+    pictures = [cut, missing, tmp_path, *files]
+    result = predict(f"--model={model}", "--all", "--on_bad_image=skip", *pictures)
     assert result.returncode == 0
-    assert result.stderr == f"{cut}: skipped, not a readable image\n"
+    assert result.stderr.splitlines() == [
+        f"{missing}: skipped, cannot be read (No such file or directory)",
+        f"{tmp_path}: skipped, cannot be read (Is a directory)",
+        f"{cut}: skipped, not a readable image",
+    ]
     lines = result.stdout.splitlines()
     assert len(lines) == 3
     for line, file, row in zip(lines, files, expected, strict=False):
@@ -255,6 +324,8 @@ def test_mistakes_on_the_command_line_are_one_line_each(tmp_path):
     assert_refused(predict("--model=x.tflite"), "picture")
     assert_refused(predict("face.jpg"), "--model")
     assert_refused(predict("--model=x.tflite", tmp_path / "none.jpg"), tmp_path / "none.jpg")
+    skipped = predict("--model=x.tflite", "--on_bad_image=skip", tmp_path / "none.jpg")
+    assert skipped.stderr.splitlines()[-1] == "error: no readable picture among those given"
     assert_refused(predict("--modle=x.tflite", "face.jpg"), "modle")
 
 

@@ -1,5 +1,6 @@
 """Hosts that wait for one another, each a process or a port on loopback."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -61,7 +62,7 @@ def test_the_chief_lets_all_go_once_all_are_there():
         chief = pool.submit(wait, 0, hosts, say=lambda line: started.set())
         started.wait(60)
         # The port is open a moment after the line is said.
-        while True:
+        while not chief.done():
             with contextlib.suppress(ConnectionRefusedError):
                 call(hosts[0], b"GET / HTTP/1.1\r\n\r\n").close()
                 break
@@ -69,12 +70,37 @@ def test_the_chief_lets_all_go_once_all_are_there():
         call(hosts[0], b"fer_pipeline worker 9\n").close()
         with call(hosts[0], b"fer_pipeline worker 0\n") as impostor:
             # Those before it have had their turn by now.
-            assert impostor.recv(3) == b""
+            assert impostor.recv(100) == b"unknown\n"
         first = pool.submit(wait, 1, hosts)
         assert not chief.done()
         assert not first.done()
         pool.submit(wait, 2, hosts).result(60)
         first.result(60)
+        chief.result(60)
+
+
+def test_every_host_names_the_one_that_is_missing():
+    hosts = [free_address() for _ in range(3)]
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(wait, worker, hosts, minutes=0.02) for worker in (0, 1)]
+        for one in waiting:
+            with pytest.raises(UserError, match=f"TF_CONFIG: {hosts[2]} has not come"):
+                one.result(60)
+
+
+def test_a_worker_started_twice_or_of_another_cluster_is_told_so():
+    hosts = [free_address() for _ in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        chief = pool.submit(wait, 0, hosts)
+        first = pool.submit(wait, 1, hosts)
+        with pytest.raises(UserError, match=f"{hosts[0]} has no worker 3; give every host"):
+            wait(3, [*hosts, free_address()])
+        # Whichever of the two comes first is told that there is another.
+        second = pool.submit(wait, 1, hosts)
+        done, _ = concurrent.futures.wait([first, second], return_when="FIRST_COMPLETED")
+        with pytest.raises(UserError, match=r"has another worker 1|cannot listen at port"):
+            done.pop().result()
+        pool.submit(wait, 2, hosts).result(60)
         chief.result(60)
 
 
@@ -117,27 +143,31 @@ def test_a_signal_ends_the_waiting(tmp_path, number, status):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_inside_tensorflows_own_waiting_ctrl_c_and_the_clock_end_the_process():
+def run_limited(minutes, number=None, *, before="SIG_DFL"):
+    """How a process ends that sends itself a signal inside the block, or waits for the clock."""
     script = (
         "import os, signal, sys; from fer_pipeline import rendezvous\n"
-        "with rendezvous.ended_by_signals(float(sys.argv[1])):\n"
-        "    if sys.argv[2:]: os.kill(os.getpid(), int(sys.argv[2]))\n"
-        "    signal.pause()\n"
+        f"signal.signal(signal.SIGINT, signal.{before})\n"
+        f"with rendezvous.limited({minutes}):\n"
+        f"    {f'os.kill(os.getpid(), {int(number)})' if number else 'signal.pause()'}\n"
+        "sys.exit(7)\n"
     )
+    return subprocess.run([sys.executable, "-c", script], check=False).returncode
 
-    def run(*arguments):
-        return subprocess.run([sys.executable, "-c", script, *arguments], check=False).returncode
 
-    assert run("1e-4") == -signal.SIGALRM
+def test_inside_tensorflows_own_waiting_signals_and_the_clock_end_the_process():
+    assert run_limited(1e-4) == -signal.SIGALRM
     for number in (signal.SIGINT, signal.SIGTERM):
-        assert run("10", str(int(number))) == -number
+        assert run_limited(10, number) == -number
+    # As in a shell's background.
+    assert run_limited(10, signal.SIGINT, before="SIG_IGN") == 7
 
 
-def test_handlers_come_back_whoever_took_them(monkeypatch):
+def test_handlers_come_back_whoever_took_them():
     seen = []
     before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
     try:
-        with rendezvous.ended_by_signals(1.0):
+        with rendezvous.limited(1.0):
             # As TensorFlow's preemption notifier does.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Whole files, one owner, and nothing deleted that is not the run's."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -123,3 +124,31 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
     run_dir.write_text(half, "half")
     with run_dir.owned(tmp_path):
         assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": "three"}, "its seed is 'three'"),
+        ({"validation_fraction": [0.1]}, "its validation_fraction is"),
+        ({"on_bad_image": 1}, "its on_bad_image is 1"),
+        ({"cache": {}}, "its cache is"),
+        ({"export_checkpoint": "newest"}, "its export_checkpoint is 'newest'"),
+        ({"export_checkpoint": []}, "its export_checkpoint is"),
+        ({"data": None}, "not written by a training run"),
+    ],
+)
+def test_an_odd_configuration_is_one_line(tmp_path, change, words):
+    config = {"data": "synthetic", "fingerprint": "f", "versions": {}}
+    run_dir.write_json(tmp_path / run_dir.CONFIG, config)
+    assert run_dir.read_config(tmp_path) == config
+    run_dir.write_json(tmp_path / run_dir.CONFIG, config | change)
+    with pytest.raises(UserError, match=rf"config\.json: {re.escape(words)}") as caught:
+        run_dir.read_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_that_is_nested_too_deeply_is_one_line(tmp_path):
+    (tmp_path / run_dir.CONFIG).write_text("[" * 200_000)
+    with pytest.raises(UserError, match=r"config\.json: not readable"):
+        run_dir.read_config(tmp_path)

@@ -16,7 +16,12 @@ def test_sums_do_not_depend_on_where_an_epoch_was_cut():
         np.testing.assert_array_equal(parts, whole)
 
 
-def test_a_step_whose_loss_is_not_finite_does_not_count():
+def test_a_loss_that_is_not_finite_is_seen_unless_its_update_was_skipped():
+    rows = np.array([[1.0, 2, 4, 0], [np.nan, 1, 4, 0]])
+    assert np.isnan(steps.add(np.zeros(3), rows)[0])
+
+
+def test_a_step_that_was_skipped_for_its_infinite_loss_does_not_count():
     rows = np.array([[1.0, 2, 4, 0], [np.nan, 1, 4, 1], [np.inf, 1, 4, 2], [3.0, 1, 4, 0]])
     assert steps.add(np.zeros(3), rows).tolist() == [4.0, 3.0, 8.0]
 

@@ -61,6 +61,8 @@ def test_help_lists_the_flags_without_importing_tensorflow(tmp_path):
         (["--threads=0"], ["--threads"]),
         (["--strategy=multi_worker"], ["--strategy=multi_worker", "TF_CONFIG"]),
         (["epochs=3"], ["epochs=3", "--name=value"]),
+        (["--formats=onnx"], ["unknown format 'onnx'"]),
+        (["--formats=int8", "--noexport"], ["--formats", "--noexport"]),
         (["--data=no/such/place"], ["no/such/place"]),
     ],
 )
@@ -192,11 +194,21 @@ def test_overwriting_starts_anew_and_another_cache_gives_the_same(finished, face
     shutil.copytree(before, run)
     (run / "notes.txt").write_text("mine")
     arguments = [f"--data={faces}", "--run_dir=run", "--batch_size=16", "--precision=float32"]
-    arguments += ["--epochs=1", "--noexport", "--cache=none", "--overwrite"]
+    arguments += ["--epochs=1", "--formats=keras", "--cache=none", "--overwrite"]
     result = train(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert len((run / "history.csv").read_text().splitlines()) == 2
     assert first_epoch(run) == pytest.approx(first_epoch(before), rel=1e-2)
     assert json.loads((run / "config.json").read_text())["cache"] == "none"
     assert (run / "notes.txt").read_text() == "mine"
-    assert not (run / "export").exists()
+    # The old export is gone, and the new one holds what was asked for.
+    assert sorted(path.name for path in (run / "export").iterdir()) == [
+        "MODEL_CARD.md",
+        "golden.npz",
+        "labels.txt",
+        "manifest.json",
+        "manifest.sha256",
+        "model.json",
+        "model_weights.h5",
+    ]
+    assert json.loads((run / "export/manifest.json").read_text())["weights"]["epoch"] == 1

@@ -1,0 +1,182 @@
+"""Whether a folder holds an export: the files of its manifest, byte for byte, and no others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from export import artifacts as catalogue
+from export.artifacts import ARTIFACTS, MANIFEST, MANIFEST_HASH
+from export.contract import labels_text
+from export.gates import Gate
+from export.manifest import SCHEMA, files, hash_line, sha256
+from fer_pipeline import integrity
+from fer_pipeline.errors import UserError
+from fer_pipeline.expressions import CLASS_NAMES
+
+#: Files that systems leave in every folder that somebody looks into.
+_LEFT_BY_SYSTEMS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+#: What an export holds besides its artifacts.
+_COMPANIONS = frozenset(
+    {catalogue.LABELS, catalogue.GOLDEN, catalogue.MODEL_CARD, catalogue.REPORT}
+)
+
+#: A copy of the labels inside an artifact.
+_LABELS_ASSET = f"{catalogue.SAVED_MODEL}/assets/{catalogue.LABELS}"
+
+
+def check_files(folder: Path) -> dict[str, Any]:
+    """Proves that a folder holds the files of its manifest, byte for byte, and no others.
+
+    Returns:
+      The manifest, whose parts have the types and ranges that an export's have.
+
+    Raises:
+      UserError: names the first file that is missing, extra, truncated or changed, or says what is
+        wrong with the manifest or the labels.
+    """
+    try:
+        return _checked(folder)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    for name in (MANIFEST, MANIFEST_HASH):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: is missing; {folder} is no whole export")
+    # Bytes: a changed one need not be text.
+    if (folder / MANIFEST_HASH).read_bytes() != hash_line(folder).encode():
+        raise UserError(f"{folder / MANIFEST}: its SHA-256 is not the one in {MANIFEST_HASH}")
+    try:
+        manifest = integrity.read(folder)
+        listed = integrity.listed_files(manifest)
+        problem = next(_problems(manifest), None)
+    except ValueError as error:
+        raise UserError(f"{folder / MANIFEST}: is no manifest of an export ({error})") from error
+    if problem:
+        raise UserError(f"{folder / MANIFEST}: {problem}")
+    # Sorted: the first one is named.
+    problems = sorted(_strangers(folder, set(listed))) + sorted(_damages(folder, listed))
+    problems += sorted(_unaccounted(folder, manifest, set(listed)))
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(problems[0] + more)
+    for name in {catalogue.LABELS, _LABELS_ASSET} & set(listed):
+        if (folder / name).read_bytes() != labels_text().encode():
+            raise UserError(f"{folder / name}: holds other labels than the models answer with")
+    return manifest
+
+
+def _strangers(folder: Path, listed: set[str]) -> Iterator[str]:
+    """What lies in the folder and is not listed, empty folders too."""
+    parents = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
+    for path in set(files(folder)) - listed:
+        if PurePosixPath(path).name not in _LEFT_BY_SYSTEMS:
+            yield f"{folder / path}: is not of this export"
+    for path in folder.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            name = path.relative_to(folder).as_posix()
+            if name not in parents and not any(path.iterdir()):
+                yield f"{path}: is not of this export"
+
+
+def _damages(folder: Path, listed: dict[str, integrity.Listed]) -> Iterator[str]:
+    present = set(files(folder))
+    for name, (size, digest) in listed.items():
+        path = folder / name
+        if name not in present:
+            yield f"{path}: is missing"
+        elif path.is_symlink():
+            yield f"{path}: is a link"
+        elif not path.is_file():
+            yield f"{path}: is no file"
+        elif (found := path.stat().st_size) != size:
+            yield f"{path}: is {found} bytes long, not {size}; it was cut short or exchanged"
+        elif sha256(path) != digest:
+            yield f"{path}: its SHA-256 is not the manifest's; it was damaged or exchanged"
+
+
+def _unaccounted(folder: Path, manifest: dict[str, Any], listed: set[str]) -> Iterator[str]:
+    """Files that would not be opened, and artifacts without files."""
+    expected = {path for name in manifest["artifacts"] for path in ARTIFACTS[name].files}
+    for name in listed - _COMPANIONS:
+        if not any(name == path or name.startswith(f"{path}/") for path in expected):
+            yield f"{folder / name}: is listed, but of no artifact of the manifest"
+    for path in expected | {catalogue.GOLDEN}:
+        if not any(name == path or name.startswith(f"{path}/") for name in listed):
+            yield f"{folder / path}: is not listed by the manifest"
+
+
+def _problems(manifest: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a manifest, its list of files apart."""
+    if manifest.get("schema") != SCHEMA:
+        yield "is a manifest of another version of this software"
+    if manifest.get("labels") != list(CLASS_NAMES):
+        yield "its labels are not those that the models answer with, in their order"
+    for part in ("artifacts", "run", "evaluation"):
+        if not isinstance(manifest.get(part), dict):
+            yield f"is no manifest of an export (its {part!r} is missing)"
+            return
+    if not manifest["artifacts"]:
+        yield "is no manifest of an export (it has no artifact)"
+    batch = manifest.get("tflite_batch", 1)
+    if not isinstance(batch, int) or not 1 <= batch <= catalogue.MAX_TFLITE_BATCH:
+        yield f"is no manifest of an export (its 'tflite_batch' is {batch!r:.50})"
+    if not _are_lines(manifest.get("warnings", [])):
+        yield "is no manifest of an export (its 'warnings' are none)"
+    kept_back = manifest.get("kept_back", {})
+    if not isinstance(kept_back, dict) or not all(map(_is_kept_back, kept_back.values())):
+        yield "is no manifest of an export (its 'kept_back' is none)"
+    for name, value in (("seed", 0), ("validation_fraction", 0.5)):
+        given = manifest["run"].get(name)
+        if given is not None and not isinstance(given, int | type(value)):
+            yield f"is no manifest of an export (its run's {name!r} is {given!r:.50})"
+    for name, entry in manifest["artifacts"].items():
+        if name not in ARTIFACTS:
+            yield f"is a manifest of another version of this software (it has {name!r:.50})"
+            return
+        yield from (
+            f"is no manifest of an export ({p} of {name})" for p in _entry_problems(name, entry)
+        )
+
+
+def _entry_problems(name: str, entry: Any) -> Iterator[str]:
+    if not isinstance(entry, dict) or entry.get("path") != ARTIFACTS[name].path:
+        yield "the path"
+        return
+    if not isinstance(entry.get("gate", {}), dict):
+        yield "the gate"
+        return
+    for field in Gate._fields:
+        limit = entry.get("gate", {}).get(field)
+        if limit is not None and not _is_number(limit):
+            yield f"the gate's {field}"
+    if not _are_lines(entry.get("failures", [])):
+        yield "the list of failures"
+    # What failed at export need not have figures, and need not have good ones.
+    if entry.get("failures"):
+        return
+    cap = ARTIFACTS[name].gate.golden_difference
+    recorded = entry.get("golden_max_difference")
+    if not _is_number(recorded) or recorded > cap:
+        yield f"the difference on the golden faces, {recorded!r:.50}, at most {cap:g},"
+    if not _is_number(entry.get("accuracy")):
+        yield "the accuracy"
+
+
+def _is_number(value: Any) -> bool:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and math.isfinite(value) and value >= 0
+
+
+def _are_lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+
+def _is_kept_back(entry: Any) -> bool:
+    known = isinstance(entry, dict) and isinstance(entry.get("path"), str)
+    return known and _are_lines(entry.get("failures"))

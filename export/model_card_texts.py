@@ -1,0 +1,100 @@
+"""What a model card says in words, by the kind of the training data where that matters."""
+
+TITLE = "# Model card: facial expressions on 48x48 grey faces"
+
+USE = """\
+Intended: research and teaching on image classification, on training pipelines and on models that
+run on phones; software that shows or sorts *expressions in pictures* where a wrong answer costs
+nothing, with the knowledge and consent of those who are seen.
+
+Not intended, and not to be done with it:
+
+- conclusions about what somebody feels, thinks, intends or is. The classes name how a face looks;
+  how a face looks is no reliable sign of an inner state (Barrett et al., "Emotional Expressions
+  Reconsidered", Psychological Science in the Public Interest 20, 2019);
+- decisions with consequences for a person: hiring, work, school and examinations, insurance,
+  credit, migration, policing, justice, medicine;
+- watching people without their knowledge, and identifying them.
+
+In the European Union, Regulation (EU) 2024/1689 (the AI Act) prohibits by Article 5(1)(f) AI
+systems that infer the emotions of people at the workplace and in education institutions, except
+for medical or safety reasons. Elsewhere it counts emotion recognition from biometric data among
+the high-risk uses (Annex III, point 1(c)) and has the people exposed to it informed
+(Article 50(3)). This is a pointer and no legal advice."""
+
+SYNTHETIC = """\
+Drawn faces that come with this software: NumPy renders them from facial action units, a seed fixes
+them, and nobody is depicted. They are free of licences and of noise, and far easier than
+photographs: **figures on them say that the software works, and nothing about real faces.**"""
+
+FER2013_TERMS = """\
+FER-2013 (Goodfellow et al., "Challenges in representation learning: a report on three machine
+learning contests", 2013, arXiv:1307.0414) was collected with an image search engine and released
+for research. It is not part of the export, no image of it is, and whether weights fitted to it may
+serve another purpose is for whoever uses them to clear."""
+
+OTHER_TERMS = """\
+They were supplied by whoever trained the model, and their licence is not known to this software.
+Where they are from FER-2013 (Goodfellow et al. 2013, arXiv:1307.0414), they are for research."""
+
+CONDITIONS = """\
+Of the conditions: faces are expected upright, from the front, cropped as the training images are,
+and grey. Profile views, covered or tiny faces, motion blur and poor light are other conditions
+than those of the figures below. The model answers with a class for any picture whatever, one
+without a face included."""
+
+FACTORS = f"""\
+Of the groups that may matter, among them age, gender, skin tone, culture, glasses, beards, head
+coverings, facial paralysis and other differences of faces, none is labelled in the data, so
+**no difference between groups has been measured.** That is a gap and not a finding.
+
+{CONDITIONS}"""
+
+FACTORS_SYNTHETIC = f"""\
+The drawn faces vary in shape, shade and pose as their program says, and belong to no group of
+people, so **nothing is known of any difference between people.** That is a gap and not a finding.
+
+{CONDITIONS}"""
+
+MEASURES = """\
+Accuracy is the share of images whose most probable class is their label; loss is the mean
+cross-entropy in nats; precision, recall and F1 are given by class because a rare class hardly
+shows in the accuracy, and macro F1 is the plain mean of the classes' F1. A probability is the
+softmax' output; whether it is calibrated has not been measured, so no threshold on it is
+recommended."""
+
+HARM = """\
+A wrong answer about a face can humiliate or harm where somebody takes it for a fact; the uses that
+are ruled out above are ruled out for that reason."""
+
+ETHICS = f"""\
+The data may show people who never agreed to that use of their pictures. What expression a picture
+shows was decided by annotators, whose culture and expectations the model repeats. {HARM}"""
+
+ETHICS_SYNTHETIC = f"""\
+No picture of anybody was used. What each expression looks like was decided by the program that
+draws it, after the facial action units of the literature; people's faces are not so plain.
+{HARM}"""
+
+LIMITS = """\
+- Seven classes are forced upon every face; mixed and faint expressions have none.
+- 48x48 grey levels hold little: much that people read in a face is gone."""
+
+LIMITS_SYNTHETIC = """\
+- It has seen drawings alone. Nothing says that it recognises anything on photographs."""
+
+LIMITS_FER2013 = """\
+- Pictures from the internet are often posed, and everyday faces look otherwise.
+- Labels are noisy: people agree with them on about 65±5 % of the images (Goodfellow et al., 2013),
+  so figures far above that are a reason for doubt.
+- Classes are unequally frequent (see the numbers of images), and rare ones are recognised worse."""
+
+LIMITS_OTHER = """\
+- How well the labels fit the pictures has not been measured."""
+
+LIMITS_UNEQUAL = """\
+- Classes are unequally frequent (see the numbers of images); rare ones tend to be recognised
+  worse."""
+
+ADVICE = """\
+- Before any use on real people, measure it on pictures from that use, by group."""

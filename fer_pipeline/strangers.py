@@ -1,0 +1,225 @@
+"""What a model from somebody else asks for, looked at before anything of it runs.
+
+A SavedModel is a program: it runs with the rights of whoever opens it, and TensorFlow has operators
+that read and write files. So its graph is read as data first, and an operator that an export of
+this software does not need is refused by name. Archives are asked what they unpack to, and Keras
+files which layers they are made of. None of this guards against an error in TensorFlow itself, nor
+against a model that takes long or answers wrongly.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fer_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+
+#: Bytes that a file may unpack to: 15 times what the largest file of an export does.
+MAX_UNPACKED = 2**28
+
+#: What the graph of an exported SavedModel is made of. None of it reaches outside the process.
+OPERATORS = frozenset(
+    """
+    AddV2 All ArgMax AssignVariableOp BiasAdd Cast ConcatV2 Const Conv2D DecodeImage DecodeJpeg
+    DecodePng EnsureShape Equal ExpandDims Fill FloorDiv GatherV2 GreaterEqual Identity Less
+    LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum Minimum Mul NoOp Pack Placeholder
+    ReadVariableOp RealDiv Relu Reshape Round Rsqrt ScaleAndTranslate SelectV2 Shape Softmax
+    Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StridedSlice StringJoin Sub Substr
+    TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
+    VarHandleOp VarIsInitializedOp
+    """.split()
+)
+
+#: What the functions that save and restore a SavedModel's variables need besides; it writes files.
+#: TensorFlow's Python never calls them, so nothing that it does call may refer to them.
+_SAVING_OPERATORS = OPERATORS | frozenset(
+    """
+    DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 Select ShardedFilename
+    StaticRegexFullMatch
+    """.split()
+)
+
+#: Objects of a SavedModel that run nothing when it is loaded.
+_OBJECTS = frozenset({"user_object", "asset", "function", "variable", "bare_concrete_function"})
+
+#: Keras' classes that compute, and those that describe them. Others read files or run code.
+LAYERS = frozenset(
+    """
+    Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D DTypePolicy Dense
+    DepthwiseConv2D Dropout Flatten Functional GlobalAveragePooling2D GlobalMaxPooling2D InputLayer
+    LayerNormalization LeakyReLU MaxPooling2D Multiply ReLU Rescaling Reshape SeparableConv2D
+    Sequential Softmax SpatialDropout2D ZeroPadding2D
+    """.split()
+)
+
+#: Modules of Keras that these are in, and modules of which all may be used.
+_LAYER_MODULES = frozenset(
+    {None, "keras", "keras.layers", "keras.models", "keras.src.models.functional"}
+)
+_HARMLESS_MODULES = frozenset({"keras.initializers", "keras.regularizers", "keras.constraints"})
+
+#: Members of a ``.keras`` file.
+_KERAS_CONFIG, _KERAS_WEIGHTS = "config.json", "model.weights.h5"
+
+
+def check_saved_model(folder: Path) -> None:
+    """Refuses a SavedModel whose graph holds more than an export of this software.
+
+    Args:
+      folder: the version folder, with ``saved_model.pb``.
+
+    Raises:
+      UserError: it is damaged, or names the first operator that is not needed.
+    """
+    # The protocol buffers alone: nothing is given to TensorFlow's runtime.
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    path = folder / "saved_model.pb"
+    model = SavedModel()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except DecodeError as error:
+        raise UserError(f"{path}: damaged or not a model ({error}); export it again") from error
+    if not model.meta_graphs:
+        raise UserError(f"{path}: damaged or not a model (it holds no graph); export it again")
+    for graph in model.meta_graphs:
+        _check_graph(path, graph)
+
+
+def _check_graph(path: Path, graph: MetaGraphDef) -> None:
+    if not graph.HasField("object_graph_def"):
+        _refuse(path, "is of TensorFlow 1, whose graph runs when it is opened")
+    for node in graph.object_graph_def.nodes:
+        kind = node.WhichOneof("kind")
+        if kind not in _OBJECTS:
+            _refuse(path, f"holds an object of the kind {kind!r}")
+    saving = _saving_functions(graph)
+    found = {node.op for node in graph.graph_def.node} - OPERATORS
+    for function in graph.graph_def.library.function:
+        known = _SAVING_OPERATORS if function.signature.name in saving else OPERATORS
+        found |= {node.op for node in function.node_def} - known
+    if found:
+        _refuse(path, f"its graph asks for {', '.join(sorted(found))}")
+
+
+def _refuse(path: Path, problem: str) -> NoReturn:
+    raise UserError(
+        f"{path}: {problem}, which no export of this software needs; --trust runs it all the same,"
+        " with your rights"
+    )
+
+
+def _saving_functions(graph: MetaGraphDef) -> set[str]:
+    """Functions that save and restore variables, and that nothing else refers to."""
+    save = graph.saver_def.save_tensor_name.partition(":")[0]
+    nodes = {save, graph.saver_def.restore_op_name}
+    saving, others = set(), set(graph.object_graph_def.concrete_functions)
+    for node in graph.graph_def.node:
+        (saving if node.name in nodes else others).update(_functions_of(node.attr.values()))
+    for function in graph.graph_def.library.function:
+        others.update(_functions_of(function.attr.values()))
+        for node in function.node_def:
+            others.update(_functions_of(node.attr.values()))
+    for gradient in graph.graph_def.library.gradient:
+        others.update((gradient.function_name, gradient.gradient_func))
+    for gradient in graph.graph_def.library.registered_gradients:
+        others.add(gradient.gradient_func)
+    for node in graph.object_graph_def.nodes:
+        others.add(node.bare_concrete_function.concrete_function_name)
+        others.update(node.function.concrete_functions)
+    return saving - others
+
+
+def _functions_of(attributes: Iterable[Any]) -> Iterator[str]:
+    """Names of the functions that a node's attributes refer to."""
+    for value in attributes:
+        for function in (value.func, *value.list.func):
+            if function.name:
+                yield function.name
+            yield from _functions_of(function.attr.values())
+
+
+def check_archive(path: Path) -> None:
+    """Refuses a .zip (and so a .keras or .npz file) that unpacks to far more than an export's.
+
+    What ``zipfile`` gives of a member is never more than the archive says of it.
+
+    Raises:
+      UserError: it would.
+      zipfile.BadZipFile: it is none.
+      OSError: it cannot be read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_UNPACKED:
+        raise UserError(
+            f"{path}: would unpack to {size / 1e6:,.0f} MB, more than {MAX_UNPACKED / 1e6:,.0f};"
+            " no export of this software does"
+        )
+
+
+def check_hdf5(file: Any, path: Path) -> None:
+    """Refuses an open ``h5py.File`` whose arrays take far more memory than an export's.
+
+    Raises:
+      UserError: they do; ``path`` names the file.
+    """
+    sizes: list[int] = []
+    file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
+    if sum(sizes) > MAX_UNPACKED:
+        raise UserError(
+            f"{path}: holds arrays of {sum(sizes) / 1e6:,.0f} MB, more than"
+            f" {MAX_UNPACKED / 1e6:,.0f}; no export of this software does"
+        )
+
+
+def check_keras(path: Path) -> None:
+    """Refuses a Keras model of layers that do more than compute, or that unpacks to too much.
+
+    Keras itself refuses to run Python code that a file brings along, but it knows layers that read
+    files.
+
+    Args:
+      path: ``model.json``, or a ``.keras`` file.
+
+    Raises:
+      UserError: names the classes that are refused.
+      Exception: whatever a damaged file makes ``json``, ``zipfile`` and ``h5py`` raise.
+    """
+    if path.suffix == ".json":
+        config = path.read_bytes()
+    else:
+        check_archive(path)
+        import h5py
+
+        with zipfile.ZipFile(path) as archive:
+            config = archive.read(_KERAS_CONFIG)
+            with h5py.File(io.BytesIO(archive.read(_KERAS_WEIGHTS))) as file:
+                check_hdf5(file, path)
+    if strangers := sorted(set(_unknown_classes(json.loads(config)))):
+        _refuse(path, f"asks for {', '.join(strangers)}")
+
+
+def _unknown_classes(config: Any) -> Iterator[str]:
+    if isinstance(config, list):
+        for value in config:
+            yield from _unknown_classes(value)
+    if not isinstance(config, dict):
+        return
+    if "class_name" in config:
+        module, name = config.get("module"), str(config["class_name"])
+        layer = module in _LAYER_MODULES and name in LAYERS
+        if not layer and module not in _HARMLESS_MODULES:
+            yield f"{module}.{name}" if module else name
+    for value in config.values():
+        yield from _unknown_classes(value)

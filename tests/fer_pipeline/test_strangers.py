@@ -1,0 +1,235 @@
+"""What a stranger's model asks for is named before anything of it runs."""
+
+import io
+import json
+import re
+import struct
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fer_pipeline import runtimes, strangers
+from fer_pipeline.errors import UserError
+
+SHAPE = [None, 48, 48, 1]
+
+
+def faces(count):
+    return np.zeros((count, 48, 48, 1), np.uint8)
+
+
+def save(folder, serve):
+    """A SavedModel of one function from faces to probabilities."""
+    module = tf.Module()
+    module.bias = tf.Variable(tf.ones([7]) / 7)
+    module.serve = tf.function(
+        lambda image: {"probabilities": serve(module, image)},
+        input_signature=[tf.TensorSpec(SHAPE, tf.float32, "image")],
+    )
+    tf.saved_model.save(module, str(folder), signatures=module.serve)
+    return folder
+
+
+def alike(module, image):
+    """Every class as probable, by operators that an export has, too."""
+    pixels = tf.reshape(image, [tf.shape(image)[0], 2304])
+    return tf.nn.softmax(tf.matmul(pixels, tf.zeros([2304, 7])) + module.bias)
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("harmless") / "1", alike)
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory):
+    """One that reads a file of the user's and writes another, inside a branch."""
+    folder = tmp_path_factory.mktemp("evil")
+    (folder / "secret").write_text("a secret")
+
+    def serve(module, image):
+        def copy():
+            content = tf.io.read_file(str(folder / "secret"))
+            with tf.control_dependencies([tf.io.write_file(str(folder / "stolen"), content)]):
+                return alike(module, image)
+
+        return tf.cond(tf.shape(image)[0] > 0, copy, lambda: alike(module, image))
+
+    return save(folder / "1", serve)
+
+
+def test_a_saved_model_of_an_exports_operators_runs(harmless):
+    strangers.check_saved_model(harmless)
+    found = runtimes.open_model(harmless)(faces(3))
+    np.testing.assert_allclose(found, np.full((3, 7), 1 / 7), atol=1e-6)
+
+
+def test_operators_that_reach_files_are_named_and_do_not_run(evil):
+    with pytest.raises(UserError, match=r"asks for .*ReadFile.*WriteFile.*--trust") as caught:
+        runtimes.open_model(evil)(faces(1))
+    assert "\n" not in str(caught.value)
+    assert not (evil.parent / "stolen").exists()
+
+
+def test_trusted_it_runs(evil):
+    # That this is so is what the check is for.
+    runtimes.open_model(evil, trust=True)(faces(1))
+    assert (evil.parent / "stolen").read_text() == "a secret"
+    (evil.parent / "stolen").unlink()
+
+
+def rewritten(folder, tmp_path, change):
+    """A copy of a SavedModel's graph with a change to its first meta graph."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    model = SavedModel()
+    model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    change(model.meta_graphs[0])
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+    return tmp_path
+
+
+def saving_function(graph):
+    [function] = [f for f in graph.graph_def.library.function if "save" in f.signature.name]
+    return function
+
+
+def test_the_function_that_saves_must_not_be_called_by_others(harmless, tmp_path):
+    def call_it(graph):
+        name = saving_function(graph).signature.name
+        graph.object_graph_def.concrete_functions[name].SetInParent()
+
+    with pytest.raises(UserError, match=r"MergeV2Checkpoints.*SaveV2"):
+        strangers.check_saved_model(rewritten(harmless, tmp_path, call_it))
+
+
+@pytest.mark.parametrize("where", ["a function", "the graph"])
+def test_the_function_that_saves_must_not_be_named_by_another_node(harmless, tmp_path, where):
+    def name_it(graph):
+        saving = saving_function(graph)
+        functions = graph.graph_def.library.function
+        other = next(f for f in functions if "traced" not in f.signature.name)
+        nodes = other.node_def if where == "a function" else graph.graph_def.node
+        nodes.add(op="StatefulPartitionedCall", name="x").attr[
+            "f"
+        ].func.name = saving.signature.name
+
+    with pytest.raises(UserError, match="SaveV2"):
+        strangers.check_saved_model(rewritten(harmless, tmp_path, name_it))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda graph: graph.graph_def.node.add(op="PyFunc", name="x"), "asks for PyFunc"),
+        (lambda graph: graph.ClearField("object_graph_def"), "of TensorFlow 1"),
+        (
+            lambda graph: graph.object_graph_def.nodes.add().resource.SetInParent(),
+            "an object of the kind 'resource'",
+        ),
+        (
+            lambda graph: saving_function(graph).node_def.add(op="WriteFile", name="x"),
+            "asks for WriteFile",
+        ),
+    ],
+)
+def test_whatever_else_runs_is_refused(harmless, tmp_path, change, words):
+    with pytest.raises(UserError, match=words):
+        strangers.check_saved_model(rewritten(harmless, tmp_path, change))
+
+
+@pytest.mark.parametrize("content", [b"", b"no protocol buffer", None])
+def test_what_is_no_graph_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+    with pytest.raises(UserError, match=r"saved_model\.pb: (damaged|cannot be read)") as caught:
+        strangers.check_saved_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def with_lambda(tmp_path):
+    layers = [
+        keras.Input((48, 48, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Lambda(lambda x: x[:, :7] * 0 + 1 / 7),
+    ]
+    return keras.Sequential(layers)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.json"])
+def test_a_lambda_layer_is_refused(tmp_path, name):
+    model = with_lambda(tmp_path)
+    if name == "model.keras":
+        model.save(tmp_path / name)
+    else:
+        (tmp_path / name).write_text(model.to_json())
+        with h5py.File(tmp_path / "model_weights.h5", "w"):
+            pass
+    with pytest.raises(UserError, match=r"asks for __lambda__, keras\.layers\.Lambda"):
+        runtimes.open_model(tmp_path / name)
+
+
+def test_keras_itself_refuses_a_lambda_layer_too(tmp_path):
+    with_lambda(tmp_path).save(tmp_path / "model.keras")
+    with pytest.raises(UserError, match="damaged or not a model"):
+        runtimes.open_model(tmp_path / "model.keras", trust=True)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/x"}},
+        {"module": "builtins", "class_name": "function", "config": "eval"},
+        {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
+        {"module": "os", "class_name": "Dense", "config": {}},
+    ],
+)
+def test_other_classes_are_named_wherever_they_are(tmp_path, layer):
+    path = tmp_path / "model.json"
+    config = {"module": "keras", "class_name": "Sequential", "config": {"layers": [[layer]]}}
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=re.escape(layer["class_name"])):
+        strangers.check_keras(path)
+
+
+def zipped(path, name, size):
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w") as file,
+    ):
+        for _ in range(size // 2**20):
+            file.write(b"\0" * 2**20)
+    return path
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(strangers, "MAX_UNPACKED", 2**23)
+    path = zipped(tmp_path / "model.keras", "config.json", 2**24)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(UserError, match=r"would unpack to 17 MB, more than 8"):
+        runtimes.open_model(path)
+
+
+def test_an_archive_cannot_unpack_to_more_than_it_says(tmp_path):
+    path = zipped(tmp_path / "model.keras", "config.json", 2**22)
+    content = bytearray(path.read_bytes())
+    # The size in the archive's directory: bytes 24 to 28 of an entry (PKWARE's APPNOTE 4.3.12).
+    at = content.rindex(b"PK\x01\x02") + 24
+    content[at : at + 4] = struct.pack("<I", 10)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, pytest.raises(zipfile.BadZipFile):
+        archive.read("config.json")
+
+
+def test_an_hdf5_file_of_huge_arrays_is_refused(tmp_path):
+    (tmp_path / "model.json").write_text(
+        json.dumps({"module": "keras", "class_name": "Sequential", "config": {"layers": []}})
+    )
+    with h5py.File(tmp_path / "model_weights.h5", "w") as file:
+        # Without a single chunk written it takes no room in the file.
+        file.create_dataset("dense/kernel", shape=(2**40, 2**10), dtype="f4", chunks=True)
+    with pytest.raises(UserError, match=r"model_weights\.h5: holds arrays of [0-9,]+ MB"):
+        runtimes.open_model(tmp_path / "model.json")
