@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from export import artifacts as catalogue
-from fer_pipeline import cli, run_dir
+from fer_pipeline import cli, gpus, run_dir
 from fer_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ _OF_MEASURING = ("max_accuracy_drop", "on_bad_image")
 
 def main(argv: list[str]) -> None:
     """Reads the flags and runs the stage."""
+    # Every file is compared in full float32, and a training may need the GPU's memory.
+    gpus.hide()
     cli.refuse_arguments(argv)
     if not _RUN_DIR.value:
         raise UserError("--run_dir is needed: the run to export")

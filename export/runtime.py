@@ -20,7 +20,7 @@ import numpy as np
 
 from export.artifacts import Artifact
 from export.rgb import colour_images
-from fer_pipeline import strangers
+from fer_pipeline import gpus, strangers
 from fer_pipeline.errors import UserError
 
 _RUNNER = Path(__file__).with_name("runner.py")
@@ -98,7 +98,7 @@ def opened(
             text=True,
             bufsize=1,
             # What is proved is a file on any machine, so no GPU, which rounds otherwise.
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+            env=gpus.hidden(os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}),
         )
         stack.callback(_end, process)
         yield _child(process, artifact, scratch)

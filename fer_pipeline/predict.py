@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from fer_pipeline import cli, native_log
+from fer_pipeline import cli, gpus, native_log
 from fer_pipeline.datasets import files, folders
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
@@ -49,6 +49,8 @@ _TRUST = flags.DEFINE_bool(
 
 def main(argv: list[str]) -> None:
     """Reads the flags and the pictures, asks the model and prints its answers."""
+    # The answer is to be that of any machine, and a training may need the GPU's memory.
+    gpus.hide()
     names = argv[1:]
     if not _MODEL.value:
         raise UserError("--model: name the model to ask (--help shows what it may be)")

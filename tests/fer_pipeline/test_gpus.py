@@ -1,5 +1,8 @@
 """What is chosen on hosts with GPUs, from a list of devices that is faked."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -169,3 +172,22 @@ def test_hidden_gpus_are_hidden_from_children_alone():
     environ = {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0"}
     assert gpus.hidden(environ) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "-1"}
     assert environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+@pytest.mark.parametrize("module", ["fer_pipeline.predict", "export.__main__"])
+def test_commands_that_need_no_gpu_leave_it_alone(module):
+    script = (
+        f"import os, {module} as command\n"
+        "from absl import flags\n"
+        "flags.FLAGS(['command'])\n"
+        "try: command.main(['command'])\n"
+        "except Exception as error: print(type(error).__name__, os.environ['CUDA_VISIBLE_DEVICES'])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "0"},
+    )
+    assert result.stdout == "UserError -1\n"
