@@ -163,7 +163,7 @@ def test_the_metrics_are_those_of_the_exported_keras_files(finished, faces):
     ("arguments", "words"),
     [
         (["--epochs=2"], ["is finished", "--overwrite"]),
-        (["--epochs=1"], ["has trained 2 epochs", "--epochs=2"]),
+        (["--epochs=1"], ["has trained 2 epochs", "--epochs=3"]),
         (["--epochs=3", "--learning_rate=0.1"], ["--learning_rate=0.0005, not 0.1", "--overwrite"]),
     ],
 )
