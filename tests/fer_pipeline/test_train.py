@@ -105,7 +105,7 @@ def faces(tmp_path_factory):
 def finished(faces, tmp_path_factory):
     """A run of two epochs, interrupted after the first and continued by the same command."""
     cwd = tmp_path_factory.mktemp("work")
-    # In float32, so that the figures are those of any CPU.
+    # Not in what the CPU earns: tests below compare with the float32 network.
     arguments = [f"--data={faces}", "--run_dir=run", "--batch_size=16", "--precision=float32"]
     cached = ["--cache=disk", "--cache_dir=cache"]
     first = train(*arguments, *cached, "--epochs=1", "--noexport", cwd=cwd)
