@@ -1,6 +1,7 @@
 """Which tests run in the same process, and what the suite sees of a GPU."""
 
 import os
+import signal
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -36,6 +37,9 @@ def pytest_cmdline_main(config):
 
 
 def pytest_configure(config):
+    # A shell's background ignores Ctrl-C, and so would all that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "gpu: needs a GPU, and runs with --gpu alone")
     if config.getoption("gpu"):
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

@@ -29,6 +29,7 @@ def start(folder, name, *arguments, environ=None):
         stdout=log,
         stderr=log,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environ or {}),
+        cwd=folder,
     )
     return process, out
 
@@ -65,7 +66,8 @@ def results(folder):
             folder,
             "xla",
             *(overflow, "--precision=mixed_float16", "--jit_compile"),
-            environ={"XLA_FLAGS": f"--xla_dump_to={folder / 'modules'}"},
+            # Below its own folder, whose path may hold spaces, which would end the flag.
+            environ={"XLA_FLAGS": "--xla_dump_to=modules"},
         ),
     }
     for index in range(2):
