@@ -20,7 +20,6 @@ TensorFlow and Pillow are imported inside the functions: importing this module i
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -34,17 +33,14 @@ from fer_pipeline.expressions import IMAGE_SIZE
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: A compiled function from files or pixels to faces.
-_Decoder = Callable[["tf.Tensor"], Any]
-
 #: Shape of a face.
 FACE_SHAPE: tuple[int, int, int] = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
 #: What to do with a file or row that is no image: stop and name it, or leave it out and count it.
 OnBadImage = Literal["fail", "skip"]
 
-#: Images in the unrolled graph, see ``_jpeg_decoder``, and the most pixels that one may have:
-#: larger ones gain nothing and take 64 times their room.
+#: Images that ``_decode_jpegs`` decodes, and the most pixels that one may have: larger ones gain
+#: nothing and take 64 times their room.
 _UNROLLED, _UNROLLED_PIXELS = 64, 2**13
 
 
@@ -76,9 +72,6 @@ def grey(image: tf.Tensor) -> tf.Tensor:
         red, green, blue = (tf.cast(image[..., c : c + 1], tf.int32) for c in range(3))
         return tf.cast((299 * red + 587 * green + 114 * blue + 500) // 1000, tf.uint8)
 
-    channels = image.shape[-1]
-    if channels is not None:
-        return weighted() if channels >= 3 else image[..., :1]
     return tf.cond(tf.shape(image)[-1] >= 3, weighted, lambda: image[..., :1])
 
 
@@ -92,16 +85,16 @@ def resize(image: tf.Tensor) -> tf.Tensor:
 
 
 def face_of(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The face in a decoded image: uint8 ``[H, W, C]`` -> (uint8 ``[48, 48, 1]``, bool).
+    """The faces in decoded images: uint8 ``[..., H, W, C]`` -> (uint8 ``[..., 48, 48, 1]``, bool).
 
-    The second value says whether the image had to be converted. Works in graphs, for images of
-    unknown size and number of channels.
+    The second value says whether they had to be converted. Works in graphs, for one image or a
+    batch of unknown size and number of channels.
     """
     import tensorflow as tf
 
-    is_face = tf.reduce_all(tf.equal(tf.shape(image), FACE_SHAPE))
+    is_face = tf.reduce_all(tf.equal(tf.shape(image)[-3:], FACE_SHAPE))
     face = tf.cond(is_face, lambda: image, lambda: resize(grey(image)))
-    return tf.ensure_shape(face, FACE_SHAPE), tf.logical_not(is_face)
+    return tf.ensure_shape(face, (*image.shape[:-3], *FACE_SHAPE)), tf.logical_not(is_face)
 
 
 def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
@@ -182,98 +175,63 @@ def to_face(image: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
-        return _converter()(tf.constant(image)).numpy()
+        return _compiled(face_of, (None, None, None), "uint8")(tf.constant(image))[0].numpy()
 
 
 @functools.cache
-def _converter() -> _Decoder:
-    """``face_of`` an image of any size, compiled: half the time of its operations one by one."""
+def _compiled(function: Callable[..., Any], shape: tuple[int | None, ...], dtype: str) -> Any:
+    """A function of one tensor as a graph on the CPU, where alone there are decoders."""
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec([None] * 3, tf.uint8)], autograph=False)
-    def convert(image: tf.Tensor) -> tf.Tensor:
-        return face_of(image)[0]
+    with tf.device("/CPU:0"):
+        signature = [tf.TensorSpec(shape, dtype)]
+        graph = tf.function(function, input_signature=signature, autograph=False)
+        return graph.get_concrete_function()
 
-    return convert.get_concrete_function()
 
-
-@functools.cache
-def _any_decoder() -> _Decoder:
+def _decode_any(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """``decode_face`` over string ``[B]``; some images of a batch are decoded at the same time."""
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.map_fn(
-            decode_face,
-            encoded,
-            parallel_iterations=4 * cores.usable(),
-            fn_output_signature=(
-                tf.TensorSpec(FACE_SHAPE, tf.uint8),
-                tf.TensorSpec([], tf.bool),
-            ),
-        )
-
-    return decode.get_concrete_function()
+    return tf.map_fn(
+        decode_face,
+        encoded,
+        parallel_iterations=4 * cores.usable(),
+        fn_output_signature=(tf.TensorSpec(FACE_SHAPE, tf.uint8), tf.TensorSpec([], tf.bool)),
+    )
 
 
-@functools.cache
-def _jpeg_decoder() -> _Decoder:
-    """JPEGs of one size -> their pixels: string ``[64]`` -> uint8 ``[64, H, W, C]``.
+def _decode_jpegs(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What ``_decode_any`` does, for JPEGs of one size: string ``[64]``.
 
-    64 decoders side by side in one graph take a third of the time of the loop in
-    ``_any_decoder``, whose bookkeeping costs more than decoding so small an image.
+    64 decoders side by side in one graph take half the time of the loop there, whose bookkeeping
+    costs more than decoding so small an image.
     """
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec([_UNROLLED], tf.string)], autograph=False)
-    def decode(encoded: tf.Tensor) -> tf.Tensor:
-        return tf.stack([decode_jpeg(one) for one in tf.unstack(encoded)])
-
-    return decode.get_concrete_function()
-
-
-def _decode_any(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Faces ``[B, 48, 48, 1]`` and which of them were converted ``[B]``."""
-    import tensorflow as tf
-
-    faces, converted = _any_decoder()(tf.constant(encoded, tf.string, [len(encoded)]))
-    return faces.numpy(), converted.numpy()
-
-
-def _decode_jpegs(encoded: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """What ``_decode_any`` does, for JPEGs of one size."""
-    import tensorflow as tf
-
-    faces = np.empty((len(encoded), *FACE_SHAPE), np.uint8)
-    converted = False
-    for start in range(0, len(encoded), _UNROLLED):
-        part = encoded[start : start + _UNROLLED]
-        # The last part is filled up: decoding an image a few times more is cheaper than a graph
-        # of another size.
-        filled = [*part, *part[:1] * (_UNROLLED - len(part))]
-        images = _jpeg_decoder()(tf.constant(filled))
-        converted = images.shape[1:] != FACE_SHAPE
-        if converted:
-            images = resize(grey(images))
-        faces[start : start + _UNROLLED] = images.numpy()[: len(part)]
-    return faces, np.full(len(encoded), converted)
+    faces, converted = face_of(tf.stack([decode_jpeg(one) for one in tf.unstack(encoded)]))
+    return faces, tf.fill([_UNROLLED], converted)
 
 
 def _decode_plain(
     encoded: Sequence[bytes], layouts: Sequence[tuple[str, int, int, int]]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Faces ``[B, 48, 48, 1]`` and which were converted ``[B]``; None if one cannot be read."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Faces ``[B, 48, 48, 1]`` and which were converted ``[B]``, of what TensorFlow reads."""
     import tensorflow as tf
 
     kind, width, height, _ = layouts[0]
     alike = len(set(layouts)) == 1 and len(encoded) > _UNROLLED // 8
-    unrolled = alike and kind == "JPEG" and width * height <= _UNROLLED_PIXELS
-    # The decoders exist for the CPU alone; the rest must not wander to an accelerator and back.
-    # Where an error would quote the file's bytes, making it a Python exception fails on them.
-    with tf.device("/CPU:0"), contextlib.suppress(tf.errors.OpError, UnicodeDecodeError):
-        return _decode_jpegs(encoded) if unrolled else _decode_any(encoded)
-    return None
+    with tf.device("/CPU:0"):
+        if not alike or kind != "JPEG" or width * height > _UNROLLED_PIXELS:
+            decoded = [_compiled(_decode_any, (None,), "string")(tf.constant(encoded))]
+        else:
+            # Filled up: decoding an image a few times more is cheaper than a graph of another size.
+            filled = [*encoded, *encoded[:1] * (-len(encoded) % _UNROLLED)]
+            decode = _compiled(_decode_jpegs, (_UNROLLED,), "string")
+            starts = range(0, len(filled), _UNROLLED)
+            decoded = [decode(tf.constant(filled[i : i + _UNROLLED])) for i in starts]
+    faces, converted = map(np.concatenate, zip(*decoded, strict=True))
+    return faces[: len(encoded)], converted[: len(encoded)]
 
 
 def _what_is_wrong(encoded: bytes) -> str:
@@ -298,6 +256,8 @@ def decode_faces(
     Raises:
       UserError: names the first image that cannot be read.
     """
+    from tensorflow.errors import OpError
+
     images = np.empty((len(encoded), *FACE_SHAPE), np.uint8)
     converted = np.zeros(len(encoded), bool)
     wrong: dict[int, str] = {}
@@ -307,15 +267,15 @@ def decode_faces(
     todo = [plain] if plain else []
     while todo:
         part = todo.pop()
-        found = _decode_plain([encoded[i] for i in part], [layouts[i] for i in part])
-        if found:
-            # Copying to a slice is faster than to positions.
-            where = slice(None) if len(part) == len(encoded) else part
-            images[where], converted[where] = found
-        elif len(part) > 1:
-            todo += [[i] for i in part]
-        else:
-            wrong[part[0]] = _what_is_wrong(encoded[part[0]])
+        try:
+            found = _decode_plain([encoded[i] for i in part], [layouts[i] for i in part])
+            images[part], converted[part] = found
+        # The second where an error would quote the file's bytes, which are no text.
+        except (OpError, UnicodeDecodeError):
+            if len(part) > 1:
+                todo += [[i] for i in part]
+            else:
+                wrong[part[0]] = _what_is_wrong(encoded[part[0]])
     for i in set(range(len(encoded))).difference(plain):
         try:
             levels, as_it_is = pictures.read(encoded[i])

@@ -69,16 +69,11 @@ def load(
     Raises:
       UserError: about the source or an argument, with the way out.
     """
-    source = os.fspath(source)
-    _check(validation_fraction, on_bad_image, cache)
-    if source == SYNTHETIC:
-        _check_synthetic(validation_fraction)
+    source, kind = _checked(source, validation_fraction, on_bad_image, cache)
+    if kind == SYNTHETIC:
         from fer_pipeline.datasets import synthetic
 
         return Loaded(synthetic.load(seed=0), SYNTHETIC, decoded=False)
-    source = os.path.normpath(source)
-    kind = _kind(source)
-    name = source_name(source)
     decoded = True
     if cache == "disk":
         faces, decoded = _through_cache(source, kind, on_bad_image, cache_dir, write=write_cache)
@@ -87,6 +82,7 @@ def load(
     else:
         faces = _decode(source, kind, on_bad_image)
     splits = splitting.split(source, faces, validation_fraction=validation_fraction, seed=seed)
+    name = source_name(source)
     return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded)
 
 
@@ -104,15 +100,10 @@ def check(
     Raises:
       UserError: ``load`` would raise the same.
     """
-    source = os.fspath(source)
-    _check(validation_fraction, on_bad_image, cache)
-    if source == SYNTHETIC:
-        _check_synthetic(validation_fraction)
-        return
-    kind = _kind(os.path.normpath(source))
+    source, kind = _checked(source, validation_fraction, on_bad_image, cache)
     # With an entry on disk the names are not looked at again.
     if cache != "disk":
-        _listing(os.path.normpath(source), kind)
+        _listing(source, kind)
 
 
 def source_name(source: str | os.PathLike[str]) -> str:
@@ -123,8 +114,18 @@ def source_name(source: str | os.PathLike[str]) -> str:
     return path.stem if path.suffix.lower() in (".zip", ".csv") else path.name
 
 
-def _check(validation_fraction: float | None, on_bad_image: str, cache: str) -> None:
-    """Checks the arguments that are flags of the entry points."""
+def _checked(
+    source: str | os.PathLike[str],
+    validation_fraction: float | None,
+    on_bad_image: str,
+    cache: str,
+) -> tuple[str, str]:
+    """The source's path and kind, ``"folder"``, ``"zip"``, ``"csv"`` or ``"synthetic"``.
+
+    Raises:
+      UserError: it is none of these, or the other arguments of ``load`` are wrong.
+    """
+    source = os.fspath(source)
     if validation_fraction is not None and not 0 < validation_fraction < 1:
         raise UserError(
             f"--validation_fraction={validation_fraction}: must lie between 0 and 1, as 0.1 does"
@@ -135,39 +136,34 @@ def _check(validation_fraction: float | None, on_bad_image: str, cache: str) -> 
     ):
         if value not in values:
             raise UserError(f"--{flag}={value}: must be one of {', '.join(values)}")
-
-
-def _check_synthetic(validation_fraction: float | None) -> None:
-    if validation_fraction is not None:
-        raise UserError(
-            "--validation_fraction: the synthetic faces have validation images; leave it out"
-        )
-
-
-def _kind(source: str) -> str:
-    """``"folder"``, ``"zip"`` or ``"csv"``."""
-    path = Path(source)
+    if source == SYNTHETIC:
+        if validation_fraction is not None:
+            raise UserError(
+                "--validation_fraction: the synthetic faces have validation images; leave it out"
+            )
+        return source, SYNTHETIC
+    path = Path(os.path.normpath(source))
     if not path.exists():
-        raise UserError(f"{source}: no such file or folder; check the path")
+        raise UserError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
-        return "folder"
-    suffix = path.suffix.lower()
-    if suffix not in (".zip", ".csv"):
-        raise UserError(f"{source}: neither a folder nor a .zip nor a .csv file; pass one of them")
-    return suffix[1:]
+        return str(path), "folder"
+    if path.suffix.lower() not in (".zip", ".csv"):
+        raise UserError(f"{path}: neither a folder nor a .zip nor a .csv file; pass one of them")
+    return str(path), path.suffix.lower()[1:]
 
 
 def _listing(source: str, kind: str) -> folders.Listing | None:
-    """The images of a folder or .zip; None for a CSV file, in a .zip or not."""
-    if kind == "csv":
+    """The images of a folder or .zip; None for a CSV file, in a .zip or not, and the default."""
+    if kind in ("csv", SYNTHETIC):
         return None
     if kind == "folder":
         return folders.list_folder(source)
-    infos = files.open_zip(source)
-    names = [info.filename for info in infos]
-    if kaggle_csv.csv_members(names) and not any(map(files.is_image, names)):
+    members = files.open_zip(source)
+    names = [member.filename for member in members]
+    images = any(name.lower().endswith(files.IMAGE_SUFFIXES) for name in names)
+    if kaggle_csv.csv_members(names) and not images:
         return None
-    return folders.list_zip(source, infos)
+    return folders.list_zip(source, members)
 
 
 def _decode(
@@ -207,9 +203,8 @@ def _through_cache(
 
 def _digest(source: str, kind: str) -> str:
     """Changes when the source does."""
-    try:
-        if kind == "folder":
-            return files.folder_digest(source, folders.scan_folder(source)[0])
-        return files.zip_digest(source) if kind == "zip" else files.file_digest(source)
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}; make it readable") from error
+    if kind == "zip":
+        return files.zip_digest(source)
+    if kind == "csv":
+        return files.digest(os.path.dirname(source), [os.path.basename(source)])
+    return files.digest(source, folders.scan_folder(source)[0])

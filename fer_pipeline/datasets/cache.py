@@ -3,14 +3,13 @@
 An entry is a folder of its own, named after the source and a key over the source's files and all
 options that decide its contents::
 
-    <cache_dir>/fer2013-0123456789abcdef/images.u8   uint8 [N, 48, 48, 1], pixels alone
-                                         labels.npy  int32 [N]
-                                         groups.npy  int8 [N]
-                                         about.json  all else, and checksums
+    <cache_dir>/fer2013-0123456789abcdef/images.u8  uint8 [N, 48, 48, 1], pixels alone
+                                         about.npz  all else, and the checksums of the images
 
 It is written as ``.fer2013-0123456789abcdef.partial`` and renamed when it is complete. Who writes
-it holds a lock on that folder, which ends with the process; others wait and read what was written.
-Entries of sources that changed or went away are not removed: the folder may be deleted at any time.
+it locks the file ``.fer2013-0123456789abcdef.lock`` until his process ends; others wait and read
+what was written. Entries of sources that changed or went away are not removed: the folder may be
+deleted at any time.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 from fer_pipeline.faces import FACE_SHAPE
 
-_IMAGES, _LABELS, _GROUPS, _ABOUT = "images.u8", "labels.npy", "groups.npy", "about.json"
+_IMAGES, _ABOUT = "images.u8", "about.npz"
 
 #: To be raised when faces are decoded differently or the files of an entry change.
-_VERSION = 2
+_VERSION = 3
 
 #: Images that share a checksum.
 _CHUNK = 4096
@@ -48,7 +47,7 @@ _CHUNK = 4096
 _MAX_NAME = 100
 
 #: Names of entries that somebody writes, or wrote when he was killed.
-_UNFINISHED = re.compile(r"\..+-[0-9a-f]{16}\..+")
+_UNFINISHED = re.compile(r"\.(.+-[0-9a-f]{16})\.(?!lock$).+")
 
 #: Gives the uint8 array of a shape that is to hold decoded images.
 Allocate = Callable[[tuple[int, ...]], np.ndarray]
@@ -85,48 +84,40 @@ def load(folder: Path) -> Faces | None:
     The images are mapped into memory, and their checksums compared when they are first asked for.
     """
     try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        labels, groups = np.load(folder / _LABELS), np.load(folder / _GROUPS)
-        if about["labels"] != zlib.crc32(labels) or about["groups"] != zlib.crc32(groups):
-            return None
-        images = np.memmap(folder / _IMAGES, np.uint8, "r").reshape(len(labels), *FACE_SHAPE)
-        read = _Checked(folder, images, about["images"])
-        notes = {name: tuple(about[name]) for name in ("skipped", "left_out")}
-        lazy = LazyImages(read, np.arange(len(labels)))
-        return Faces(lazy, labels, groups, converted=about["converted"], **notes)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        # Its own checksums are compared by ``zipfile``.
+        about = dict(np.load(folder / _ABOUT))
+        count = len(about["labels"])
+        images = np.memmap(folder / _IMAGES, np.uint8, "r").reshape(count, *FACE_SHAPE)
+        return Faces(
+            LazyImages(_checked(folder, images, about["checksums"]), np.arange(count)),
+            about["labels"],
+            about["groups"],
+            converted=int(about["converted"]),
+            skipped=tuple(about["skipped"].tolist()),
+            left_out=tuple(about["left_out"].tolist()),
+        )
+    except Exception:  # Damaged files make NumPy raise many kinds.
         return None
 
 
-class _Checked:
-    """Copies faces out of an entry, each part of which is compared with its checksum once.
+def _checked(
+    folder: Path, images: np.ndarray, checksums: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Copies faces out of an entry, each part of which is compared with its checksum once."""
+    unread = set(range(len(checksums)))
 
-    Raises:
-      UserError: the pixels are not those that were written; the entry is then no longer one.
-    """
+    def read(positions: np.ndarray) -> np.ndarray:
+        for i in unread and unread.intersection((positions // _CHUNK).tolist()):
+            if zlib.crc32(images[i * _CHUNK : (i + 1) * _CHUNK]) != checksums[i]:
+                with _named(folder):
+                    (folder / _ABOUT).unlink(missing_ok=True)
+                raise UserError(
+                    f"{folder}: damaged on the disk; start again to decode the images anew"
+                )
+            unread.discard(i)
+        return gathering.take(images, positions)
 
-    def __init__(self, folder: Path, images: np.ndarray, checksums: list[int]):
-        self._folder = folder
-        self._images = images
-        self._checksums = checksums
-        self._unread = set(range(len(checksums)))
-
-    def __call__(self, positions: np.ndarray) -> np.ndarray:
-        if self._unread:
-            for i in self._unread.intersection((positions // _CHUNK).tolist()):
-                if zlib.crc32(self._images[i * _CHUNK : (i + 1) * _CHUNK]) != self._checksums[i]:
-                    self._refuse()
-                self._unread.discard(i)
-        return gathering.take(self._images, positions)
-
-    def _refuse(self) -> None:
-        try:
-            (self._folder / _ABOUT).unlink(missing_ok=True)
-        except OSError as error:
-            raise _unwritable(self._folder, error) from error
-        raise UserError(
-            f"{self._folder}: damaged on the disk; start again to decode the images anew"
-        )
+    return read
 
 
 def store(
@@ -146,19 +137,26 @@ def store(
     Raises:
       UserError: what the two functions raise, or that the cache cannot be written.
     """
-    try:
+    with _named(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for path in folder.parent.iterdir():
+            if unfinished := _UNFINISHED.fullmatch(path.name):
+                with (
+                    contextlib.suppress(OSError),
+                    _locked(path.with_name(unfinished[1]), wait=False),
+                ):
+                    shutil.rmtree(path, ignore_errors=True)
         with _locked(folder) as partial:
             entry = load(folder)
             if entry is not None:
                 return entry, False
             if folder.exists():
                 shutil.rmtree(folder)
+            partial.mkdir()
             _write(partial, decode(lambda shape: _new_images(partial / _IMAGES, shape)))
             check_source()
             partial.rename(folder)
             entry = load(folder)
-    except OSError as error:
-        raise _unwritable(folder.parent, error) from error
     if entry is None:
         raise UserError(f"{folder}: the cache just written is gone; try again or --cache=memory")
     return entry, True
@@ -171,17 +169,10 @@ def _write(partial: Path, faces: Faces) -> None:
         _new_images(partial / _IMAGES, (count, *FACE_SHAPE))[:] = faces.images
     # Less than was allocated where some could not be read.
     os.truncate(partial / _IMAGES, count * int(np.prod(FACE_SHAPE)))
-    np.save(partial / _LABELS, faces.labels)
-    np.save(partial / _GROUPS, faces.groups)
-    about = {
-        "images": [zlib.crc32(np.ascontiguousarray(c)) for c in chunks(faces.images, _CHUNK)],
-        "labels": zlib.crc32(faces.labels),
-        "groups": zlib.crc32(faces.groups),
-        "converted": faces.converted,
-        "skipped": faces.skipped,
-        "left_out": faces.left_out,
-    }
-    (partial / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    checksums = [zlib.crc32(np.ascontiguousarray(chunk)) for chunk in chunks(faces.images, _CHUNK)]
+    notes = faces._asdict()
+    del notes["images"], notes["hashes"]
+    np.savez(partial / _ABOUT, checksums=np.array(checksums, np.uint32), **notes)
     for path in partial.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -196,60 +187,36 @@ def _new_images(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder to make an entry of, as soon as nobody else makes the same one.
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[Path]:
+    """Yields the path to make an entry at, where nothing is, while nobody else makes the same one.
 
-    It is removed unless it is renamed, and so are those of processes that were killed.
+    What is left there at the end is removed.
+
+    Raises:
+      BlockingIOError: somebody else makes it, and this is not to ``wait``.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for path in folder.parent.iterdir():
-        if _UNFINISHED.fullmatch(path.name):
-            with contextlib.suppress(OSError):
-                held = _hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if held is not None:
-                    shutil.rmtree(path, ignore_errors=True)
-                    os.close(held)
-    partial, held = folder.with_name(f".{folder.name}.partial"), None
-    while held is None:
-        partial.mkdir(exist_ok=True)
-        held = _hold(partial, fcntl.LOCK_EX)
-    try:
-        for path in partial.iterdir():
-            path.unlink()
-        yield partial
-    finally:
-        # Once it is renamed, a folder of this name is somebody else's.
-        if _is(held, partial):
+    lock = folder.with_name(f".{folder.name}.lock")
+    with contextlib.suppress(FileExistsError):
+        lock.touch(exist_ok=False)
+        lock.chmod(0o666)  # Nothing is in it that other users of the cache could spoil.
+    # NFS locks what is opened for writing.
+    with open(lock, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            yield partial
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
-        os.close(held)
 
 
-def _hold(path: Path, operation: int) -> int | None:
-    """A descriptor that locks a folder until it is closed.
-
-    None if another process has the lock, or had it and has renamed or removed the folder.
-    """
+@contextlib.contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Says of an ``OSError`` that it was the cache that could not be written."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(descriptor, operation)
-        if _is(descriptor, path):
-            return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _is(descriptor: int, path: Path) -> bool:
-    """Whether a path still leads to what was opened."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    return False
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{folder}: cannot write the cache ({error.strerror}); pass --cache=memory, or "
-        "--cache_dir with a folder that can be written"
-    )
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot write the cache ({error.strerror}); pass --cache=memory, or "
+            "--cache_dir with a folder that can be written"
+        ) from error

@@ -48,32 +48,26 @@ class _Area(NamedTuple):
 
 
 def _inside(distance: np.ndarray, softness: float = 1.0) -> np.ndarray:
-    """Coverage 0..1 of the region of negative signed distance; overwrites ``distance``."""
-    distance *= -1.0 / softness
-    distance += 0.5
-    return np.clip(distance, 0.0, 1.0, out=distance)
+    """Coverage 0..1 of the region of negative signed distance."""
+    coverage = 0.5 - distance * (1.0 / softness)
+    return np.clip(coverage, 0.0, 1.0, out=coverage)
 
 
 def _squared_radius(x: np.ndarray, y: np.ndarray, width: _Value, height: _Value) -> np.ndarray:
     """0 at the centre of an ellipse of these half-axes, 1 on it."""
-    q = (x * (1.0 / width)) ** 2
-    q += (y * (1.0 / height)) ** 2
-    return q
+    return (x * (1.0 / width)) ** 2 + (y * (1.0 / height)) ** 2
 
 
 def _ellipse(x: np.ndarray, y: np.ndarray, width: _Value, height: _Value) -> np.ndarray:
     """Coverage of an ellipse; its distance is right to first order at the edge."""
-    q = _squared_radius(x, y, width, height)
-    q -= 1.0
-    q *= 0.5 * np.minimum(width, height)
-    return _inside(q)
+    distance = _squared_radius(x, y, width, height) - 1.0
+    distance *= 0.5 * np.minimum(width, height)
+    return _inside(distance)
 
 
 def _glow(x: np.ndarray, y: np.ndarray, width: _Value, height: _Value) -> np.ndarray:
     """A smooth blob: 1 at the centre, 0 outside the ellipse."""
-    q = np.clip(1.0 - _squared_radius(x, y, width, height), 0.0, 1.0)
-    q *= q
-    return q
+    return np.clip(1.0 - _squared_radius(x, y, width, height), 0.0, 1.0) ** 2
 
 
 def _stroke(offset: np.ndarray, half_width: _Value, softness: float = 1.0) -> np.ndarray:
@@ -120,8 +114,8 @@ def _paint_head(area: _Area, look: Look, au: _Units) -> None:
     narrowed = side * (1.0 + look.jaw * np.clip(v * 0.06, 0.0, 2.0))
     q = _squared_radius(narrowed, v, width, look.head_height + 0.9 * au[26])
     head = (q - 1.0) * (0.5 * width)
-    _blend(canvas, look.skin * (1.03 - 0.3 * q * q), _inside(head.copy()))
-    beard = _inside(12.0 - v - 0.25 * side, 8.0) * _inside(head.copy())
+    _blend(canvas, look.skin * (1.03 - 0.3 * q * q), _inside(head))
+    beard = _inside(12.0 - v - 0.25 * side, 8.0) * _inside(head)
     _darken(canvas, np.clip(look.stubble, 0.0, 1.0), beard)
     fringe = _inside(v - look.hairline - look.parting * u - look.temples * u2, 1.6)
     _blend(canvas, hair, fringe * _inside(head - 0.6))

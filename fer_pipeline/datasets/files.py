@@ -15,7 +15,7 @@ from fer_pipeline import pictures
 from fer_pipeline.errors import UserError
 
 #: Endings of images. A file of another name is looked into.
-_IMAGE_SUFFIXES = (
+IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".png", ".bmp", ".dib", ".gif"),
     *(".webp", ".tif", ".tiff"),
 )
@@ -45,9 +45,6 @@ class FolderFiles:
         self._root = os.fspath(root)
         self._names = names
 
-    def __len__(self) -> int:
-        return len(self._names)
-
     def name(self, i: int) -> str:
         return printable(os.path.join(self._root, self._names[i]))
 
@@ -75,9 +72,6 @@ class ZipFiles:
         self._members = members
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
-
-    def __len__(self) -> int:
-        return len(self._members)
 
     def name(self, i: int) -> str:
         return printable(os.path.join(self._path, self._members[i].filename))
@@ -125,15 +119,17 @@ def is_debris(name: str) -> bool:
     return "/." in f"/{name}" or not _DEBRIS.isdisjoint(name.lower().split("/"))
 
 
-def is_image(name: str) -> bool:
-    """Whether a path has the ending of an image."""
-    return name.lower().endswith(_IMAGE_SUFFIXES)
+def is_image(name: str, files_of: Callable[[Sequence[str]], Files]) -> bool:
+    """Whether a path ends as an image's does, or else its file can be read and begins as one.
 
-
-def begins_as_image(open_files: Callable[[], Files]) -> bool:
-    """Whether the first of some files can be read and begins as an image does."""
+    Args:
+      name: the path.
+      files_of: makes files of paths.
+    """
+    if name.lower().endswith(IMAGE_SUFFIXES):
+        return True
     with contextlib.suppress(UserError):
-        return pictures.format_of(open_files().read(0, pictures.MAGIC_BYTES)) is not None
+        return pictures.format_of(files_of([name]).read(0, pictures.MAGIC_BYTES)) is not None
     return False
 
 
@@ -178,18 +174,20 @@ def check_readable(path: str | os.PathLike[str], members: Iterable[zipfile.ZipIn
             )
 
 
-def folder_digest(root: str | os.PathLike[str], names: Iterable[str]) -> str:
-    """SHA-256 over the relative paths of files and what tells a change of them, as hex digits."""
-    digest = hashlib.sha256()
+def digest(root: str | os.PathLike[str], names: Iterable[str]) -> str:
+    """SHA-256 over paths relative to a folder and what tells a change of the files there, in hex.
+
+    Nobody can set the time of the last change of an inode. A file that cannot be reached, as at
+    the end of a dangling link, is one until it can.
+    """
+    found = hashlib.sha256()
     for name in sorted(names):
-        digest.update(os.fsencode(f"{name}\0{_state(os.path.join(root, name))}\n"))
-    return digest.hexdigest()
-
-
-def _state(path: str | os.PathLike[str]) -> str:
-    """What changes when a file does: nobody can set the time of the last change of its inode."""
-    status = os.stat(path)
-    return f"{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}"
+        state = ()
+        with contextlib.suppress(OSError):
+            status = os.stat(os.path.join(root, name))
+            state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        found.update(os.fsencode(f"{name}\0{state}\n"))
+    return found.hexdigest()
 
 
 def zip_digest(path: str | os.PathLike[str]) -> str:
@@ -197,24 +195,20 @@ def zip_digest(path: str | os.PathLike[str]) -> str:
 
     They stand in the central directory at the end of the file, and hashing that as it is takes a
     hundredth of the time that parsing it would.
+
+    Raises:
+      UserError: it is no zip file.
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
+    with contextlib.suppress(OSError, ValueError, struct.error), open(path, "rb") as file:
         # The end record has 22 bytes and a comment of up to 65,535.
-        tail_start = max(0, size - 22 - 65_535)
+        tail_start = max(0, os.path.getsize(path) - 22 - 65_535)
         file.seek(tail_start)
         tail = file.read()
-        end = tail.rfind(b"PK\x05\x06")
-        if 0 <= end <= len(tail) - 22:
-            (start,) = struct.unpack_from("<I", tail, end + 16)
-            # Beyond 4 GiB the offset stands elsewhere, and here is a marker.
-            if start < 0xFFFFFFFF and start <= tail_start + end:
-                file.seek(start)
-                return hashlib.sha256(file.read()).hexdigest()
+        end = tail.rindex(b"PK\x05\x06")
+        (start,) = struct.unpack_from("<I", tail, end + 16)
+        # Beyond 4 GiB the offset stands elsewhere, and here is a marker.
+        if start <= tail_start + end and start < 0xFFFFFFFF:
+            file.seek(start)
+            return hashlib.sha256(file.read()).hexdigest()
     members = "\n".join(f"{m.filename}\0{m.file_size}\0{m.CRC}" for m in open_zip(path))
     return hashlib.sha256(members.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 over what tells a change of a file, as hex digits."""
-    return hashlib.sha256(_state(path).encode()).hexdigest()

@@ -12,13 +12,13 @@ step, at once or as a stream.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,8 @@ from fer_pipeline import cores
 from fer_pipeline import faces as faces_lib
 from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets import layout, splitting
-from fer_pipeline.datasets.files import Files
+from fer_pipeline.datasets.files import Files, printable
+from fer_pipeline.datasets.layout import Listing
 from fer_pipeline.datasets.splits import LazyImages
 from fer_pipeline.errors import UserError
 from fer_pipeline.faces import FACE_SHAPE, Decoded, OnBadImage
@@ -36,22 +37,6 @@ _BATCH = 256
 _BATCH_BYTES = 2**24
 
 
-class Listing(NamedTuple):
-    """The images of a source, undecoded, sorted by split, class and name.
-
-    Attributes:
-      files: the image files.
-      labels: int32 ``[N]``.
-      groups: int8 ``[N]``, see ``splitting.TRAIN``.
-      left_out: names of the files that are no images.
-    """
-
-    files: Files
-    labels: np.ndarray
-    groups: np.ndarray
-    left_out: tuple[str, ...] = ()
-
-
 def list_folder(root: str | os.PathLike[str]) -> Listing:
     """Lists the images below a folder.
 
@@ -59,8 +44,8 @@ def list_folder(root: str | os.PathLike[str]) -> Listing:
       UserError: it holds no class folders, one of them is missing, empty or unknown.
     """
     root = os.fspath(root)
-    names, folders = scan_folder(root)
-    return _listing(root, names, folders, functools.partial(files_lib.FolderFiles, root))
+    files_of = functools.partial(files_lib.FolderFiles, root)
+    return layout.arranged(root, *scan_folder(root), files_of)
 
 
 def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> Listing:
@@ -83,21 +68,7 @@ def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> 
     def files_of(wanted: Sequence[str]) -> Files:
         return files_lib.ZipFiles(path, [members[name] for name in wanted])
 
-    return _listing(os.fspath(path), names, folders, files_of)
-
-
-def _listing(
-    where: str,
-    names: Iterable[str],
-    folders: set[str],
-    files_of: Callable[[Sequence[str]], Files],
-) -> Listing:
-    def is_image(name: str) -> bool:
-        return files_lib.is_image(name) or files_lib.begins_as_image(lambda: files_of([name]))
-
-    found = layout.arranged(where, names, folders, is_image)
-    left_out = tuple(files_lib.printable(f"{where}/{name}") for name in found.left_out)
-    return Listing(files_of(found.names), found.labels, found.groups, left_out)
+    return layout.arranged(os.fspath(path), names, folders, files_of)
 
 
 def scan_folder(root: str) -> tuple[list[str], set[str]]:
@@ -106,13 +77,14 @@ def scan_folder(root: str) -> tuple[list[str], set[str]]:
     Raises:
       UserError: there are no split folders, or one cannot be read or leads back to itself.
     """
-    level, folders = _scan(root, "", strict=False)[1], set()
+    folders: set[str] = set()
+    level = [""]
     for _ in range(layout.MAX_DEPTH):
+        # What lies beside the source's own folders need not be readable.
+        level = [child for folder in level for child in _scan(root, folder, strict=False)[1]]
         folders.update(level)
         if any(layout.leaf(folder) in layout.SPLITS for folder in level):
             break
-        # What lies beside the source's own folders need not be readable.
-        level = [child for folder in level for child in _scan(root, folder, strict=False)[1]]
     prefix = layout.prefix_of(root, folders)
     names: list[str] = []
     splits = [f for f in level if f.startswith(prefix) and layout.leaf(f) in layout.SPLITS]
@@ -120,10 +92,10 @@ def scan_folder(root: str) -> tuple[list[str], set[str]]:
     while todo:
         folder, above = todo.pop()
         path = os.path.realpath(os.path.join(root, folder))
-        if any(f"{one}/".startswith(f"{path.rstrip('/')}/") for one in above):
+        if any(os.path.commonpath([path, one]) == path for one in above):
             raise UserError(
-                f"{files_lib.printable(f'{root}/{folder}')}: a symbolic link to a folder that it "
-                "lies in; remove it"
+                f"{printable(f'{root}/{folder}')}: a symbolic link to a folder that it lies in; "
+                "remove it"
             )
         files, children = _scan(root, folder)
         names += files
@@ -139,30 +111,24 @@ def _scan(root: str, folder: str, *, strict: bool = True) -> tuple[list[str], li
       UserError: it, or what a link in it points to, cannot be read. If not ``strict``, that is
         so of the root alone, and all else passed over.
     """
-    files: list[str] = []
-    folders: list[str] = []
+    found: tuple[list[str], list[str]] = ([], [])
+    with _reading(strict=strict or not folder), os.scandir(os.path.join(root, folder)) as entries:
+        for entry in entries:
+            if not files_lib.is_debris(entry.name):
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                with _reading(strict=strict):
+                    found[entry.is_dir()].append(name)
+    return found
+
+
+@contextlib.contextmanager
+def _reading(*, strict: bool) -> Iterator[None]:
     try:
-        entries = list(os.scandir(os.path.join(root, folder)))
+        yield
     except OSError as error:
-        if folder and not strict:
-            return files, folders
-        raise _unreadable(error) from error
-    for entry in entries:
-        name = f"{folder}/{entry.name}" if folder else entry.name
-        if files_lib.is_debris(entry.name):
-            continue
-        try:
-            (folders if entry.is_dir() else files).append(name)
-        except OSError as error:
-            if strict:
-                raise _unreadable(error) from error
-    return files, folders
-
-
-def _unreadable(error: OSError) -> UserError:
-    return UserError(
-        f"{files_lib.printable(error.filename)}: {error.strerror}; make it readable or remove it"
-    )
+        if strict:
+            name = printable(error.filename)
+            raise UserError(f"{name}: {error.strerror}; make it readable or remove it") from error
 
 
 def decoded_batches(
@@ -211,24 +177,20 @@ def _read(
     files: Files, positions: Sequence[int], on_bad_image: OnBadImage
 ) -> Iterator[tuple[list[str], list[bytes]]]:
     """Names and bytes of files, no more at a time than ``_BATCH_BYTES`` and one file."""
-    names: list[str] = []
-    encoded: list[bytes] = []
-    size = 0
+    names, encoded, size = [], [], 0
     for i in positions:
+        names.append(files.name(i))
         try:
-            data = files.read(i)
+            encoded.append(files.read(i))
         except UserError:
             if on_bad_image == "fail":
                 raise
-            data = b""  # Which will be skipped.
-        names.append(files.name(i))
-        encoded.append(data)
-        size += len(data)
+            encoded.append(b"")  # Which will be skipped.
+        size += len(encoded[-1])
         if size > _BATCH_BYTES:
             yield names, encoded
             names, encoded, size = [], [], 0
-    if names:
-        yield names, encoded
+    yield names, encoded
 
 
 def _decoded(files: Files, positions: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO
 
 import numpy as np
 
@@ -28,9 +27,10 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 from fer_pipeline.faces import FACE_SHAPE, OnBadImage
 
-#: Classes in the order of the file's numbers, which is not the order of ``CLASS_NAMES``.
+#: The file's numbers of the classes, whose order is not that of ``CLASS_NAMES``.
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _LABELS = {str(code): CLASS_NAMES.index(name) for code, name in enumerate(_EMOTIONS)}
+_CODES = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
 
 _GROUPS = {
     "training": splitting.TRAIN,
@@ -69,16 +69,21 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
     """
     where = os.fspath(path)
     pixels, labels, groups, skipped = bytearray(), [], [], []
-    with _opened(where) as file, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # NumPy before 2.3 only warns of text that is no number.
         warnings.simplefilter("error", DeprecationWarning)
-        rows = _rows(where, file)
+        rows = _rows(where)
         emotion, faces, usage = _columns(where, next(rows, None))
         for number, row in rows:
             try:
                 if len(row) <= max(emotion, faces, usage):
                     raise ValueError(f"has {len(row)} columns, fewer than the header")
-                label, group = _label(row[emotion]), _group(row[usage])
+                label, group = _LABELS.get(row[emotion]), _GROUPS.get(row[usage].lower())
+                if label is None:
+                    raise ValueError(f"has emotion {_shown(row[emotion])}, not one of {_CODES}")
+                if group is None:
+                    names = "Training, PublicTest, PrivateTest"
+                    raise ValueError(f"has Usage {_shown(row[usage])}, not one of {names}")
                 pixels += _face(row[faces])
             except ValueError as error:
                 if on_bad_image == "fail":
@@ -105,11 +110,13 @@ def csv_members(names: Iterable[str]) -> list[str]:
     return [n for n in names if n.lower().endswith(".csv") and not files.is_debris(n)]
 
 
-@contextlib.contextmanager
-def _opened(where: str) -> Iterator[TextIO]:
-    """The CSV file as text; undecodable bytes turn up as bad fields."""
-    with contextlib.ExitStack() as stack:
-        try:
+def _rows(where: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of each line that is not blank, and its fields without quotes and spaces.
+
+    Undecodable bytes turn up as bad fields.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
             if zipfile.is_zipfile(where):
                 members = {member.filename: member for member in files.open_zip(where)}
                 names = csv_members(members)
@@ -122,33 +129,21 @@ def _opened(where: str) -> Iterator[TextIO]:
                 binary = stack.enter_context(archive.open(members[names[0]]))
             else:
                 binary = stack.enter_context(open(where, "rb"))
-        except OSError as error:
-            raise UserError(f"{where}: {error.strerror}; check the path") from error
-        except zipfile.BadZipFile as error:
-            raise _damaged(where, error) from error
-        yield stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace"))
-
-
-def _rows(where: str, file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line that is not blank, and its fields without quotes and spaces."""
-    try:
-        for number in itertools.count(1):
-            line = file.readline(_MAX_LINE)
-            if not line:
-                return
-            if len(line) == _MAX_LINE:
-                raise UserError(
-                    f"{where}: row {number} has {_MAX_LINE:,} characters or more; fetch it again"
-                )
-            fields = [field.strip(' \t\r\n"') for field in line.split(",")]
-            if any(fields):
-                yield number, fields
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise _damaged(where, error) from error
-
-
-def _damaged(where: str, error: Exception) -> UserError:
-    return UserError(f"{where}: damaged ({error}); fetch it again")
+            file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace")
+            for number in itertools.count(1):
+                line = file.readline(_MAX_LINE)
+                if len(line) == _MAX_LINE:
+                    what = f"row {number} has {_MAX_LINE:,} characters or more"
+                    raise UserError(f"{where}: {what}; fetch it again")
+                if not line:
+                    return
+                fields = [field.strip(' \t\r\n"') for field in line.split(",")]
+                if any(fields):
+                    yield number, fields
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(f"{where}: damaged ({error}); fetch it again") from error
+    except OSError as error:
+        raise UserError(f"{where}: {error.strerror or error}; check the path") from error
 
 
 def _columns(where: str, header: tuple[int, Sequence[str]] | None) -> tuple[int, int, int]:
@@ -167,21 +162,6 @@ def _columns(where: str, header: tuple[int, Sequence[str]] | None) -> tuple[int,
             "expected a header with emotion,pixels,Usage"
         )
     return tuple(names.index(name) for name in _COLUMNS)
-
-
-def _label(field: str) -> int:
-    label = _LABELS.get(field)
-    if label is None:
-        codes = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
-        raise ValueError(f"has emotion {_shown(field)}, not one of {codes}")
-    return label
-
-
-def _group(field: str) -> int:
-    group = _GROUPS.get(field.lower())
-    if group is None:
-        raise ValueError(f"has Usage {_shown(field)}, not one of Training, PublicTest, PrivateTest")
-    return group
 
 
 def _face(field: str) -> bytes:

@@ -1,16 +1,18 @@
-"""Which of a source's files are images of which split and class, by their paths alone.
+"""Which of a source's files are images of which split and class, by their paths.
 
 Paths are relative to the source, with ``/`` between their parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets import splitting
+from fer_pipeline.datasets.files import Files, printable
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 
@@ -33,26 +35,35 @@ _CLASSES = ", ".join(CLASS_NAMES)
 MAX_DEPTH = 3
 
 
-class Arranged(NamedTuple):
-    """Images sorted by split, class and name.
+class Listing(NamedTuple):
+    """The images of a source, undecoded, sorted by split, class and name.
 
     Attributes:
-      names: of the images.
+      files: the image files.
       labels: int32 ``[N]``.
       groups: int8 ``[N]``, see ``splitting.TRAIN``.
       left_out: names of the other files in the split folders.
     """
 
-    names: list[str]
+    files: Files
     labels: np.ndarray
     groups: np.ndarray
-    left_out: list[str]
+    left_out: tuple[str, ...]
 
 
 def arranged(
-    where: str, names: Iterable[str], folders: set[str], is_image: Callable[[str], bool]
-) -> Arranged:
+    where: str,
+    names: Iterable[str],
+    folders: set[str],
+    files_of: Callable[[Sequence[str]], Files],
+) -> Listing:
     """Finds the images among a source's files.
+
+    Args:
+      where: the source.
+      names: of its files.
+      folders: all folders in it.
+      files_of: makes files of names, to look into those whose names tell nothing.
 
     Raises:
       UserError: an image lies in no class folder, or a split or class is missing.
@@ -66,8 +77,8 @@ def arranged(
         group = SPLITS.get(split.lower())
         if group is None:
             continue
-        if not is_image(name):
-            left_out.append(name)
+        if not files_lib.is_image(name, files_of):
+            left_out.append(printable(f"{where}/{name}"))
             continue
         if len(inner) < 2:
             raise UserError(f"{where}/{name}: in no class folder; move it to one of {_CLASSES}")
@@ -85,7 +96,7 @@ def arranged(
     groups = np.array([row[0] for row in rows], np.int8)
     labels = np.array([row[1] for row in rows], np.int32)
     _check_complete(where, prefix, folders, labels, groups)
-    return Arranged([row[2] for row in rows], labels, groups, sorted(left_out))
+    return Listing(files_of([row[2] for row in rows]), labels, groups, tuple(sorted(left_out)))
 
 
 def _check_complete(
@@ -103,8 +114,7 @@ def _check_complete(
         others = ", ".join(f"{folder}/" for folder in splits.values())
         raise UserError(f"{where}: has {others} but no {prefix}train/; add the training images")
     # The three groups of test/ lie in one folder.
-    folder_of = np.where(groups > splitting.TEST, splitting.TEST, groups)
-    folder_of = np.where(groups == splitting.PUBLIC_TEST, splitting.TEST, folder_of)
+    folder_of = np.where(groups >= splitting.PUBLIC_TEST, splitting.TEST, groups)
     lower = {folder.lower() for folder in folders}
     for group, folder in splits.items():
         present = set(labels[folder_of == group].tolist())

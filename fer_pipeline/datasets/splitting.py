@@ -52,13 +52,7 @@ class Assignment(NamedTuple):
 
 
 def assign(
-    source: str,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    *,
-    validation_fraction: float | None = None,
-    seed: int = 0,
-    hashes: np.ndarray | None = None,
+    source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
 ) -> Assignment:
     """Applies the rule of splits.
 
@@ -75,21 +69,23 @@ def assign(
 
     Args:
       source: what to call the source in an error.
-      labels: int32 ``[N]``.
-      groups: int8 ``[N]``.
-      validation_fraction: between 0 and 1, or None.
+      faces: all images of the source.
+      validation_fraction: between 0 and 1, or None. Images with the same pixels land on the same
+        side.
       seed: of the cut of the training images.
-      hashes: of the pixels, needed with ``validation_fraction``: images with the same hash land
-        on the same side.
 
     Raises:
       UserError: there is nothing to test on, or a class has no image for training, for the test,
         or for a validation that was not cut off.
     """
+    labels, groups = faces.labels, faces.groups
     train, validation = np.flatnonzero(groups == TRAIN), np.flatnonzero(groups == VALIDATION)
     test = np.flatnonzero(groups >= PUBLIC_TEST)
     selected_on = "validation"
     if validation_fraction is not None:
+        hashes = faces.hashes
+        if hashes is None:
+            hashes = np.concatenate([pixel_hashes(chunk) for chunk in chunks(faces.images)])
         cut = cut_validation(labels[train], hashes[train], validation_fraction, seed)
         if train.size and not cut.any():
             raise UserError(
@@ -163,36 +159,20 @@ def split(
     Raises:
       UserError: as ``assign`` does.
     """
-    assignment = assign_faces(source, faces, validation_fraction=validation_fraction, seed=seed)
+    assignment = assign(source, faces, validation_fraction=validation_fraction, seed=seed)
     train, validation = take(faces, assignment.train), take(faces, assignment.validation)
     same = assignment.selected_on == "test"
     test = validation if same else take(faces, assignment.test)
     return Splits(train, validation, test, assignment.selected_on)
 
 
-def assign_faces(
-    source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
-) -> Assignment:
-    """``assign`` for images, whose pixels are hashed if that is needed and not done yet."""
-    hashes = faces.hashes
-    if validation_fraction is not None and hashes is None:
-        parts = [pixel_hashes(chunk) for chunk in chunks(faces.images)]
-        hashes = np.concatenate([np.empty(0, np.uint64), *parts])
-    return assign(
-        source,
-        faces.labels,
-        faces.groups,
-        validation_fraction=validation_fraction,
-        seed=seed,
-        hashes=hashes,
-    )
-
-
 def take(faces: Faces, positions: np.ndarray) -> Split:
     """The images at ascending positions: int64 ``[N]``."""
-    labels = faces.labels[positions]
-    if not isinstance(faces.images, np.ndarray):
-        return Split(faces.images.subset(positions), labels)
-    if positions.size and positions[-1] - positions[0] + 1 == positions.size:
-        return Split(faces.images[positions[0] : positions[-1] + 1], labels)
-    return Split(faces.images[positions], labels)
+    images = faces.images
+    if isinstance(images, LazyImages):
+        images = images.subset(positions)
+    elif positions.size and positions[-1] - positions[0] + 1 == positions.size:
+        images = images[positions[0] : positions[-1] + 1]
+    else:
+        images = images[positions]
+    return Split(images, faces.labels[positions])

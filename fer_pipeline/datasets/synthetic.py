@@ -35,49 +35,8 @@ INTENSITY_RANGE: tuple[float, float] = (0.55, 1.0)
 #: Faces painted at a time: the arrays of a batch then stay in a core's cache.
 _CHUNK = 32
 
-#: Bytes of the block that ``_keep_freed_memory`` frees.
-_LARGE_BLOCK = 16 << 20
 
-
-def _active_units() -> np.ndarray:
-    """Which unit (column) each class (row) uses: bool ``[7, len(PAINTED_UNITS)]``."""
-    units = face_renderer.PAINTED_UNITS
-    return np.array([[unit in ACTION_UNITS[name] for unit in units] for name in CLASS_NAMES])
-
-
-def _keep_freed_memory() -> None:
-    """Makes painting take half the time under glibc, and nothing elsewhere.
-
-    Its ``free`` returns memory to the system beyond a threshold that follows the largest block
-    freed so far; after this one, the temporaries of a chunk reuse the memory of the last.
-    """
-    np.empty(_LARGE_BLOCK, np.uint8)
-
-
-def _render(labels: np.ndarray, seed: np.random.SeedSequence) -> np.ndarray:
-    """``render`` with the seed as a sequence.
-
-    Each stream is read image after image, so no image depends on how many follow it or on where
-    a chunk ends.
-    """
-    looks, strengths, noises = (np.random.Generator(np.random.PCG64(s)) for s in seed.spawn(3))
-    _keep_freed_memory()
-    active = _active_units()
-    low, high = INTENSITY_RANGE
-    images = np.empty((len(labels), IMAGE_SIZE, IMAGE_SIZE, 1), np.uint8)
-    for start in range(0, len(labels), _CHUNK):
-        chunk = labels[start : start + _CHUNK]
-        look = look_from_uniform(looks.random((len(chunk), LOOK_SIZE)))
-        strength = low + (high - low) * strengths.random((len(chunk), active.shape[1]))
-        # The difference of two uniform numbers: nearly normal, and exact on every machine.
-        pair = noises.random((len(chunk), 2, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
-        images[start : start + _CHUNK, :, :, 0] = face_renderer.paint(
-            look, strength * active[chunk], pair[:, 0] - pair[:, 1]
-        )
-    return images
-
-
-def render(labels: np.ndarray, *, seed: int) -> np.ndarray:
+def render(labels: np.ndarray, *, seed: int | np.random.SeedSequence) -> np.ndarray:
     """Paints one face per label.
 
     Args:
@@ -96,7 +55,28 @@ def render(labels: np.ndarray, *, seed: int) -> np.ndarray:
         raise ValueError(f"labels must be integers [N], got {labels.dtype} {labels.shape}")
     if labels.size and (labels.min() < 0 or labels.max() >= NUM_CLASSES):
         raise ValueError(f"labels must lie in 0..{NUM_CLASSES - 1}")
-    return _render(labels, np.random.SeedSequence(seed))
+    if not isinstance(seed, np.random.SeedSequence):
+        seed = np.random.SeedSequence(seed)
+    # Each stream is read image after image, so no image depends on how many follow it or on where
+    # a chunk ends.
+    looks, strengths, noises = (np.random.Generator(np.random.PCG64(s)) for s in seed.spawn(3))
+    # Painting takes half the time under glibc: its ``free`` returns memory to the system beyond a
+    # threshold that follows the largest block freed so far, such as this one.
+    np.empty(2**24, np.uint8)
+    units = face_renderer.PAINTED_UNITS
+    active = np.array([[unit in ACTION_UNITS[name] for unit in units] for name in CLASS_NAMES])
+    low, high = INTENSITY_RANGE
+    images = np.empty((len(labels), IMAGE_SIZE, IMAGE_SIZE, 1), np.uint8)
+    for start in range(0, len(labels), _CHUNK):
+        chunk = labels[start : start + _CHUNK]
+        look = look_from_uniform(looks.random((len(chunk), LOOK_SIZE)))
+        strength = low + (high - low) * strengths.random((len(chunk), active.shape[1]))
+        # The difference of two uniform numbers: nearly normal, and exact on every machine.
+        pair = noises.random((len(chunk), 2, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
+        images[start : start + _CHUNK, :, :, 0] = face_renderer.paint(
+            look, strength * active[chunk], pair[:, 0] - pair[:, 1]
+        )
+    return images
 
 
 def _split(size: int, seed: np.random.SeedSequence) -> Split:
@@ -104,7 +84,7 @@ def _split(size: int, seed: np.random.SeedSequence) -> Split:
     order, faces = seed.spawn(2)
     labels = np.arange(size, dtype=np.int32) % NUM_CLASSES
     labels = np.random.Generator(np.random.PCG64(order)).permutation(labels)
-    return Split(_render(labels, faces), labels)
+    return Split(render(labels, seed=faces), labels)
 
 
 def load(*, train: int = 2800, validation: int = 700, test: int = 700, seed: int = 0) -> Splits:

@@ -1,6 +1,5 @@
 """Decoded faces on disk."""
 
-import json
 import multiprocessing
 import os
 import stat
@@ -61,9 +60,8 @@ def test_an_entry_holds_what_was_decoded(folder, faces):
     assert decoded
     check(entry, faces)
     check(cache.load(folder), faces)
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    files = sorted(path.name for path in folder.iterdir())
-    assert files == ["about.json", "groups.npy", "images.u8", "labels.npy"]
+    assert sorted(os.listdir(folder.parent)) == [f".{folder.name}.lock", folder.name]
+    assert sorted(os.listdir(folder)) == ["about.npz", "images.u8"]
 
 
 def test_images_that_were_skipped_take_no_room(folder, faces):
@@ -84,21 +82,27 @@ def cut_images(folder: Path) -> None:
     (folder / "images.u8").write_bytes(data[:-1])
 
 
+def change_about(folder: Path, **changes) -> None:
+    about = dict(np.load(folder / "about.npz"))
+    np.savez(folder / "about.npz", **about | changes)
+
+
 def other_labels(folder: Path) -> None:
-    labels = np.load(folder / "labels.npy")
-    labels[7] = (labels[7] + 1) % 7
-    np.save(folder / "labels.npy", labels)
+    data = bytearray((folder / "about.npz").read_bytes())
+    labels = np.load(folder / "about.npz")["labels"].tobytes()
+    data[data.index(labels) + 28] ^= 1
+    (folder / "about.npz").write_bytes(data)
 
 
 DAMAGES = [
     lambda folder: (folder / "images.u8").unlink(),
-    lambda folder: (folder / "labels.npy").unlink(),
-    lambda folder: (folder / "about.json").unlink(),
+    lambda folder: (folder / "about.npz").unlink(),
     lambda folder: (folder / "images.u8").write_bytes(b""),
-    lambda folder: (folder / "labels.npy").write_bytes(b"\x93NUMPY"),
-    lambda folder: (folder / "about.json").write_text("{"),
-    lambda folder: (folder / "about.json").write_text("[]"),
-    lambda folder: np.save(folder / "groups.npy", np.zeros(5000, np.int8)),
+    lambda folder: (folder / "about.npz").write_bytes(b""),
+    lambda folder: (folder / "about.npz").write_bytes(b"PK"),
+    lambda folder: (folder / "about.npz").write_bytes((folder / "about.npz").read_bytes()[:-9]),
+    lambda folder: np.savez(folder / "about.npz", labels=np.zeros(5000, np.int32)),
+    lambda folder: change_about(folder, labels=np.zeros(4999, np.int32)),
     cut_images,
     other_labels,
 ]
@@ -139,7 +143,7 @@ def test_an_error_leaves_nothing_behind(folder, faces, when):
     decode = fail if when == "decoding" else lambda allocate: faces
     with pytest.raises(UserError, match=r"face\.jpg"):
         cache.store(folder, decode, fail)
-    assert list(folder.parent.iterdir()) == []
+    assert os.listdir(folder.parent) == [f".{folder.name}.lock"]
 
 
 def test_the_first_of_two_wins_and_the_second_waits_for_it(folder, faces):
@@ -190,7 +194,8 @@ def test_what_a_killed_process_left_is_removed(folder, faces):
     # From memory: nothing of what was left may be taken for these images.
     entry, _ = cache.store(folder, lambda allocate: faces, lambda: None)
     check(entry, faces)
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    locks = {f".{name.name}.lock" for name in (folder, other)}
+    assert set(os.listdir(folder.parent)) == {folder.name, *locks}
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
@@ -215,7 +220,7 @@ def test_an_entry_that_cannot_be_replaced_is_named_before_anything_is_decoded(
     folder, faces, monkeypatch
 ):
     store(folder, faces)
-    (folder / "about.json").write_text("{")
+    (folder / "about.npz").write_bytes(b"")
 
     def refuse(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
@@ -261,8 +266,10 @@ def test_a_missing_home_is_named(monkeypatch):
         cache.entry_folder("~nobody-of-this-name/faces", "a", "b", [])
 
 
-def test_the_checksums_are_in_the_entry(folder, faces):
-    store(folder, faces)
-    about = json.loads((folder / "about.json").read_text())
-    assert len(about["images"]) == 2
-    assert len({about["labels"], about["groups"], *about["images"]}) == 4
+def test_any_user_may_take_a_lock(folder, faces):
+    before = os.umask(0o077)
+    try:
+        store(folder, faces)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.with_name(f".{folder.name}.lock").stat().st_mode) == 0o666

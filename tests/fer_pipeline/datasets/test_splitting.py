@@ -51,7 +51,7 @@ def faces_of(*groups: int, copies: int = 1) -> splitting.Faces:
 )
 def test_the_rule(groups, validation, test, selected_on):
     faces = faces_of(*groups)
-    found = splitting.assign("data", faces.labels, faces.groups)
+    found = splitting.assign("data", faces)
     for positions, expected in zip(found, ({TRAIN}, validation, test), strict=False):
         assert positions.tolist() == [i for i, g in enumerate(faces.groups) if g in expected]
     assert found.selected_on == selected_on
@@ -69,7 +69,7 @@ def test_the_rule(groups, validation, test, selected_on):
 )
 def test_the_rule_with_a_validation_fraction(groups, test, selected_on):
     faces = faces_of(*groups, copies=10)
-    found = splitting.assign_faces("data", faces, validation_fraction=0.3)
+    found = splitting.assign("data", faces, validation_fraction=0.3)
     training = np.flatnonzero(faces.groups == TRAIN)
     assert sorted([*found.train, *found.validation]) == training.tolist()
     for positions, count in ((found.train, 7), (found.validation, 3)):
@@ -85,14 +85,14 @@ def test_the_rule_with_a_validation_fraction(groups, test, selected_on):
 def test_nothing_to_test_on_is_refused():
     faces = faces_of(TRAIN)
     with pytest.raises(UserError, match=r"^data: .*add a test/ folder or pass --validation_fract"):
-        splitting.assign("data", faces.labels, faces.groups)
+        splitting.assign("data", faces)
 
 
 def test_a_class_without_training_images_is_refused():
     faces = faces_of(TRAIN, TEST)
     groups = np.where(faces.labels == 1, TEST, faces.groups)
     with pytest.raises(UserError, match=r"^data: no training image of disgust;"):
-        splitting.assign("data", faces.labels, groups)
+        splitting.assign("data", faces._replace(groups=groups))
 
 
 def test_the_cut_is_stratified_and_keeps_identical_images_together():
@@ -151,7 +151,7 @@ def test_a_class_that_is_missing_where_it_is_measured_is_refused(group, fraction
         images=faces.images[kept], labels=faces.labels[kept], groups=faces.groups[kept]
     )
     with pytest.raises(UserError, match=r"^data: no (validation|test) image of happy; every class"):
-        splitting.assign_faces("data", faces, validation_fraction=fraction)
+        splitting.assign("data", faces, validation_fraction=fraction)
 
 
 def test_equal_pixels_and_they_alone_have_equal_hashes():
@@ -173,7 +173,7 @@ def test_splits_hold_the_images_and_labels_of_their_positions():
         np.testing.assert_array_equal(split.images, faces.images[part])
         np.testing.assert_array_equal(split.labels, faces.labels[part])
     cut = splitting.split("data", faces, validation_fraction=0.3, seed=3)
-    positions = splitting.assign_faces("data", faces, validation_fraction=0.3, seed=3)
+    positions = splitting.assign("data", faces, validation_fraction=0.3, seed=3)
     np.testing.assert_array_equal(cut.validation.images, faces.images[positions.validation])
     np.testing.assert_array_equal(cut.validation.labels, faces.labels[positions.validation])
 
