@@ -132,17 +132,10 @@ def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # TensorFlow's decoder of PNG takes other formats too, and misreads some.
         is_png = tf.equal(tf.strings.substr(encoded, 0, 4), b"\x89PNG")
         only_png = tf.where(is_png, encoded, "")
-        # Byte 24 of every PNG is its bit depth. Decoded as uint8, 16-bit samples would be cut
-        # off rather than rounded. A file that is shorter is filled up: the error of substr would
-        # quote it, and bytes that are no text make no Python exception.
-        header = tf.strings.join([tf.strings.substr(only_png, 0, 25), b"\0" * 25])
-        deep = tf.equal(tf.strings.substr(header, 24, 1), b"\x10")
-
-        def rounded() -> tf.Tensor:
-            samples = tf.io.decode_png(only_png, channels=0, dtype=tf.uint16)
-            return tf.cast((tf.cast(samples, tf.int32) + 128) // 257, tf.uint8)
-
-        return tf.cond(deep, rounded, lambda: tf.io.decode_png(only_png, channels=0)), deep
+        # Levels of 8 bits come as 257 times their value.
+        samples = tf.cast(tf.io.decode_png(only_png, channels=0, dtype=tf.uint16), tf.int32)
+        levels = (samples + 128) // 257
+        return tf.cast(levels, tf.uint8), tf.reduce_any(tf.not_equal(257 * levels, samples))
 
     image, deep = tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
     face, converted = face_of(tf.ensure_shape(image, (None, None, None)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from fer_pipeline.datasets import cache as cache_lib
 from fer_pipeline.datasets import files, folders, kaggle_csv, splitting
@@ -77,10 +77,8 @@ def load(
     decoded = True
     if cache == "disk":
         faces, decoded = _through_cache(source, kind, on_bad_image, cache_dir, write=write_cache)
-    elif cache == "none" and (listing := _listing(source, kind)) is not None:
-        faces = folders.stream(listing, on_bad_image=on_bad_image)
     else:
-        faces = _decode(source, kind, on_bad_image)
+        faces = _decode(source, kind, on_bad_image, stream=cache == "none")
     splits = splitting.split(source, faces, validation_fraction=validation_fraction, seed=seed)
     name = source_name(source)
     return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded)
@@ -166,13 +164,12 @@ def _listing(source: str, kind: str) -> folders.Listing | None:
     return folders.list_zip(source, members)
 
 
-def _decode(
-    source: str, kind: str, on_bad_image: OnBadImage, allocate: cache_lib.Allocate | None = None
-) -> splitting.Faces:
+def _decode(source: str, kind: str, on_bad_image: OnBadImage, **options: Any) -> splitting.Faces:
+    """The images of a source; the options of ``folders.decode`` are no matter to a CSV file."""
     listing = _listing(source, kind)
     if listing is None:
         return kaggle_csv.read(source, on_bad_image=on_bad_image)
-    return folders.decode(listing, on_bad_image=on_bad_image, allocate=allocate)
+    return folders.decode(listing, on_bad_image=on_bad_image, **options)
 
 
 def _through_cache(
@@ -196,9 +193,10 @@ def _through_cache(
         if _digest(source, kind) != digest:
             raise UserError(f"{source}: changed while it was read; start again")
 
-    return cache_lib.store(
-        folder, lambda allocate: _decode(source, kind, on_bad_image, allocate), check_source
-    )
+    def decode(allocate: cache_lib.Allocate) -> splitting.Faces:
+        return _decode(source, kind, on_bad_image, allocate=allocate)
+
+    return cache_lib.store(folder, decode, check_source)
 
 
 def _digest(source: str, kind: str) -> str:

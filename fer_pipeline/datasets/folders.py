@@ -204,6 +204,7 @@ def decode(
     *,
     on_bad_image: OnBadImage = "fail",
     allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None,
+    stream: bool = False,
 ) -> splitting.Faces:
     """Decodes all images of a listing.
 
@@ -211,61 +212,35 @@ def decode(
       listing: of the source.
       on_bad_image: ``"fail"`` or ``"skip"``.
       allocate: gives the uint8 array of a shape that is to hold the images; memory by default.
+      stream: keeps no image, to decode them again when they are asked for. The bad ones are found
+        now and not hours into a training, and the pixels hashed.
 
     Raises:
-      UserError: names the first file that cannot be read.
+      UserError: names the first file that cannot be read, or none can be.
     """
     shape = (len(listing.labels), *FACE_SHAPE)
-    images = allocate(shape) if allocate else np.empty(shape, np.uint8)
-
-    def store(end: int, decoded: Decoded) -> None:
-        images[end : end + len(decoded.images)] = decoded.images
-
-    faces = _pass(listing, on_bad_image, store)
-    return faces._replace(images=images[: len(faces.labels)])
-
-
-def stream(listing: Listing, *, on_bad_image: OnBadImage = "fail") -> splitting.Faces:
-    """The images of a listing, to be decoded when they are asked for.
-
-    One pass over all of them, which keeps none, finds the bad ones now and not hours into a
-    training, counts those to convert, and hashes the pixels.
-
-    Raises:
-      UserError: as ``decode``.
-    """
-    digests = [np.empty(0, np.uint64)]
-
-    def digest(_: int, decoded: Decoded) -> None:
-        digests.append(splitting.pixel_hashes(decoded.images))
-
-    faces = _pass(listing, on_bad_image, digest)
-    images = LazyImages(functools.partial(_decoded, listing.files), faces.images)
-    return faces._replace(images=images, hashes=np.concatenate(digests))
-
-
-def _pass(
-    listing: Listing, on_bad_image: OnBadImage, use: Callable[[int, Decoded], None]
-) -> splitting.Faces:
-    """Decodes a listing and hands every batch, and the number of images before it, to ``use``.
-
-    Returns:
-      What is known then; in place of the images, the positions of the good ones.
-    """
-    kept, skipped, converted, end = [np.empty(0, np.int64)], [], 0, 0
+    images = None if stream else (allocate or functools.partial(np.empty, dtype=np.uint8))(shape)
+    kept, hashes, skipped, converted, end = [], [], [], 0, 0
     positions = range(len(listing.labels))
     for decoded in decoded_batches(listing.files, positions, on_bad_image=on_bad_image):
-        use(end, decoded)
+        if stream:
+            hashes.append(splitting.pixel_hashes(decoded.images))
+        else:
+            images[end : end + len(decoded.images)] = decoded.images
         end += len(decoded.images)
         kept.append(decoded.kept)
         skipped += decoded.skipped
         converted += decoded.converted
+    if not end:
+        raise UserError(f"{skipped[0]}: no readable image, nor is any other; fetch them again")
     good = np.concatenate(kept)
+    read = functools.partial(_decoded, listing.files)
     return splitting.Faces(
-        good,
+        LazyImages(read, good) if stream else images[:end],
         listing.labels[good],
         listing.groups[good],
-        converted=converted,
-        skipped=tuple(skipped),
-        left_out=listing.left_out,
+        converted,
+        tuple(skipped),
+        listing.left_out,
+        np.concatenate(hashes) if stream else None,
     )

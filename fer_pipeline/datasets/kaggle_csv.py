@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from fer_pipeline.datasets import files, splitting
+from fer_pipeline.datasets import files, layout, splitting
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 from fer_pipeline.faces import FACE_SHAPE, OnBadImage
@@ -32,11 +32,7 @@ _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _LABELS = {str(code): CLASS_NAMES.index(name) for code, name in enumerate(_EMOTIONS)}
 _CODES = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
 
-_GROUPS = {
-    "training": splitting.TRAIN,
-    "publictest": splitting.PUBLIC_TEST,
-    "privatetest": splitting.PRIVATE_TEST,
-}
+_GROUPS = {"training": splitting.TRAIN, **layout.FAMILIES}
 
 #: What in a header tells another kind of file.
 _NOT_OURS = {

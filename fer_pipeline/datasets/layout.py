@@ -25,8 +25,9 @@ SPLITS = {
     "test": splitting.TEST,
 }
 
-#: Kaggle's two halves of ``test/``, by what comes before the first ``_`` of a file name.
-_FAMILIES = {"publictest": splitting.PUBLIC_TEST, "privatetest": splitting.PRIVATE_TEST}
+#: Kaggle's two halves of ``test/``, by what comes before the first ``_`` of a file name; and in
+#: its CSV by the usage.
+FAMILIES = {"publictest": splitting.PUBLIC_TEST, "privatetest": splitting.PRIVATE_TEST}
 
 _LABELS = {name: label for label, name in enumerate(CLASS_NAMES)}
 _CLASSES = ", ".join(CLASS_NAMES)
@@ -90,7 +91,7 @@ def arranged(
             )
         if group == splitting.TEST:
             family = inner[-1].lower().partition("_")[0]
-            group = _FAMILIES.get(family, group)
+            group = FAMILIES.get(family, group)
         rows.append((group, label, name))
     rows.sort()
     groups = np.array([row[0] for row in rows], np.int8)

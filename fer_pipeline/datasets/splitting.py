@@ -39,22 +39,10 @@ class Faces(NamedTuple):
     hashes: np.ndarray | None = None
 
 
-class Assignment(NamedTuple):
-    """Positions of the images of each split: int64, ascending.
-
-    ``selected_on`` is ``"test"`` where validation and test are the same images.
-    """
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    selected_on: str
-
-
-def assign(
+def split(
     source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
-) -> Assignment:
-    """Applies the rule of splits.
+) -> Splits:
+    """The splits of a source's images.
 
     Without ``validation_fraction``:
 
@@ -73,6 +61,10 @@ def assign(
       validation_fraction: between 0 and 1, or None. Images with the same pixels land on the same
         side.
       seed: of the cut of the training images.
+
+    Returns:
+      The splits, their images in the source's order. Contiguous parts of arrays are views and
+      others copies; streamed images stay streamed.
 
     Raises:
       UserError: there is nothing to test on, or a class has no image for training, for the test,
@@ -111,7 +103,9 @@ def assign(
         if missing.size and (use == "training" or groups[part[0]] != TRAIN):
             names = ", ".join(CLASS_NAMES[label] for label in missing)
             raise UserError(f"{source}: no {use} image of {names}; every class needs one")
-    return Assignment(train, validation, test, selected_on)
+    train, validation = _take(faces, train), _take(faces, validation)
+    test = validation if selected_on == "test" else _take(faces, test)
+    return Splits(train, validation, test, selected_on)
 
 
 def cut_validation(
@@ -149,24 +143,7 @@ def pixel_hashes(images: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def split(
-    source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
-) -> Splits:
-    """The splits of a source's images by the rule of ``assign``.
-
-    Contiguous parts of arrays are views and others copies; streamed images stay streamed.
-
-    Raises:
-      UserError: as ``assign`` does.
-    """
-    assignment = assign(source, faces, validation_fraction=validation_fraction, seed=seed)
-    train, validation = take(faces, assignment.train), take(faces, assignment.validation)
-    same = assignment.selected_on == "test"
-    test = validation if same else take(faces, assignment.test)
-    return Splits(train, validation, test, assignment.selected_on)
-
-
-def take(faces: Faces, positions: np.ndarray) -> Split:
+def _take(faces: Faces, positions: np.ndarray) -> Split:
     """The images at ascending positions: int64 ``[N]``."""
     images = faces.images
     if isinstance(images, LazyImages):

@@ -264,7 +264,10 @@ def test_names_that_are_no_text_can_be_printed(make_source, train_files, test_fi
     faces = folders.decode(folders.list_folder(root), on_bad_image="skip")
     names = (*faces.skipped, *faces.left_out)
     assert names == tuple(f"{root}/train/happy/{name}" for name in ("a\\xff.png", "b\\xff.txt"))
-    assert len(folders.stream(folders.list_folder(root), on_bad_image="skip").labels) == 21
+    assert (
+        len(folders.decode(folders.list_folder(root), on_bad_image="skip", stream=True).labels)
+        == 21
+    )
 
 
 def test_other_images_are_converted_and_counted(make_source, train_files, test_files):
@@ -295,7 +298,7 @@ def test_more_images_than_are_read_at_a_time_keep_their_order(
 def test_lazy_images_are_indexed_like_an_array(make_source, train_files, test_files):
     listing = list_zip(make_source.zip(train_files | test_files))
     array = folders.decode(listing).images
-    lazy = folders.stream(listing).images
+    lazy = folders.decode(listing, stream=True).images
     assert (len(lazy), lazy.shape, lazy.dtype) == (21, (21, 48, 48, 1), np.uint8)
     odd = np.arange(21) % 2 == 1
     for key in (0, -1, slice(3, 7), slice(None, None, 5), np.array([20, 3, 3]), odd, slice(9, 9)):
@@ -311,12 +314,12 @@ def test_streaming_names_a_bad_image_at_the_start(make_source, train_files, test
     train_files["train/disgust/Training_1.png"] = b""
     listing = list_zip(make_source.zip(train_files | test_files))
     with pytest.raises(UserError, match=r"faces\.zip/train/disgust/Training_1\.png: empty file"):
-        folders.stream(listing)
+        folders.decode(listing, stream=True)
 
 
 def test_an_image_that_goes_bad_later_is_named_when_it_is_met(make_source, train_files, test_files):
     root = make_source.folder(train_files | test_files)
-    lazy = folders.stream(folders.list_folder(root)).images
+    lazy = folders.decode(folders.list_folder(root), stream=True).images
     (root / "train/disgust/Training_1.png").write_bytes(b"")
     assert lazy[0:2].shape[0] == 2
     with pytest.raises(UserError, match=r"train/disgust/Training_1\.png: empty file"):
@@ -326,7 +329,7 @@ def test_an_image_that_goes_bad_later_is_named_when_it_is_met(make_source, train
 def test_streaming_can_skip_bad_images(make_source, train_files, test_files):
     train_files["train/disgust/Training_1.png"] = b"no image"
     listing = list_zip(make_source.zip(train_files | test_files))
-    faces = folders.stream(listing, on_bad_image="skip")
+    faces = folders.decode(listing, on_bad_image="skip", stream=True)
     decoded = folders.decode(listing, on_bad_image="skip")
     assert levels(faces) == levels(decoded) == [0, 1, *range(3, 14), *range(100, 107)]
     np.testing.assert_array_equal(faces.labels, decoded.labels)
