@@ -20,6 +20,7 @@ TensorFlow and Pillow are imported inside the functions: importing this module i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -227,6 +228,17 @@ def _decode_plain(
     return faces[: len(encoded)], converted[: len(encoded)]
 
 
+def _decode_alone(
+    encoded: bytes, layout: tuple[str, int, int, int] | None
+) -> tuple[np.ndarray, bool]:
+    """A face and whether it was converted."""
+    if layout:
+        images, converted = _decode_plain([encoded], [layout])
+        return images[0], converted[0]
+    levels, as_it_is = pictures.read(encoded)
+    return to_face(levels), not as_it_is or levels.shape != FACE_SHAPE[:2]
+
+
 def _what_is_wrong(encoded: bytes) -> str:
     """Why an image that did not decode did not."""
     if not encoded:
@@ -256,24 +268,17 @@ def decode_faces(
     wrong: dict[int, str] = {}
     layouts = [pictures.plain_layout(one) for one in encoded]
     plain = [i for i, layout in enumerate(layouts) if layout]
-    # All at once; each alone where one of them cannot be read.
-    todo = [plain] if plain else []
-    while todo:
-        part = todo.pop()
+    alone = set(range(len(encoded)))
+    # All at once; each alone where one of them cannot be read. (The second error is that of an
+    # error which quotes the file's bytes, as these are no text.)
+    with contextlib.suppress(OpError, UnicodeDecodeError):
+        if plain:
+            found = _decode_plain([encoded[i] for i in plain], [layouts[i] for i in plain])
+            images[plain], converted[plain] = found
+            alone.difference_update(plain)
+    for i in alone:
         try:
-            found = _decode_plain([encoded[i] for i in part], [layouts[i] for i in part])
-            images[part], converted[part] = found
-        # The second where an error would quote the file's bytes, which are no text.
-        except (OpError, UnicodeDecodeError):
-            if len(part) > 1:
-                todo += [[i] for i in part]
-            else:
-                wrong[part[0]] = _what_is_wrong(encoded[part[0]])
-    for i in set(range(len(encoded))).difference(plain):
-        try:
-            levels, as_it_is = pictures.read(encoded[i])
-            images[i] = to_face(levels)
-            converted[i] = not as_it_is or levels.shape != FACE_SHAPE[:2]
+            images[i], converted[i] = _decode_alone(encoded[i], layouts[i])
         except UserError as error:
             wrong[i] = str(error)
         except Exception:  # Pillow raises what it happens to run into.

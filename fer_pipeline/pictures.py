@@ -71,16 +71,18 @@ def plain_layout(encoded: bytes) -> tuple[str, int, int, int] | None:
     """Format, width, height and channels of what TensorFlow reads right; None for all else.
 
     These are small PNGs, and small JPEGs of the baseline, extended and progressive kinds, with 8
-    bits and without CMYK, if they cannot say how they are to be turned. (A JPEG says it in its
-    segment APP1. A PNG's channels are not looked at and given as 0.)
+    bits and without CMYK, if they cannot say how they are to be turned. (A PNG's channels are not
+    looked at and given as 0.)
     """
     with contextlib.suppress(struct.error):  # Of a file that ends too early.
         if encoded.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", encoded, 16)
             turned = any(mark in encoded for mark in _PNG_ORIENTATIONS)
             return None if turned or width * height > _SMALL else ("PNG", width, height, 0)
-        at, marker = 2, 0xFFE0 if encoded.startswith(b"\xff\xd8\xff") else 0
-        while marker > 0xFF00 and marker != 0xFFE1:
+        # A JPEG says how it is to be turned in segments of this marker, APP1.
+        readable = encoded.startswith(b"\xff\xd8\xff") and b"\xff\xe1" not in encoded
+        at, marker = 2, 0xFFE0 if readable else 0
+        while marker > 0xFF00:
             marker, length = _SEGMENT.unpack_from(encoded, at)
             if 0xFFC0 <= marker <= 0xFFC2:
                 depth, height, width, channels = _FRAME.unpack_from(encoded, at + 4)

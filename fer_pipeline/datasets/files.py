@@ -50,7 +50,8 @@ class FolderFiles:
 
     def read(self, i: int, most: int | None = None) -> bytes:
         try:
-            with open(os.path.join(self._root, self._names[i]), "rb", buffering=0) as file:
+            path = os.path.join(self._root, self._names[i])
+            with open(path, "rb", buffering=0, opener=_opened) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > MAX_BYTES:
                     raise _too_large(self.name(i))
@@ -91,7 +92,7 @@ class ZipFiles:
             if member.compress_type == zipfile.ZIP_DEFLATED:
                 # No more than was announced, and one byte to tell that there is more.
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
-        except (OSError, struct.error, zlib.error) as error:
+        except (OSError, OverflowError, struct.error, zlib.error) as error:
             raise self._damaged(i) from error
         if magic != b"PK\x03\x04" or len(data) != size or zlib.crc32(data) != member.CRC:
             raise self._damaged(i)
@@ -105,13 +106,19 @@ class ZipFiles:
 Files = FolderFiles | ZipFiles
 
 
+def _opened(path: str, flags: int) -> int:
+    """Opens a file, without waiting for somebody to write where it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _too_large(name: str) -> UserError:
     return UserError(f"{name}: larger than {MAX_BYTES // 2**20} MiB, which no face is; {_WAY_OUT}")
 
 
 def printable(name: str) -> str:
-    """A file's name with ``\\xff`` in place of bytes that are no UTF-8."""
-    return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
+    """A file's name on one line, with ``\\xff`` in place of bytes that are no UTF-8."""
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def is_debris(name: str) -> bool:

@@ -216,6 +216,18 @@ def test_damaged_notes_leave_a_picture_as_it_is():
         np.testing.assert_array_equal(face_of(encoded), face_of(plain))
 
 
+def test_an_orientation_behind_the_frame_header_counts_too():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    plain = saved(Image.fromarray(GREY), "JPEG", quality=100)
+    notes = exif.tobytes()
+    tables = plain.index(b"\xff\xc4")  # The first Huffman table, behind the frame header.
+    assert plain.index(b"\xff\xc0") < tables
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(notes)) + notes
+    encoded = plain[:tables] + segment + plain[tables:]
+    np.testing.assert_array_equal(face_of(encoded), face_of(plain)[::-1, ::-1])
+
+
 def test_an_odd_orientation_is_none():
     exif = Image.Exif()
     exif[0x0112] = 77

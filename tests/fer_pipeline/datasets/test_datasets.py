@@ -175,6 +175,30 @@ def test_a_source_that_changes_while_it_is_read_is_not_cached(
     assert 250 in datasets.load(source, **options).splits.train.images[:]
 
 
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_a_dangling_link_is_an_unreadable_image(make_source, make_png, tmp_path, contents, cache):
+    source = make_source.folder(contents)
+    link = source / "train/sad/link.png"
+    link.symlink_to("../../nowhere")
+    options = {"cache": cache, "cache_dir": tmp_path / "cache"}
+    with pytest.raises(UserError, match=r"sad/link\.png: No such file.*--on_bad_image=skip"):
+        datasets.load(source, **options)
+    loaded = datasets.load(source, on_bad_image="skip", **options)
+    assert loaded.skipped == (str(link),)
+    (source / "nowhere").write_bytes(make_png(250))
+    found = datasets.load(source, **options)
+    assert found.decoded
+    assert 250 in found.splits.train.images[:]
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_a_source_of_bad_images_alone_is_named(make_source, tmp_path, contents, cache):
+    source = make_source.folder(dict.fromkeys(contents, b"no image"))
+    options = {"cache": cache, "cache_dir": tmp_path / "cache", "on_bad_image": "skip"}
+    with pytest.raises(UserError, match="no readable image, nor is any other"):
+        datasets.load(source, **options)
+
+
 def test_a_validation_fraction_takes_no_second_copy_on_disk(make_source, tmp_path, contents):
     source = make_source.folder(contents)
     options = {"cache": "disk", "cache_dir": tmp_path / "cache"}

@@ -270,6 +270,31 @@ def test_names_that_are_no_text_can_be_printed(make_source, train_files, test_fi
     )
 
 
+def test_names_of_several_lines_are_shown_on_one(make_source, train_files, test_files):
+    train_files["train/happy/a\n\tb.png"] = b"no image"
+    for source, listing in listings(make_source, train_files | test_files):
+        with pytest.raises(UserError) as raised:
+            folders.decode(listing)
+        assert str(raised.value).startswith(rf"{source}/train/happy/a\n\tb.png: not a readable")
+
+
+def test_a_pipe_is_not_waited_for(make_source, train_files, test_files):
+    root = make_source.folder(train_files | test_files)
+    for name in ("pipe.png", "pipe"):
+        os.mkfifo(root / "train/happy" / name)
+    faces = folders.decode(folders.list_folder(root), on_bad_image="skip")
+    assert faces.skipped == (f"{root}/train/happy/pipe.png",)
+    assert faces.left_out == (f"{root}/train/happy/pipe",)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_source_without_a_readable_image_is_named(make_source, make_files, stream):
+    contents = dict.fromkeys(make_files("train", "a.png") | make_files("test", "a.png"), b"bad")
+    listing = list_zip(make_source.zip(contents))
+    with pytest.raises(UserError, match=r"train/angry/a\.png: no readable image, nor is any other"):
+        folders.decode(listing, on_bad_image="skip", stream=stream)
+
+
 def test_other_images_are_converted_and_counted(make_source, train_files, test_files):
     file = io.BytesIO()
     Image.fromarray(np.full((100, 100, 3), 77, np.uint8)).save(file, "PNG")
@@ -361,6 +386,14 @@ def test_a_member_that_was_damaged_in_its_archive_is_named(make_source, train_fi
         folders.decode(listing)
     faces = folders.decode(list_zip(path), on_bad_image="skip")
     assert faces.skipped == (f"{path}/train/angry/Training_2.png",)
+
+
+def test_a_member_beyond_all_files_is_named(make_source, train_files, test_files):
+    path = make_source.zip(train_files | test_files)
+    members = files.open_zip(path)
+    members[0].header_offset = 2**64 - 1  # As the zip64 format has room for.
+    with pytest.raises(UserError, match=r"Training_1\.png: damaged in the archive"):
+        files.ZipFiles(path, members).read(0)
 
 
 def test_an_unreadable_file_is_named(make_source, train_files, test_files):
