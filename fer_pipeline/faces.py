@@ -86,16 +86,16 @@ def resize(image: tf.Tensor) -> tf.Tensor:
 
 
 def face_of(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The faces in decoded images: uint8 ``[..., H, W, C]`` -> (uint8 ``[..., 48, 48, 1]``, bool).
+    """The face in a decoded image: uint8 ``[H, W, C]`` -> (uint8 ``[48, 48, 1]``, bool).
 
-    The second value says whether they had to be converted. Works in graphs, for one image or a
-    batch of unknown size and number of channels.
+    The second value says whether the image had to be converted. Works in graphs, for images of
+    unknown size and number of channels.
     """
     import tensorflow as tf
 
-    is_face = tf.reduce_all(tf.equal(tf.shape(image)[-3:], FACE_SHAPE))
+    is_face = tf.reduce_all(tf.equal(tf.shape(image), FACE_SHAPE))
     face = tf.cond(is_face, lambda: image, lambda: resize(grey(image)))
-    return tf.ensure_shape(face, (*image.shape[:-3], *FACE_SHAPE)), tf.logical_not(is_face)
+    return tf.ensure_shape(face, FACE_SHAPE), tf.logical_not(is_face)
 
 
 def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
@@ -195,16 +195,15 @@ def _decode_any(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
-def _decode_jpegs(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What ``_decode_any`` does, for JPEGs of one size: string ``[64]``.
+def _decode_jpegs(encoded: tf.Tensor) -> tf.Tensor:
+    """JPEGs of one size -> their pixels: string ``[64]`` -> uint8 ``[64, H, W, C]``.
 
-    64 decoders side by side in one graph take half the time of the loop there, whose bookkeeping
-    costs more than decoding so small an image.
+    64 decoders side by side in one graph take half the time of the loop in ``_decode_any``,
+    whose bookkeeping costs more than decoding so small an image.
     """
     import tensorflow as tf
 
-    faces, converted = face_of(tf.stack([decode_jpeg(one) for one in tf.unstack(encoded)]))
-    return faces, tf.fill([_UNROLLED], converted)
+    return tf.stack([decode_jpeg(one) for one in tf.unstack(encoded)])
 
 
 def _decode_plain(
@@ -213,19 +212,21 @@ def _decode_plain(
     """Faces ``[B, 48, 48, 1]`` and which were converted ``[B]``, of what TensorFlow reads."""
     import tensorflow as tf
 
-    kind, width, height, _ = layouts[0]
+    kind, width, height, channels = layouts[0]
     alike = len(set(layouts)) == 1 and len(encoded) > _UNROLLED // 8
     with tf.device("/CPU:0"):
         if not alike or kind != "JPEG" or width * height > _UNROLLED_PIXELS:
-            decoded = [_compiled(_decode_any, (None,), "string")(tf.constant(encoded))]
-        else:
-            # Filled up: decoding an image a few times more is cheaper than a graph of another size.
-            filled = [*encoded, *encoded[:1] * (-len(encoded) % _UNROLLED)]
-            decode = _compiled(_decode_jpegs, (_UNROLLED,), "string")
-            starts = range(0, len(filled), _UNROLLED)
-            decoded = [decode(tf.constant(filled[i : i + _UNROLLED])) for i in starts]
-    faces, converted = map(np.concatenate, zip(*decoded, strict=True))
-    return faces[: len(encoded)], converted[: len(encoded)]
+            faces, converted = _compiled(_decode_any, (None,), "string")(tf.constant(encoded))
+            return faces.numpy(), converted.numpy()
+        # Filled up: decoding an image a few times more is cheaper than a graph of another size.
+        filled = [*encoded, *encoded[:1] * (-len(encoded) % _UNROLLED)]
+        decode = _compiled(_decode_jpegs, (_UNROLLED,), "string")
+        starts = range(0, len(filled), _UNROLLED)
+        images = [decode(tf.constant(filled[i : i + _UNROLLED])) for i in starts]
+        converted = (height, width, channels) != FACE_SHAPE
+        if converted:
+            images = [resize(grey(part)) for part in images]
+    return np.concatenate(images)[: len(encoded)], np.full(len(encoded), converted)
 
 
 def _decode_alone(

@@ -79,15 +79,15 @@ def plain_layout(encoded: bytes) -> tuple[str, int, int, int] | None:
             width, height = struct.unpack_from(">II", encoded, 16)
             turned = any(mark in encoded for mark in _PNG_ORIENTATIONS)
             return None if turned or width * height > _SMALL else ("PNG", width, height, 0)
-        # A JPEG says how it is to be turned in segments of this marker, APP1.
-        readable = encoded.startswith(b"\xff\xd8\xff") and b"\xff\xe1" not in encoded
-        at, marker = 2, 0xFFE0 if readable else 0
-        while marker > 0xFF00:
+        # A JPEG says how it is to be turned in a segment 0xFFE1, before the frame or the scan.
+        at, marker = 2, 0xFFE0 if encoded.startswith(b"\xff\xd8\xff") else 0
+        while marker > 0xFF00 and marker != 0xFFE1:
             marker, length = _SEGMENT.unpack_from(encoded, at)
             if 0xFFC0 <= marker <= 0xFFC2:
                 depth, height, width, channels = _FRAME.unpack_from(encoded, at + 4)
+                turned = b"\xff\xe1" in encoded[at : encoded.find(b"\xff\xda", at)]
                 plain = depth == 8 and channels in (1, 3) and width * height <= _SMALL
-                return ("JPEG", width, height, channels) if plain else None
+                return ("JPEG", width, height, channels) if plain and not turned else None
             at += 2 + length
     return None
 

@@ -15,7 +15,7 @@ from fer_pipeline.faces import OnBadImage
 #: The name of the embedded default source.
 SYNTHETIC = "synthetic"
 
-#: Decoded images in memory, in .npy files that are mapped into memory, or not kept at all.
+#: Decoded images in memory, in files that are mapped into memory, or not kept at all.
 Cache = Literal["memory", "disk", "none"]
 
 
@@ -56,13 +56,13 @@ def load(
         ``fer2013.csv`` or ``icml_face_data.csv``, in a .zip or not.
       seed: of the cut that ``validation_fraction`` makes; nothing else here depends on it.
       validation_fraction: part of the training images to validate on, in place of the images
-        that the source has for it; see ``splitting.assign``. Refused for the embedded default,
+        that the source has for it; see ``splitting.split``. Refused for the embedded default,
         whose splits are drawn apart.
       on_bad_image: ``"fail"`` stops at an unreadable image and names it, ``"skip"`` leaves it out.
       cache: ``"memory"``; ``"disk"`` keeps the decoded images in ``cache_dir`` and maps them into
-        memory, so that a second start decodes nothing; ``"none"`` decodes all of
-        them once to find the bad ones, and again whenever they are used. For the CSV files and the
-        default, ``"none"`` means ``"memory"``.
+        memory, so that a second start decodes nothing; ``"none"`` decodes all of them once to
+        find the bad ones, and again whenever they are used, but means ``"memory"`` for the CSV
+        files and the default.
       cache_dir: ``$XDG_CACHE_HOME/fer_pipeline`` or ``~/.cache/fer_pipeline`` by default.
       write_cache: False takes ``"disk"`` for ``"memory"`` where nothing is there yet.
 

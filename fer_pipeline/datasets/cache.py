@@ -84,8 +84,8 @@ def load(folder: Path) -> Faces | None:
     The images are mapped into memory, and their checksums compared when they are first asked for.
     """
     try:
-        # Its own checksums are compared by ``zipfile``.
-        about = dict(np.load(folder / _ABOUT))
+        with np.load(folder / _ABOUT) as file:  # Which compares its own checksums.
+            about = dict(file)
         count = len(about["labels"])
         images = np.memmap(folder / _IMAGES, np.uint8, "r").reshape(count, *FACE_SHAPE)
         return Faces(

@@ -121,24 +121,18 @@ def _paint_head(area: _Area, look: Look, au: _Units) -> None:
     _blend(canvas, hair, fringe * _inside(head - 0.6))
 
 
-def _brow_line(look: Look, au: _Units) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heights ``v`` of the inner and outer end of the brows, and their arch, all in pixels.
+def _paint_brows(area: _Area, look: Look, au: _Units) -> None:
+    """The brows, the creases across the forehead (AU1, 2) and upright between them (AU4).
 
     AU1 raises the inner end, AU2 the outer, AU4 and AU9 lower them. Against AU1, AU4 knits the
     brows more than it lowers them, and AU1 without AU2 leaves them oblique.
     """
+    canvas, u, v, side = area
     rest = look.eye_y - look.brow_gap
     inner = rest + look.brow_tilt - 3.6 * au[1] + 4.5 * au[4] * (1.0 - 0.8 * au[1]) + 2.8 * au[9]
     outer = rest - look.brow_tilt + 0.8 - 2.8 * au[2] + 1.9 * au[1] * (1.0 - au[2]) + 0.5 * au[9]
-    outer = outer - 1.5 * au[4] * (1.0 - au[1])
+    outer -= 1.5 * au[4] * (1.0 - au[1])
     arch = look.brow_arch + 1.1 * au[2] * (1.0 - 0.9 * au[4]) - 0.7 * au[4]
-    return inner, outer, arch
-
-
-def _paint_brows(area: _Area, look: Look, au: _Units) -> None:
-    """The brows, the creases across the forehead (AU1, 2) and upright between them (AU4)."""
-    canvas, u, v, side = area
-    inner, outer, arch = _brow_line(look, au)
     top = v - 0.5 * (inner + outer)
     across = _ripple(0.36 * top + 0.004 * (u * u)) * _glow(u, top + 4.5, 11.0, 4.0)
     _darken(canvas, 0.42 * np.maximum(au[1], au[2]) + look.age, across)

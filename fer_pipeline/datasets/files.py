@@ -51,7 +51,8 @@ class FolderFiles:
     def read(self, i: int, most: int | None = None) -> bytes:
         try:
             path = os.path.join(self._root, self._names[i])
-            with open(path, "rb", buffering=0, opener=_opened) as file:
+            # A pipe is not waited for.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > MAX_BYTES:
                     raise _too_large(self.name(i))
@@ -106,18 +107,13 @@ class ZipFiles:
 Files = FolderFiles | ZipFiles
 
 
-def _opened(path: str, flags: int) -> int:
-    """Opens a file, without waiting for somebody to write where it is a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _too_large(name: str) -> UserError:
     return UserError(f"{name}: larger than {MAX_BYTES // 2**20} MiB, which no face is; {_WAY_OUT}")
 
 
 def printable(name: str) -> str:
     """A file's name on one line, with ``\\xff`` in place of bytes that are no UTF-8."""
-    text = os.fsencode(name).decode(errors="backslashreplace")
+    text = name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
     return text if text.isprintable() else repr(text)[1:-1]
 
 

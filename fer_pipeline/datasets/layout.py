@@ -70,13 +70,11 @@ def arranged(
       UserError: an image lies in no class folder, or a split or class is missing.
     """
     prefix = prefix_of(where, folders)
-    rows, left_out = [], []
+    rows, left_out, present = [], [], set()
     for name in names:
-        if not name.startswith(prefix):
-            continue
-        split, *inner = name[len(prefix) :].split("/")
+        split, *inner = name.removeprefix(prefix).split("/")
         group = SPLITS.get(split.lower())
-        if group is None:
+        if group is None or not name.startswith(prefix):
             continue
         if not files_lib.is_image(name, files_of):
             left_out.append(printable(f"{where}/{name}"))
@@ -89,21 +87,28 @@ def arranged(
                 f"{where}/{prefix}{split}/{inner[0]}: not a class; rename or remove the folder, "
                 f"the classes are {_CLASSES}"
             )
+        present.add((group, label))
         if group == splitting.TEST:
             family = inner[-1].lower().partition("_")[0]
             group = FAMILIES.get(family, group)
         rows.append((group, label, name))
     rows.sort()
-    groups = np.array([row[0] for row in rows], np.int8)
-    labels = np.array([row[1] for row in rows], np.int32)
-    _check_complete(where, prefix, folders, labels, groups)
-    return Listing(files_of([row[2] for row in rows]), labels, groups, tuple(sorted(left_out)))
+    _check_complete(where, prefix, folders, present)
+    return Listing(
+        files_of([name for _, _, name in rows]),
+        np.array([label for _, label, _ in rows], np.int32),
+        np.array([group for group, _, _ in rows], np.int8),
+        tuple(sorted(left_out)),
+    )
 
 
 def _check_complete(
-    where: str, prefix: str, folders: set[str], labels: np.ndarray, groups: np.ndarray
+    where: str, prefix: str, folders: set[str], present: set[tuple[int, int]]
 ) -> None:
-    """Checks that ``train/`` is there and that every split folder has images of every class."""
+    """Checks that ``train/`` is there, and for every split folder an image of every class.
+
+    ``present`` are the pairs of split and class that have one.
+    """
     splits: dict[int, str] = {}
     for folder in sorted(f for f in folders if f.startswith(prefix)):
         group = SPLITS.get(folder[len(prefix) :].lower())
@@ -114,13 +119,10 @@ def _check_complete(
     if splitting.TRAIN not in splits:
         others = ", ".join(f"{folder}/" for folder in splits.values())
         raise UserError(f"{where}: has {others} but no {prefix}train/; add the training images")
-    # The three groups of test/ lie in one folder.
-    folder_of = np.where(groups >= splitting.PUBLIC_TEST, splitting.TEST, groups)
     lower = {folder.lower() for folder in folders}
     for group, folder in splits.items():
-        present = set(labels[folder_of == group].tolist())
         for label, name in enumerate(CLASS_NAMES):
-            if label not in present:
+            if (group, label) not in present:
                 there = f"{folder}/{name}".lower() in lower
                 raise UserError(
                     f"{where}/{folder}/{name}: {'no images in it' if there else 'not there'}; "

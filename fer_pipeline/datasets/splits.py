@@ -94,11 +94,8 @@ def class_table(splits: Splits) -> str:
         columns["validation"] = class_counts(splits.validation)
         columns["test"] = class_counts(splits.test)
     rows = [("class", *columns)]
-    rows += [
-        (name, *(f"{counts[label]:,}" for counts in columns.values()))
-        for label, name in enumerate(CLASS_NAMES)
-    ]
-    rows.append(("all", *(f"{counts.sum():,}" for counts in columns.values())))
+    for name, label in [*zip(CLASS_NAMES, range(NUM_CLASSES), strict=True), ("all", slice(None))]:
+        rows.append((name, *(f"{counts[label].sum():,}" for counts in columns.values())))
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
         "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows

@@ -41,8 +41,8 @@ def render(labels: np.ndarray, *, seed: int | np.random.SeedSequence) -> np.ndar
 
     Args:
       labels: int ``[N]``, indices into ``expressions.CLASS_NAMES``.
-      seed: non-negative; face ``i`` depends on nothing but ``seed``, ``i`` and ``labels[i]``, and
-        has the same identity, pose, light and noise whatever its label.
+      seed: non-negative, or a fresh sequence; face ``i`` depends on nothing but ``seed``, ``i`` and
+        ``labels[i]``, and has the same identity, pose, light and noise whatever its label.
 
     Returns:
       uint8 ``[N, 48, 48, 1]``, grey levels 0..255.
