@@ -198,6 +198,19 @@ def test_what_a_killed_process_left_is_removed(folder, faces):
     assert set(os.listdir(folder.parent)) == {folder.name, *locks}
 
 
+def test_what_somebody_is_writing_is_not_taken_for_left(folder, faces):
+    other = cache.entry_folder(folder.parent, "other", "digest", [])
+
+    def decode(allocate):
+        images = allocate(faces.images.shape)
+        store(other, faces)
+        images[:] = faces.images
+        return faces._replace(images=images)
+
+    entry, _ = cache.store(folder, decode, lambda: None)
+    check(entry, faces)
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_the_mode_follows_the_umask(folder, faces, mask):
     before = os.umask(mask)
