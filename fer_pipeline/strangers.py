@@ -27,13 +27,13 @@ MAX_UNPACKED = 2**28
 #: What the graph of an exported SavedModel is made of. None of it reaches outside the process.
 OPERATORS = frozenset(
     """
-    AddV2 All ArgMax AssignVariableOp BiasAdd Cast ConcatV2 Const Conv2D DecodeImage DecodeJpeg
-    DecodePng EnsureShape Equal ExpandDims Fill FloorDiv GatherV2 GreaterEqual Identity Less
-    LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum Minimum Mul NoOp Pack Placeholder
-    ReadVariableOp RealDiv Relu Reshape Round Rsqrt ScaleAndTranslate SelectV2 Shape Softmax
-    Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StridedSlice StringJoin Sub Substr
-    TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
-    VarHandleOp VarIsInitializedOp
+    AddV2 All Any ArgMax AssignVariableOp BiasAdd Cast ConcatV2 Const Conv2D DecodeImage
+    DecodeJpeg DecodePng EnsureShape Equal ExpandDims Fill FloorDiv GatherV2 GreaterEqual Identity
+    Less LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum Minimum Mul NoOp NotEqual Pack
+    Placeholder ReadVariableOp RealDiv Relu Reshape Round Rsqrt ScaleAndTranslate SelectV2 Shape
+    Softmax Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StridedSlice StringJoin Sub
+    Substr TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    TensorListStack VarHandleOp VarIsInitializedOp
     """.split()
 )
 
