@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +26,9 @@ _COMPANIONS = frozenset(
     {catalogue.LABELS, catalogue.GOLDEN, catalogue.MODEL_CARD, catalogue.REPORT}
 )
 
+#: Bytes. An export's manifest has 20 thousand.
+_MAX_MANIFEST = 2**24
+
 #: A copy of the labels inside an artifact.
 _LABELS_ASSET = f"{catalogue.SAVED_MODEL}/assets/{catalogue.LABELS}"
 
@@ -41,7 +46,52 @@ def check_files(folder: Path) -> dict[str, Any]:
     try:
         return _checked(folder)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
+        raise _unreadable(error, folder) from error
+
+
+@contextlib.contextmanager
+def unreplaced(folder: Path) -> Iterator[None]:
+    """Says so where another export takes the place of a folder while the block reads it.
+
+    What the block finds then is of no export: files of the old one beside figures of the new one.
+
+    Raises:
+      UserError: it was replaced or deleted meanwhile, whatever the block raises; or what the block
+        wants to read cannot be read.
+    """
+    before = _manifest_digest(folder)
+    try:
+        yield
+    except Exception as error:
+        if _manifest_digest(folder) != before:
+            raise _replaced(folder) from error
+        if isinstance(error, OSError):
+            raise _unreadable(error, folder) from error
+        raise
+    if _manifest_digest(folder) != before:
+        raise _replaced(folder)
+
+
+def _manifest_digest(folder: Path) -> str | None:
+    """None where there is no manifest to read, or nothing that can be one."""
+    with contextlib.suppress(OSError):
+        if _is_file(folder / MANIFEST, _MAX_MANIFEST):
+            return sha256(folder / MANIFEST)
+    return None
+
+
+def _is_file(path: Path, most: int) -> bool:
+    """Whether it is a file of at most so many bytes, and no link to one."""
+    about = path.lstat()
+    return stat.S_ISREG(about.st_mode) and about.st_size <= most
+
+
+def _replaced(folder: Path) -> UserError:
+    return UserError(f"{folder}: was replaced meanwhile; start again")
+
+
+def _unreadable(error: OSError, folder: Path) -> UserError:
+    return UserError(f"{error.filename or folder}: cannot be read ({error.strerror or error})")
 
 
 def _checked(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from export import artifacts as catalogue
 from export.artifacts import ARTIFACTS, Artifact
-from export.contents import check_files
+from export.contents import check_files, unreplaced
 from export.gates import Gate
 from fer_pipeline.errors import UserError
 
@@ -66,8 +66,29 @@ def prove(
       trust: runs SavedModels and Keras files that ask for more than an export needs.
 
     Raises:
-      UserError: a file is not as it should be. What is wrong with an artifact is in its report.
+      UserError: a file is not as it should be, or another export took the folder's place meanwhile.
+        What is wrong with an artifact is in its report.
     """
+    with unreplaced(folder):
+        return _prove(
+            folder,
+            log_path=log_path,
+            evaluation=evaluation,
+            fingerprint=fingerprint,
+            max_accuracy_drop=max_accuracy_drop,
+            trust=trust,
+        )
+
+
+def _prove(
+    folder: Path,
+    *,
+    log_path: Path | None,
+    evaluation: tuple[np.ndarray, np.ndarray] | None,
+    fingerprint: str | None,
+    max_accuracy_drop: float | None,
+    trust: bool,
+) -> Proof:
     manifest = check_files(folder)
     from export import golden as golden_lib
     from export import verify

@@ -232,14 +232,20 @@ def _report(
         if evaluation:
             comparison = compare(outcome.probabilities, evaluation.twin, evaluation.labels)
             failures = gates.missed(comparison, artifact.gate) + failures
-        if artifact.runtime == "tflite":
-            failures += metadata.problems((folder / artifact.path).read_bytes(), name)
         if latency is None:
             failures += ("it stopped while it was being timed",)
+    size = 0
+    # Whoever runs another export meanwhile takes the files away.
+    try:
+        size = sum(path.stat().st_size for path in artifact_files(folder, artifact))
+        if comparison and artifact.runtime == "tflite":
+            failures += metadata.problems((folder / artifact.path).read_bytes(), name)
+    except OSError as error:
+        failures += (f"cannot be read ({error.strerror})",)
     return ArtifactReport(
         name=name,
         path=artifact.path,
-        size=sum(path.stat().st_size for path in artifact_files(folder, artifact)),
+        size=size,
         contract=outcome.contract,
         comparison=comparison,
         golden_difference=golden_difference,

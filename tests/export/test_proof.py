@@ -1,7 +1,9 @@
 """The proof of a folder that somebody was handed."""
 
 import hashlib
+import importlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -31,6 +33,30 @@ def test_a_damaged_folder_does_not_get_as_far_as_a_runtime(copy, monkeypatch):
     monkeypatch.setattr("export.verify.verify_artifacts", None)
     with pytest.raises(UserError, match=r"labels\.txt"):
         proof.verify_folder(copy)
+
+
+def _another_export(folder, rewrite_manifest):
+    (folder / "model_float32.tflite").write_bytes(b"of the other export")
+    rewrite_manifest(folder, lambda stored: stored.update(machine={"cores": 99}))
+
+
+@pytest.mark.parametrize("swap", [_another_export, lambda folder, _: shutil.rmtree(folder)])
+@pytest.mark.parametrize("when", ["export.golden.read", "export.verify.measure_latency"])
+def test_a_folder_that_is_exchanged_meanwhile_is_no_failed_export(
+    small, rewrite_manifest, monkeypatch, swap, when
+):
+    module, _, name = when.rpartition(".")
+    step = getattr(importlib.import_module(module), name)
+
+    def and_then(*arguments):
+        result = step(*arguments)
+        swap(small, rewrite_manifest)
+        return result
+
+    monkeypatch.setattr(when, and_then)
+    with pytest.raises(UserError) as caught:
+        proof.prove(small)
+    assert str(caught.value) == f"{small}: was replaced meanwhile; start again"
 
 
 def test_golden_outputs_catch_another_network_with_right_hashes(small, weights, rewrite_manifest):

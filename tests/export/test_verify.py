@@ -57,6 +57,18 @@ def test_one_damaged_file_leaves_the_others_their_figures(copy, faces, twin):
     assert whole.latency.p50_ms > 0
 
 
+def test_a_file_that_goes_away_meanwhile_is_a_failure(copy, faces, twin, monkeypatch):
+    measure = verify.measure_latency
+
+    def and_delete(*arguments):
+        (copy / "model_float32.tflite").unlink()
+        return measure(*arguments)
+
+    monkeypatch.setattr(verify, "measure_latency", and_delete)
+    [report] = _verify(copy, ["float32"], faces, twin)
+    assert report.failures == ("cannot be read (No such file or directory)",)
+
+
 @pytest.mark.parametrize(
     ("labels", "scores", "right"),
     [
