@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from export import artifacts as catalogue
 from export.artifacts import ARTIFACTS, MANIFEST, MANIFEST_HASH
-from export.contract import labels_text
+from export.contract import POSTPROCESSING, PREPROCESSING, contract_of, labels_text
 from export.gates import Gate
 from export.manifest import SCHEMA, files, hash_line, sha256
 from fer_pipeline import integrity
@@ -112,6 +112,7 @@ def _checked(folder: Path) -> dict[str, Any]:
     # Sorted: the first one is named.
     problems = sorted(_strangers(folder, set(listed))) + sorted(_damages(folder, listed))
     problems += sorted(_unaccounted(folder, manifest, set(listed)))
+    problems += sorted(_wrong_sizes(folder, manifest, listed))
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
@@ -154,11 +155,29 @@ def _unaccounted(folder: Path, manifest: dict[str, Any], listed: set[str]) -> It
     """Files that would not be opened, and artifacts without files."""
     expected = {path for name in manifest["artifacts"] for path in ARTIFACTS[name].files}
     for name in listed - _COMPANIONS:
-        if not any(name == path or name.startswith(f"{path}/") for path in expected):
+        if not _lies_in(name, expected):
             yield f"{folder / name}: is listed, but of no artifact of the manifest"
     for path in expected | {catalogue.GOLDEN}:
-        if not any(name == path or name.startswith(f"{path}/") for name in listed):
+        if not any(_lies_in(name, [path]) for name in listed):
             yield f"{folder / path}: is not listed by the manifest"
+
+
+def _wrong_sizes(
+    folder: Path, manifest: dict[str, Any], listed: dict[str, integrity.Listed]
+) -> Iterator[str]:
+    for name, entry in manifest["artifacts"].items():
+        parts = ARTIFACTS[name].files
+        found = sum(about.size or 0 for file, about in listed.items() if _lies_in(file, parts))
+        if entry.get("size") != found:
+            yield (
+                f"{folder / MANIFEST}: its size of {name} is {entry.get('size')!r:.50}, and its"
+                f" files have {found}"
+            )
+
+
+def _lies_in(name: str, paths: Iterable[str]) -> bool:
+    """Whether a file is one of these, or in a folder that is."""
+    return any(name == path or name.startswith(f"{path}/") for path in paths)
 
 
 def _problems(manifest: dict[str, Any]) -> Iterator[str]:
@@ -167,6 +186,9 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
         yield "is a manifest of another version of this software"
     if manifest.get("labels") != list(CLASS_NAMES):
         yield "its labels are not those that the models answer with, in their order"
+    for part, text in (("preprocessing", PREPROCESSING), ("postprocessing", POSTPROCESSING)):
+        if manifest.get(part) != text:
+            yield f"its {part} is not what the models need; export again"
     for part in ("artifacts", "run", "evaluation"):
         if not isinstance(manifest.get(part), dict):
             yield f"is no manifest of an export (its {part!r} is missing)"
@@ -190,11 +212,12 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
             yield f"is a manifest of another version of this software (it has {name!r:.50})"
             return
         yield from (
-            f"is no manifest of an export ({p} of {name})" for p in _entry_problems(name, entry)
+            f"is no manifest of an export ({p} of {name})"
+            for p in _entry_problems(name, entry, batch)
         )
 
 
-def _entry_problems(name: str, entry: Any) -> Iterator[str]:
+def _entry_problems(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
     if not isinstance(entry, dict) or entry.get("path") != ARTIFACTS[name].path:
         yield "the path"
         return
@@ -216,6 +239,9 @@ def _entry_problems(name: str, entry: Any) -> Iterator[str]:
         yield f"the difference on the golden faces, {recorded!r:.50}, at most {cap:g},"
     if not _is_number(entry.get("accuracy")):
         yield "the accuracy"
+    for part, agreed in contract_of(name, tflite_batch).items():
+        if entry.get(part) != agreed:
+            yield f"the {part}"
 
 
 def _is_number(value: Any) -> bool:
