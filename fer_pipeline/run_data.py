@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fer_pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from fer_pipeline.datasets.splits import Splits
@@ -48,21 +51,35 @@ def load(
     from fer_pipeline import datasets
     from fer_pipeline.datasets.splits import fingerprint
 
-    source = data or config["data"]
-    reading = {name: config[name] for name in _READING if data is None and name in config}
     bad = on_bad_image or config.get("on_bad_image") or "fail"
     splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
+    source = data or config["data"]
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)
+    if data is not None and "validation_fraction" in splitting:
+        return _cut_if_own(data, bad, splitting, config.get("fingerprint"))
+    reading = {name: config[name] for name in _READING if data is None and name in config}
+    options = reading | splitting | {"on_bad_image": bad, "write_cache": keep}
+    splits = datasets.load(source, **options).splits
+    found = fingerprint(splits)
+    return RunData(splits, found, found == config.get("fingerprint"))
 
-    def attempt(splitting: dict[str, Any]) -> RunData:
-        options = reading | splitting | {"on_bad_image": bad, "write_cache": keep}
-        splits = datasets.load(source, **options).splits
-        found = fingerprint(splits)
-        return RunData(splits, found, found == config.get("fingerprint"))
 
-    loaded = attempt(splitting)
-    if data is None or loaded.own or "validation_fraction" not in splitting:
-        return loaded
-    del splitting["validation_fraction"]
-    return attempt(splitting)
+def _cut_if_own(
+    source: str, on_bad_image: str, splitting: dict[str, Any], expected: str | None
+) -> RunData:
+    """Images that may be a run's own under another name: read once, and cut where they are."""
+    from fer_pipeline import datasets
+    from fer_pipeline.datasets.splits import fingerprint
+    from fer_pipeline.datasets.splitting import TRAIN, split
+
+    faces = datasets.read(source, on_bad_image=on_bad_image)
+    # Of other images the run's cut may leave a part empty, which says nothing of them.
+    with contextlib.suppress(UserError):
+        splits = split(source, faces, **splitting)
+        if fingerprint(splits) == expected:
+            return RunData(splits, expected, True)
+    if (faces.groups == TRAIN).all():
+        raise UserError(f"{source}: nothing but training images; add a test/ folder")
+    splits = split(source, faces)
+    return RunData(splits, fingerprint(splits), False)

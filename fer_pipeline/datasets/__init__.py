@@ -84,6 +84,20 @@ def load(
     return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded)
 
 
+def read(source: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splitting.Faces:
+    """All images of a source in memory, for whoever splits them: ``splitting.split``.
+
+    Args:
+      source: as ``load``'s, but not the embedded default, whose splits are drawn apart.
+      on_bad_image: as ``load``'s.
+
+    Raises:
+      UserError: about the source, with the way out.
+    """
+    source, kind = _checked(source, None, on_bad_image, "memory")
+    return _decode(source, kind, on_bad_image)
+
+
 def check(
     source: str | os.PathLike[str],
     *,

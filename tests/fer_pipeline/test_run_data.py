@@ -64,6 +64,36 @@ def test_other_data_are_taken_as_their_source_has_them(source, config, tmp_path)
     assert sizes(loaded) == [55, 14, 14]
 
 
+def test_other_data_that_the_runs_cut_would_empty_are_taken_whole(source, config, tmp_path):
+    """One image of a class: none of it can be cut off."""
+    other = shutil.copytree(source, tmp_path / "few")
+    for name in CLASS_NAMES:
+        for path in sorted((other / "train" / name).iterdir())[1:]:
+            path.unlink()
+    loaded = run_data.load(config, str(other))
+    assert not loaded.own
+    assert sizes(loaded) == [7, 14, 14]
+
+
+@pytest.mark.parametrize("name", ["its own", "other"])
+def test_data_that_are_named_are_decoded_once(source, config, tmp_path, monkeypatch, name):
+    data = shutil.copytree(source, tmp_path / "copy")
+    if name == "other":
+        next((data / "train").rglob("*.png")).unlink()
+    decode, calls = datasets._decode, []
+    monkeypatch.setattr(datasets, "_decode", lambda *a, **k: calls.append(a) or decode(*a, **k))
+    assert run_data.load(config, str(data)).own == (name == "its own")
+    assert len(calls) == 1
+
+
+def test_other_data_without_a_test_ask_for_no_flag_that_is_not_there(source, config, tmp_path):
+    other = shutil.copytree(source, tmp_path / "other")
+    next((other / "train").rglob("*.png")).unlink()
+    shutil.rmtree(other / "test")
+    with pytest.raises(UserError, match=r"nothing but training images; add a test/ folder$"):
+        run_data.load(config, str(other))
+
+
 def test_the_synthetic_faces_have_no_cut(config):
     assert sizes(run_data.load(config, "synthetic")) == [2800, 700, 700]
 
