@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,8 +18,10 @@ from fer_pipeline import integrity
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 
-#: Files that systems leave in every folder that somebody looks into.
+#: Files that systems leave in every folder that somebody looks into, and bytes of them: a folder
+#: of so few files needs no more.
 _LEFT_BY_SYSTEMS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_MAX_LEFT = 2**16
 
 #: What an export holds besides its artifacts.
 _COMPANIONS = frozenset(
@@ -31,6 +33,15 @@ _MAX_MANIFEST = 2**24
 
 #: A copy of the labels inside an artifact.
 _LABELS_ASSET = f"{catalogue.SAVED_MODEL}/assets/{catalogue.LABELS}"
+
+#: What TensorFlow writes of an export's SavedModel: all variables go in one shard.
+_SAVED_MODEL_FILES = (
+    f"{catalogue.SAVED_MODEL}/saved_model.pb",
+    f"{catalogue.SAVED_MODEL}/fingerprint.pb",
+    f"{catalogue.SAVED_MODEL}/variables/variables.index",
+    f"{catalogue.SAVED_MODEL}/variables/variables.data-00000-of-00001",
+    _LABELS_ASSET,
+)
 
 
 def check_files(folder: Path) -> dict[str, Any]:
@@ -98,6 +109,11 @@ def _checked(folder: Path) -> dict[str, Any]:
     for name in (MANIFEST, MANIFEST_HASH):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: is missing; {folder} is no whole export")
+        # What it leads to may be exchanged without a trace in the folder.
+        if (folder / name).is_symlink():
+            raise UserError(f"{folder / name}: is a link")
+        if not _is_file(folder / name, _MAX_MANIFEST):
+            raise UserError(f"{folder / name}: is too large for one")
     # Bytes: a changed one need not be text.
     if (folder / MANIFEST_HASH).read_bytes() != hash_line(folder).encode():
         raise UserError(f"{folder / MANIFEST}: its SHA-256 is not the one in {MANIFEST_HASH}")
@@ -126,7 +142,9 @@ def _strangers(folder: Path, listed: set[str]) -> Iterator[str]:
     """What lies in the folder and is not listed, empty folders too."""
     parents = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
     for path in set(files(folder)) - listed:
-        if PurePosixPath(path).name not in _LEFT_BY_SYSTEMS:
+        name = PurePosixPath(path)
+        left = name.name in _LEFT_BY_SYSTEMS and str(name.parent) in parents
+        if not (left and _is_file(folder / path, _MAX_LEFT)):
             yield f"{folder / path}: is not of this export"
     for path in folder.rglob("*"):
         if path.is_dir() and not path.is_symlink():
@@ -153,31 +171,29 @@ def _damages(folder: Path, listed: dict[str, integrity.Listed]) -> Iterator[str]
 
 def _unaccounted(folder: Path, manifest: dict[str, Any], listed: set[str]) -> Iterator[str]:
     """Files that would not be opened, and artifacts without files."""
-    expected = {path for name in manifest["artifacts"] for path in ARTIFACTS[name].files}
-    for name in listed - _COMPANIONS:
-        if not _lies_in(name, expected):
-            yield f"{folder / name}: is listed, but of no artifact of the manifest"
-    for path in expected | {catalogue.GOLDEN}:
-        if not any(_lies_in(name, [path]) for name in listed):
-            yield f"{folder / path}: is not listed by the manifest"
+    expected = {path for name in manifest["artifacts"] for path in _files_of(name)}
+    for name in listed - _COMPANIONS - expected:
+        yield f"{folder / name}: is listed, but of no artifact of the manifest"
+    for name in (expected | {catalogue.GOLDEN}) - listed:
+        yield f"{folder / name}: is not listed by the manifest"
+
+
+def _files_of(name: str) -> tuple[str, ...]:
+    """The files of a format, none of them a folder."""
+    artifact = ARTIFACTS[name]
+    return _SAVED_MODEL_FILES if artifact.runtime == "saved_model" else artifact.files
 
 
 def _wrong_sizes(
     folder: Path, manifest: dict[str, Any], listed: dict[str, integrity.Listed]
 ) -> Iterator[str]:
     for name, entry in manifest["artifacts"].items():
-        parts = ARTIFACTS[name].files
-        found = sum(about.size or 0 for file, about in listed.items() if _lies_in(file, parts))
+        found = sum(listed[file].size or 0 for file in _files_of(name) if file in listed)
         if entry.get("size") != found:
             yield (
                 f"{folder / MANIFEST}: its size of {name} is {entry.get('size')!r:.50}, and its"
                 f" files have {found}"
             )
-
-
-def _lies_in(name: str, paths: Iterable[str]) -> bool:
-    """Whether a file is one of these, or in a folder that is."""
-    return any(name == path or name.startswith(f"{path}/") for path in paths)
 
 
 def _problems(manifest: dict[str, Any]) -> Iterator[str]:

@@ -145,6 +145,29 @@ def test_what_systems_leave_in_folders_is_nobodys_business(copy, name):
     contents.check_files(copy)
 
 
+@pytest.mark.parametrize(
+    "put",
+    [
+        pytest.param(lambda path: path.write_bytes(bytes(100_000)), id="a payload"),
+        pytest.param(lambda path: path.symlink_to("/etc/hosts"), id="a link"),
+        pytest.param(lambda path: path.mkdir(), id="a folder"),
+        pytest.param(lambda path: (path.mkdir(), (path / path.name).touch()), id="a full folder"),
+    ],
+)
+@pytest.mark.parametrize("name", [".DS_Store", "saved_model/1/Thumbs.db"])
+def test_what_has_the_name_of_a_systems_file_and_is_none_fails(copy, name, put):
+    put(copy / name)
+    with pytest.raises(UserError, match=f"{name}.*: is not of this export"):
+        contents.check_files(copy)
+
+
+def test_a_systems_file_in_a_folder_of_its_own_fails(copy):
+    (copy / "hidden").mkdir()
+    (copy / "hidden/.DS_Store").touch()
+    with pytest.raises(UserError, match=r"hidden/\.DS_Store: is not of this export"):
+        contents.check_files(copy)
+
+
 @pytest.mark.parametrize("name", ["empty", "saved_model/2", "saved_model/1/assets.extra"])
 def test_an_empty_folder_fails(copy, name):
     (copy / name).mkdir()
@@ -190,6 +213,52 @@ def test_a_listed_file_that_would_not_be_opened_fails(copy, rewrite_manifest):
 
     rewrite_manifest(copy, leave_out)
     with pytest.raises(UserError, match=r"model_int8\.tflite: is listed, but of no artifact"):
+        contents.check_files(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["saved_model/1/evil.sh", "saved_model/1/variables/variables.data-00007-of-00009"]
+)
+def test_a_listed_file_more_in_a_saved_model_fails(copy, rewrite_manifest, name):
+    (copy / name).write_text("never opened")
+    entry = _listed(copy, name)
+
+    def add(stored):
+        stored["files"][name] = entry
+        stored["artifacts"]["saved_model"]["size"] += entry["size"]
+
+    rewrite_manifest(copy, add)
+    with pytest.raises(UserError, match=f"{name}: is listed, but of no artifact"):
+        contents.check_files(copy)
+
+
+@pytest.mark.parametrize("name", FILES[-5:])
+def test_a_file_less_in_a_saved_model_fails_though_it_is_not_listed(copy, rewrite_manifest, name):
+    size = (copy / name).stat().st_size
+    (copy / name).unlink()
+    if not any((copy / name).parent.iterdir()):
+        (copy / name).parent.rmdir()
+
+    def leave_out(stored):
+        del stored["files"][name]
+        stored["artifacts"]["saved_model"]["size"] -= size
+
+    rewrite_manifest(copy, leave_out)
+    with pytest.raises(UserError, match=f"{name}: is not listed by the manifest"):
+        contents.check_files(copy)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256"])
+def test_a_link_in_the_place_of_the_manifest_fails(copy, tmp_path, name):
+    (copy / name).rename(tmp_path / name)
+    (copy / name).symlink_to(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name}: is a link"):
+        contents.check_files(copy)
+
+
+def test_a_manifest_of_another_size_than_manifests_have_is_not_read(copy):
+    os.truncate(copy / "manifest.json", 2**24 + 1)
+    with pytest.raises(UserError, match=r"manifest\.json: is too large"):
         contents.check_files(copy)
 
 
