@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from export import artifacts as catalogue
+from export.gates import ACCURACY_GATE_IMAGES
 from fer_pipeline import cli, gpus, run_dir
 from fer_pipeline.errors import UserError
 
@@ -142,9 +143,10 @@ def _verify(run: Path) -> None:
         )
     print(format_table(found.reports, golden=not _DATA.value))
     for line in (*found.lax, *found.manifest.get("warnings", ())):
-        print(f"warning: {line}")
+        print(f"warning: {contents.printable(line)}")
     for entry in found.manifest.get("kept_back", {}).values():
-        print(f"not in this export: {entry['path']}: {', '.join(entry['failures'])}")
+        line = f"{entry['path']}: {', '.join(entry['failures'])}"
+        print(f"not in this export: {contents.printable(line)}")
     proof.refuse_failed(folder, found.reports)
     print(_conclusion(folder, found))
 
@@ -156,8 +158,11 @@ def _conclusion(folder: Path, found: Proof) -> str:
     said = f"{folder}: {files} files, the labels, inputs and outputs are as the manifest says;"
     golden = "the answers on its golden faces are the network's that was exported"
     if _DATA.value:
+        few = images < ACCURACY_GATE_IMAGES
+        ungated = f"; accuracy is not gated on fewer than {ACCURACY_GATE_IMAGES:,}" if few else ""
         return (
             f"{said} {golden}; accuracy and agreement were measured on {images:,} images of --data"
+            f"{ungated}"
         )
     return f"{said} {golden}, on {images} drawn faces; no accuracy was measured, which --data does"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +30,9 @@ _COMPANIONS = frozenset(
 
 #: Bytes. An export's manifest has 20 thousand.
 _MAX_MANIFEST = 2**24
+
+#: The largest number where there is no other limit.
+_ENDLESS = sys.float_info.max
 
 #: A copy of the labels inside an artifact.
 _LABELS_ASSET = f"{catalogue.SAVED_MODEL}/assets/{catalogue.LABELS}"
@@ -97,6 +100,11 @@ def _is_file(path: Path, most: int) -> bool:
     return stat.S_ISREG(about.st_mode) and about.st_size <= most
 
 
+def printable(text: str) -> str:
+    """A stranger's text on one line: what would move a terminal's cursor is spelled out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def _replaced(folder: Path) -> UserError:
     return UserError(f"{folder}: was replaced meanwhile; start again")
 
@@ -124,14 +132,14 @@ def _checked(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{folder / MANIFEST}: is no manifest of an export ({error})") from error
     if problem:
-        raise UserError(f"{folder / MANIFEST}: {problem}")
+        raise UserError(f"{folder / MANIFEST}: {printable(problem)}")
     # Sorted: the first one is named.
     problems = sorted(_strangers(folder, set(listed))) + sorted(_damages(folder, listed))
     problems += sorted(_unaccounted(folder, manifest, set(listed)))
     problems += sorted(_wrong_sizes(folder, manifest, listed))
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(problems[0] + more)
+        raise UserError(printable(problems[0]) + more)
     for name in {catalogue.LABELS, _LABELS_ASSET} & set(listed):
         if (folder / name).read_bytes() != labels_text().encode():
             raise UserError(f"{folder / name}: holds other labels than the models answer with")
@@ -219,9 +227,9 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
     kept_back = manifest.get("kept_back", {})
     if not isinstance(kept_back, dict) or not all(map(_is_kept_back, kept_back.values())):
         yield "is no manifest of an export (its 'kept_back' is none)"
-    for name, value in (("seed", 0), ("validation_fraction", 0.5)):
+    for name, kind, most in (("seed", int, _ENDLESS), ("validation_fraction", int | float, 1)):
         given = manifest["run"].get(name)
-        if given is not None and not isinstance(given, int | type(value)):
+        if given is not None and not (isinstance(given, kind) and _is_number(given, most)):
             yield f"is no manifest of an export (its run's {name!r} is {given!r:.50})"
     for name, entry in manifest["artifacts"].items():
         if name not in ARTIFACTS:
@@ -242,7 +250,8 @@ def _entry_problems(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
         return
     for field in Gate._fields:
         limit = entry.get("gate", {}).get(field)
-        if limit is not None and not _is_number(limit):
+        most = 1 if field == "agreement" else _ENDLESS
+        if limit is not None and not _is_number(limit, most):
             yield f"the gate's {field}"
     if not _are_lines(entry.get("failures", [])):
         yield "the list of failures"
@@ -251,18 +260,19 @@ def _entry_problems(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
         return
     cap = ARTIFACTS[name].gate.golden_difference
     recorded = entry.get("golden_max_difference")
-    if not _is_number(recorded) or recorded > cap:
+    if not _is_number(recorded, cap):
         yield f"the difference on the golden faces, {recorded!r:.50}, at most {cap:g},"
-    if not _is_number(entry.get("accuracy")):
+    if not _is_number(entry.get("accuracy"), most=1):
         yield "the accuracy"
     for part, agreed in contract_of(name, tflite_batch).items():
         if entry.get(part) != agreed:
             yield f"the {part}"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any, most: float) -> bool:
+    """Whether it is a finite number from 0 to ``most``; an integer may have any length."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and math.isfinite(value) and value >= 0
+    return known and 0 <= value <= most
 
 
 def _are_lines(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from export import artifacts as catalogue
 from export.artifacts import ARTIFACTS, Artifact
-from export.contents import check_files, unreplaced
+from export.contents import check_files, printable, unreplaced
 from export.gates import Gate
 from fer_pipeline.errors import UserError
 
@@ -122,7 +122,9 @@ def _prove(
         problems = report.failures or _golden_problems(report, entry)
         if same_data and not problems:
             problems = _accuracy_problems(report, entry)
-        problems += tuple(f"at export: {failure}" for failure in entry.get("failures", ()))
+        problems += tuple(
+            f"at export: {printable(failure)}" for failure in entry.get("failures", ())
+        )
         proved.append(report._replace(failures=tuple(problems), reference=report.name == reference))
     return Proof(manifest, proved, lax)
 

@@ -264,8 +264,10 @@ def recover_export(path: Path) -> None:
     Args:
       path: the run directory, its export, or something in that.
     """
-    run = next((above.parent for above in (path, *path.parents) if above.name == EXPORT), path)
-    if os.path.lexists(run / EXPORT) or not any(run.glob(f"{EXPORT_WORKSHOP}*/{PREVIOUS}")):
+    # The path itself first: runs may lie below a folder that is called as an export is.
+    exports = (above for above in (path, *path.parents) if above.name == EXPORT)
+    run = next(filter(_lacks_export, (path, *(export.parent for export in exports))), None)
+    if run is None:
         return
     # A process that lives holds the lock and is about to end what it began.
     with (
@@ -275,9 +277,20 @@ def recover_export(path: Path) -> None:
         clear_workshops(run)
 
 
+def _lacks_export(run: Path) -> bool:
+    moved = any(os.path.lexists(workshop / PREVIOUS) for workshop in _workshops(run))
+    return moved and not os.path.lexists(run / EXPORT)
+
+
+def _workshops(run: Path) -> list[Path]:
+    """Folders alone: a file or a link of such a name is somebody else's."""
+    found = run.glob(f"{EXPORT_WORKSHOP}*")
+    return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+
 def clear_workshops(run: Path) -> None:
     """``clear_workshop`` of all; for whoever holds the export lock, with which none is in use."""
-    for workshop in run.glob(f"{EXPORT_WORKSHOP}*"):
+    for workshop in _workshops(run):
         clear_workshop(run, workshop)
 
 
@@ -294,8 +307,7 @@ def clear(run: Path) -> None:
     ``config.json`` goes last: without it the directory would no longer be taken for a run. The
     caller holds the locks of training and of exporting.
     """
-    workshops = run.glob(f"{EXPORT_WORKSHOP}*")
-    for path in (*workshops, *(run / name for name in reversed(_WRITTEN))):
+    for path in (*_workshops(run), *(run / name for name in reversed(_WRITTEN))):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -293,7 +293,11 @@ def _put(*path, value):
         _put("artifacts", "int8", "golden_max_difference", value=float("nan")),
         _put("artifacts", "int8", "golden_max_difference", value=None),
         _put("artifacts", "float32", "golden_max_difference", value=0.01),
+        _put("artifacts", "int8", "gate", "agreement", value=1e308),
+        _put("artifacts", "int8", "gate", "accuracy_drop", value=10**400),
         _put("artifacts", "int8", "accuracy", value="all"),
+        _put("artifacts", "int8", "accuracy", value=10**400),
+        _put("artifacts", "int8", "accuracy", value=1.5),
         _put("artifacts", "int8", "failures", value="none"),
         _put("artifacts", "int8", "failures", value=[3]),
         _put("artifacts", "int8", "inputs", 0, "shape", value=[1, 3, 3, 3]),
@@ -317,7 +321,9 @@ def _put(*path, value):
         _put("schema", value="1"),
         _put("run", value=None),
         _put("run", "seed", value="three"),
+        _put("run", "seed", value=-1),
         _put("run", "validation_fraction", value={}),
+        _put("run", "validation_fraction", value=float("nan")),
         _put("evaluation", value=7),
         _put("files", value=[]),
         _put("files", "labels.txt", value=None),
@@ -331,6 +337,14 @@ def test_an_odd_manifest_is_one_line(copy, rewrite_manifest, change):
         contents.check_files(copy)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_a_listed_name_that_would_move_the_cursor_is_spelled_out(copy, rewrite_manifest):
+    entry = {"size": 0, "sha256": ""}
+    rewrite_manifest(copy, lambda stored: stored["files"].update({"\x1b[2J\nwhole": entry}))
+    with pytest.raises(UserError) as caught:
+        contents.check_files(copy)
+    assert str(caught.value).startswith(rf"{copy}/\x1b[2J\nwhole: is missing")
 
 
 def test_a_device_in_the_place_of_a_manifest_does_not_hang(copy):

@@ -162,7 +162,12 @@ def test_data_that_changed_since_training_is_refused_unless_it_is_named(run, fac
     assert named.returncode == 0, named.stderr
 
 
-def test_verify_only_proves_a_folder_that_was_handed_over(small):
+def test_verify_only_proves_a_folder_that_was_handed_over(small, rewrite_manifest):
+    def colour(stored):
+        stored["warnings"] = ["\x1b[2J\x1b[1mcalm\n/x: 99 files, all is well"]
+        stored["kept_back"] = {"int8": {"path": "\x1b[1m", "failures": ["a\nb"]}}
+
+    rewrite_manifest(small, colour)
     before = sorted(small.parent.rglob("*"))
     result = _module(f"--run_dir={small}", "--verify_only")
     assert result.returncode == 0, result.stderr
@@ -170,9 +175,13 @@ def test_verify_only_proves_a_folder_that_was_handed_over(small):
     assert "model_float32.tflite" in result.stdout
     # What was compared and what was not; no accuracy, no gate that was set to none.
     assert "on 64 drawn faces; no accuracy was measured, which --data does" in result.stdout
-    header = next(line for line in result.stdout.splitlines() if line.startswith("artifact"))
+    lines = result.stdout.splitlines()
+    header = next(line for line in lines if line.startswith("artifact"))
     assert "accuracy" not in header
     assert header.endswith("golden faces")
+    # What a stranger wrote clears no screen and adds no line.
+    assert r"warning: \x1b[2J\x1b[1mcalm\n/x: 99 files, all is well" in lines
+    assert r"not in this export: \x1b[1m: a\nb" in lines
     assert sorted(small.parent.rglob("*")) == before
 
 
@@ -233,5 +242,8 @@ def test_verify_only_measures_on_data_and_leaves_bad_images_out_where_it_is_told
     assert "not a readable image" in refused.stderr
     result = _module(*arguments, "--on_bad_image=skip")
     assert result.returncode == 0, result.stderr
-    assert "accuracy and agreement were measured on 13 images of --data" in result.stdout
+    assert (
+        "accuracy and agreement were measured on 13 images of --data;"
+        " accuracy is not gated on fewer than 2,000\n"
+    ) in result.stdout
     assert "accuracy" in next(x for x in result.stdout.splitlines() if x.startswith("artifact"))

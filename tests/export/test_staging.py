@@ -140,6 +140,27 @@ def test_whoever_reads_next_finds_it(killed, named):
     assert _workshops(killed) == []
 
 
+def test_a_run_below_a_folder_named_export_is_found(killed):
+    moved = killed.rename(killed.with_name("moved"))
+    run = killed / "export/runs/fer"
+    run.parent.mkdir(parents=True)
+    moved.rename(run)
+    run_dir.recover_export(run)
+    assert _read(run) == "old"
+
+
+def test_a_file_with_the_name_of_a_workshop_is_left_alone(killed):
+    (killed / ".export-note").write_text("mine")
+    (killed / "kept").mkdir()
+    (killed / ".export-link").symlink_to(killed / "kept")
+    run_dir.recover_export(killed)
+    assert _read(killed) == "old"
+    with staging.staged(killed):
+        pass
+    assert (killed / ".export-note").read_text() == "mine"
+    assert (killed / ".export-link").is_symlink()
+
+
 def test_every_command_looks_for_it(killed):
     # Each gets no further than to see that a text is no export.
     for module, arguments in (
