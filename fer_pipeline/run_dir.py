@@ -127,6 +127,13 @@ def read_config(run: Path) -> dict[str, Any]:
     for name, kind in _CONFIG_TYPES.items():
         if not isinstance(config.get(name), kind | None):
             raise UserError(f"{run / CONFIG}: its {name} is {config[name]!r:.50}; restore it")
+    fraction, seed = config.get("validation_fraction"), config.get("seed")
+    for name, right in (
+        ("validation_fraction", fraction is None or 0 < fraction < 1),
+        ("seed", seed is None or seed >= 0),
+    ):
+        if not right:
+            raise UserError(f"{run / CONFIG}: its {name} is {config[name]!r:.50}; restore it")
     if config.get("export_checkpoint") not in (None, "last", "best"):
         value = config["export_checkpoint"]
         raise UserError(f"{run / CONFIG}: its export_checkpoint is {value!r:.50}; restore it")

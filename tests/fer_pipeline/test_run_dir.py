@@ -131,6 +131,8 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
     [
         ({"seed": "three"}, "its seed is 'three'"),
         ({"validation_fraction": [0.1]}, "its validation_fraction is"),
+        ({"seed": -1}, "its seed is -1"),
+        ({"validation_fraction": 7.5}, "its validation_fraction is 7.5"),
         ({"on_bad_image": 1}, "its on_bad_image is 1"),
         ({"cache": {}}, "its cache is"),
         ({"export_checkpoint": "newest"}, "its export_checkpoint is 'newest'"),
