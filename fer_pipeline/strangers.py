@@ -46,6 +46,10 @@ _SAVING_OPERATORS = OPERATORS | frozenset(
     """.split()
 )
 
+#: Attributes of an export's functions. By others (``api_implements``) the runtime may run another
+#: function in place of the one that is called.
+_FUNCTION_ATTRIBUTES = frozenset({"_construction_context", "_input_shapes"})
+
 #: Objects of a SavedModel that run nothing when it is loaded.
 _OBJECTS = frozenset({"user_object", "asset", "function", "variable", "bare_concrete_function"})
 
@@ -103,6 +107,12 @@ def _check_graph(path: Path, graph: MetaGraphDef) -> None:
         kind = node.WhichOneof("kind")
         if kind not in _OBJECTS:
             _refuse(path, f"holds an object of the kind {kind!r}")
+    for function in graph.graph_def.library.function:
+        # A node of that name would call the function in the operator's place.
+        if function.signature.name in _SAVING_OPERATORS:
+            _refuse(path, f"calls a function {function.signature.name}, as an operator is called")
+        if others := sorted(set(function.attr) - _FUNCTION_ATTRIBUTES):
+            _refuse(path, f"holds a function with {', '.join(others)}")
     saving = _saving_functions(graph)
     found = {node.op for node in graph.graph_def.node} - OPERATORS
     for function in graph.graph_def.library.function:
@@ -126,10 +136,13 @@ def _saving_functions(graph: MetaGraphDef) -> set[str]:
     saving, others = set(), set(graph.object_graph_def.concrete_functions)
     for node in graph.graph_def.node:
         (saving if node.name in nodes else others).update(_functions_of(node.attr.values()))
+        others.add(node.op)
     for function in graph.graph_def.library.function:
         others.update(_functions_of(function.attr.values()))
         for node in function.node_def:
             others.update(_functions_of(node.attr.values()))
+            # A function can be called by its name in an operator's place, too.
+            others.add(node.op)
     for gradient in graph.graph_def.library.gradient:
         others.update((gradient.function_name, gradient.gradient_func))
     for gradient in graph.graph_def.library.registered_gradients:

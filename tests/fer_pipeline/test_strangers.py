@@ -122,6 +122,44 @@ def test_the_function_that_saves_must_not_be_named_by_another_node(harmless, tmp
         strangers.check_saved_model(rewritten(harmless, tmp_path, name_it))
 
 
+def rename_the_saving_function(graph, name):
+    """It is named like an operator, and everything that saves refers to it by its new name."""
+    function = saving_function(graph)
+    for node in graph.graph_def.node:
+        for attribute in node.attr.values():
+            if attribute.func.name == function.signature.name:
+                attribute.func.name = name
+    function.signature.name = name
+
+
+def test_a_function_cannot_pass_as_an_operator(harmless, tmp_path):
+    # TensorFlow's loader makes a call of every node whose operator is a function's name, and the
+    # serving function of this model holds a Softmax.
+    def shadow(graph):
+        rename_the_saving_function(graph, "Softmax")
+
+    with pytest.raises(UserError, match=r"a function Softmax"):
+        strangers.check_saved_model(rewritten(harmless, tmp_path, shadow))
+
+
+def test_the_function_that_saves_must_not_be_a_nodes_operator(harmless, tmp_path):
+    def call_it(graph):
+        name = saving_function(graph).signature.name
+        graph.graph_def.node.add(op=name, name="x")
+
+    with pytest.raises(UserError, match=r"asks for .*SaveV2"):
+        strangers.check_saved_model(rewritten(harmless, tmp_path, call_it))
+
+
+def test_no_function_stands_in_for_another(harmless, tmp_path):
+    # Grappler may swap functions of one interface (TensorFlow's implementation_selector).
+    def swap(graph):
+        saving_function(graph).attr["api_implements"].s = b"classify"
+
+    with pytest.raises(UserError, match="a function with api_implements"):
+        strangers.check_saved_model(rewritten(harmless, tmp_path, swap))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
