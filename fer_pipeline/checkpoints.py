@@ -149,9 +149,12 @@ def unpack(content: bytes) -> Checkpoint:
         raise ValueError("its checksum is wrong")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            # Checkpoints are not compressed; what is may be a trap.
-            if sum(member.file_size for member in archive.infolist()) > len(content):
-                raise ValueError("it would unpack to more than its size")
+            members = archive.infolist()
+        # Checkpoints are not compressed; what is may be a trap.
+        if sum(member.file_size for member in members) > len(content):
+            raise ValueError("it would unpack to more than its size")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             state = json.loads(str(file["state"]))
             groups = [

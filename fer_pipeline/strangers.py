@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 #: Bytes that a file may unpack to: 15 times what the largest file of an export does.
 MAX_UNPACKED = 2**28
 
+#: Of an archive's members. ``zipfile`` unpacks these piece by piece and stops at the size that the
+#: archive says; with bzip2 and LZMA it unpacks whatever is there, and looks then.
+_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+
 #: What the graph of an exported SavedModel is made of. None of it reaches outside the process.
 OPERATORS = frozenset(
     """
@@ -168,12 +172,17 @@ def check_archive(path: Path) -> None:
     What ``zipfile`` gives of a member is never more than the archive says of it.
 
     Raises:
-      UserError: it would.
+      UserError: it would, or a member is compressed by other than DEFLATE.
       zipfile.BadZipFile: it is none.
       OSError: it cannot be read.
     """
     with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
+        members = archive.infolist()
+    if any(member.compress_type not in _COMPRESSIONS for member in members):
+        raise UserError(
+            f"{path}: compressed by other than DEFLATE, which no export of this software is"
+        )
+    size = sum(member.file_size for member in members)
     if size > MAX_UNPACKED:
         raise UserError(
             f"{path}: would unpack to {size / 1e6:,.0f} MB, more than {MAX_UNPACKED / 1e6:,.0f};"

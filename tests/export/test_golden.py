@@ -57,8 +57,8 @@ def test_missing_arrays_and_strange_shapes_are_named(value, tmp_path):
         golden.read(path)
 
 
-def _npz(path, **members):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def _npz(path, method=zipfile.ZIP_DEFLATED, **members):
+    with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(f"{name}.npy", content)
 
@@ -110,4 +110,11 @@ def test_one_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "golden.npz"
     _npz(path, images=b"\0" * 2**22)
     with pytest.raises(UserError, match="would unpack to 4 MB, more than 1"):
+        golden.read(path)
+
+
+def test_one_of_another_compression_is_refused(tmp_path):
+    path = tmp_path / "golden.npz"
+    _npz(path, zipfile.ZIP_BZIP2, **{key: _npy(array) for key, array in GOOD.items()})
+    with pytest.raises(UserError, match=r"golden\.npz: compressed by other than DEFLATE"):
         golden.read(path)

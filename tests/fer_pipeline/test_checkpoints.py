@@ -239,20 +239,29 @@ def test_weights_and_epoch_are_of_one_file_whatever_a_training_writes(tmp_path, 
     np.testing.assert_array_equal(found.weights[1], [2.0, 2.0, 2.0])
 
 
-def test_one_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
-    checkpoint = checkpoints.Checkpoint([np.zeros(2**20, np.float32)], [], [], {"epoch": 1})
+def packed_anew(values, method):
+    """A checkpoint of one array with a right checksum, compressed by a method of ``zipfile``."""
+    whole = io.BytesIO(checkpoints.pack(checkpoints.Checkpoint([values], [], [], {"epoch": 1})))
     content = io.BytesIO()
-    whole = io.BytesIO(checkpoints.pack(checkpoint))
-    with (
-        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed,
-        zipfile.ZipFile(whole) as archive,
-    ):
+    with zipfile.ZipFile(content, "w", method) as packed, zipfile.ZipFile(whole) as archive:
         for name in archive.namelist():
             packed.writestr(name, archive.read(name))
     body = content.getvalue()[:-2]
-    trap = body + struct.pack("<H", 64) + hashlib.sha256(body).hexdigest().encode()
+    return body + struct.pack("<H", 64) + hashlib.sha256(body).hexdigest().encode()
+
+
+def test_one_that_unpacks_to_more_than_its_size_is_refused():
+    trap = packed_anew(np.zeros(10**6, np.float32), zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="unpack to more than its size"):
         checkpoints.unpack(trap)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_one_that_is_compressed_is_refused_whatever_size_it_names(method):
+    # Noise does not shrink, so that the sizes alone look right.
+    noise = np.random.default_rng(0).integers(0, 256, 1000).astype(np.uint8)
+    with pytest.raises(ValueError, match="is compressed"):
+        checkpoints.unpack(packed_anew(noise, method))
 
 
 def test_one_that_names_no_epoch_is_damaged():

@@ -262,6 +262,16 @@ def test_an_archive_cannot_unpack_to_more_than_it_says(tmp_path):
         archive.read("config.json")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_of_another_compression_is_refused(tmp_path, method):
+    # zipfile unpacks all of such a member before it looks at the size that is said of it.
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", method) as archive:
+        archive.writestr("config.json", b"{}")
+        archive.writestr("model.weights.h5", b"")
+    with pytest.raises(UserError, match=r"model\.keras: compressed by other than DEFLATE"):
+        runtimes.open_model(tmp_path / "model.keras")
+
+
 def test_an_hdf5_file_of_huge_arrays_is_refused(tmp_path):
     (tmp_path / "model.json").write_text(
         json.dumps({"module": "keras", "class_name": "Sequential", "config": {"layers": []}})
