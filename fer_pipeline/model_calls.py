@@ -17,12 +17,12 @@ Model = Callable[[np.ndarray], np.ndarray]
 _FACE = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
 #: Images at a time where the model leaves it open.
-_BATCH = 64
+BATCH = 64
 
 
 def in_batches(run: Model, images: np.ndarray, fixed: int | None) -> np.ndarray:
     """``run`` over parts of the images: of a fixed size, or of up to 64."""
-    size = fixed or _BATCH
+    size = fixed or BATCH
     parts = [np.empty((0, NUM_CLASSES), np.float32)]
     for start in range(0, len(images), size):
         part = images[start : start + size]
@@ -48,5 +48,5 @@ def check_ends(
 
 def refuse(path: Path, error: Exception) -> NoReturn:
     """Raises the UserError for a model that its runtime does not open or run."""
-    reason = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
     raise UserError(f"{path}: damaged or not a model ({reason}); export it again") from error

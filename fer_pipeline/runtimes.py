@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fer_pipeline import (
     checkpoints,
     integrity,
@@ -159,9 +161,9 @@ def _keras_json(path: Path, trust: bool) -> Model:
         integrity.check(file)
     try:
         if not trust:
-            strangers.check_keras(path)
             with h5py.File(weights) as file:
                 strangers.check_hdf5(file, weights)
+            strangers.check_keras(path)
         model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
         model.load_weights(weights)
     except UserError:
@@ -198,4 +200,11 @@ def _keras_function(model: keras.Model, path: Path) -> Model:
     def run(faces: tf.Tensor) -> tf.Tensor:
         return model(tf.cast(faces, tf.float32), training=False)
 
-    return lambda images: model_calls.in_batches(run, images, fixed)
+    def guarded(images: np.ndarray) -> np.ndarray:
+        try:
+            return model_calls.in_batches(run, images, fixed)
+        # Layers that do not fit together, or that take more memory than there is.
+        except Exception as error:
+            model_calls.refuse(path, error)
+
+    return guarded

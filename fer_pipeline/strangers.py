@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fer_pipeline import keras_sizes
 from fer_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 #: Bytes that a file may unpack to: 15 times what the largest file of an export does.
 MAX_UNPACKED = 2**28
+
+#: Bytes that the layers of a Keras model may compute for a batch: four times what an export's do.
+MAX_COMPUTED = 2**30
+
+#: Bytes of a Keras model's configuration: 28 times what an export's takes.
+_MAX_CONFIG = 2**18
 
 #: Of an archive's members. ``zipfile`` unpacks these piece by piece and stops at the size that the
 #: archive says; with bzip2 and LZMA it unpacks whatever is there, and looks then.
@@ -93,7 +101,7 @@ def check_saved_model(folder: Path) -> None:
     path = folder / "saved_model.pb"
     model = SavedModel()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(_read(path, MAX_UNPACKED))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except DecodeError as error:
@@ -206,7 +214,7 @@ def check_hdf5(file: Any, path: Path) -> None:
 
 
 def check_keras(path: Path) -> None:
-    """Refuses a Keras model of layers that do more than compute, or that unpacks to too much.
+    """Refuses a Keras model of layers that do more than compute, or that takes far too much.
 
     Keras itself refuses to run Python code that a file brings along, but it knows layers that read
     files.
@@ -215,21 +223,41 @@ def check_keras(path: Path) -> None:
       path: ``model.json``, or a ``.keras`` file.
 
     Raises:
-      UserError: names the classes that are refused.
+      UserError: names the classes that are refused, or what takes more than an export's.
       Exception: whatever a damaged file makes ``json``, ``zipfile`` and ``h5py`` raise.
     """
     if path.suffix == ".json":
-        config = path.read_bytes()
+        config = _read(path, _MAX_CONFIG)
     else:
         check_archive(path)
         import h5py
 
         with zipfile.ZipFile(path) as archive:
+            _check_size(path, archive.getinfo(_KERAS_CONFIG).file_size, _MAX_CONFIG)
             config = archive.read(_KERAS_CONFIG)
             with h5py.File(io.BytesIO(archive.read(_KERAS_WEIGHTS))) as file:
                 check_hdf5(file, path)
     if strangers := sorted(set(_unknown_classes(json.loads(config)))):
         _refuse(path, f"asks for {', '.join(strangers)}")
+    sizes = keras_sizes.measure(config)
+    for size, most, what in (
+        (sizes.variables, MAX_UNPACKED, "holds variables"),
+        (sizes.outputs, MAX_COMPUTED, "computes outputs"),
+    ):
+        if size > most:
+            _refuse(path, f"{what} of {size / 1e6:,.0f} MB, more than {most / 1e6:,.0f}")
+
+
+def _read(path: Path, most: int) -> bytes:
+    """A file's bytes, of which there may be so many."""
+    with open(path, "rb") as file:
+        _check_size(path, os.fstat(file.fileno()).st_size, most)
+        return file.read(most)
+
+
+def _check_size(path: Path, size: int, most: int) -> None:
+    if size > most:
+        _refuse(path, f"its graph takes {size / 1e6:,.1f} MB, more than {most / 1e6:,.1f}")
 
 
 def _unknown_classes(config: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import resource
 import struct
 import zipfile
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_pipeline import runtimes, strangers
+from fer_pipeline import keras_sizes, runtimes, strangers
 from fer_pipeline.errors import UserError
 
 SHAPE = [None, 48, 48, 1]
@@ -232,6 +233,87 @@ def test_other_classes_are_named_wherever_they_are(tmp_path, layer):
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match=re.escape(layer["class_name"])):
         strangers.check_keras(path)
+
+
+def sequential(*layers, batch_size=None):
+    """A Keras model's JSON, from faces to what the layers make of them."""
+    first = ("InputLayer", {"batch_shape": [batch_size, *SHAPE[1:]]})
+    values = [
+        {"module": "keras.layers", "class_name": name, "config": {"name": f"l{i}", **config}}
+        for i, (name, config) in enumerate([first, *layers])
+    ]
+    return json.dumps(
+        {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": values}}
+    )
+
+
+FLATTEN = ("Flatten", {})
+CLASSIFY = ("Dense", {"units": 7, "activation": "softmax"})
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.keras"])
+@pytest.mark.parametrize(
+    ("layers", "batch_size", "words"),
+    [
+        # 2304 * 600,000 weights and their biases, of four bytes, and those of the last layer.
+        ([FLATTEN, ("Dense", {"units": 600_000})], None, "variables of 5,549 MB, more than 268"),
+        # 3 * 2304 + 7 values of four bytes, the faces themselves among them.
+        ([("Activation", {"activation": "relu"}), FLATTEN], 1_500_000, "outputs of 41,514 MB"),
+        ([("ZeroPadding2D", {"padding": 30_000}), ("GlobalMaxPooling2D", {})], None, "outputs of"),
+    ],
+)
+def test_a_keras_model_that_takes_too_much_is_refused_unbuilt(
+    tmp_path, name, layers, batch_size, words
+):
+    config = sequential(*layers, CLASSIFY, batch_size=batch_size)
+    weights = io.BytesIO()
+    with h5py.File(weights, "w"):
+        pass
+    if name == "model.json":
+        (tmp_path / name).write_text(config)
+        (tmp_path / "model_weights.h5").write_bytes(weights.getvalue())
+    else:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("config.json", config)
+            archive.writestr("model.weights.h5", weights.getvalue())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=words) as caught:
+        runtimes.open_model(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    # What the scope left uninitialised must not be initialised by the next model, either.
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    # In units of 1024 bytes (getrusage(2)): far less than any of the three takes.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
+
+
+def test_a_keras_models_sizes_are_those_of_its_variables_and_outputs():
+    convolution = ("Conv2D", {"filters": 5, "kernel_size": 3, "padding": "same"})
+    config = sequential(convolution, FLATTEN, CLASSIFY, batch_size=2)
+    sizes = keras_sizes.measure(config.encode())
+    assert sizes.variables == 4 * (9 * 5 + 5 + 48 * 48 * 5 * 7 + 7)
+    assert sizes.outputs == 4 * 2 * (48 * 48 * (1 + 5 + 5) + 7)
+
+
+def test_what_fails_while_it_runs_is_one_line(tmp_path):
+    layers = [keras.Input((48, 48, 1)), keras.layers.Flatten(), keras.layers.Dense(7)]
+    keras.Sequential(layers).save(tmp_path / "model.keras")
+    model = runtimes.open_model(tmp_path / "model.keras")
+    # Faces of another size stand for whatever TensorFlow refuses to compute.
+    with pytest.raises(UserError, match=r"model\.keras: damaged or not a model \(") as caught:
+        model(np.zeros((1, 40, 40, 1), np.uint8))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_or_graph_too_large_to_be_one_is_refused_unread(tmp_path):
+    # Sparse: 3 TB that are not on the disk.
+    for name, check in (
+        ("model.json", strangers.check_keras),
+        ("saved_model.pb", lambda path: strangers.check_saved_model(path.parent)),
+    ):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(3 * 10**12)
+        with pytest.raises(UserError, match=rf"{re.escape(name)}: .* 3,000,000\.0 MB"):
+            check(tmp_path / name)
 
 
 def zipped(path, name, size):
