@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -80,6 +81,10 @@ _LAYER_MODULES = frozenset(
     {None, "keras", "keras.layers", "keras.models", "keras.src.models.functional"}
 )
 _HARMLESS_MODULES = frozenset({"keras.initializers", "keras.regularizers", "keras.constraints"})
+
+#: Attributes of Keras 2's HDF5 files that name what is read, and how many names they may hold.
+_NAMES = ("layer_names", "weight_names")
+_MAX_NAMES = 4096
 
 #: Members of a ``.keras`` file.
 _KERAS_CONFIG, _KERAS_WEIGHTS = "config.json", "model.weights.h5"
@@ -199,18 +204,61 @@ def check_archive(path: Path) -> None:
 
 
 def check_hdf5(file: Any, path: Path) -> None:
-    """Refuses an open ``h5py.File`` whose arrays take far more memory than an export's.
+    """Refuses an open ``h5py.File`` of more than plain arrays, or of far more than an export's.
+
+    HDF5 can lead to other files, unpack, and name one array many times. What is left is read from
+    this file, once, as it lies there.
 
     Raises:
-      UserError: they do; ``path`` names the file.
+      UserError: it does; ``path`` names the file.
+      Exception: whatever a damaged file makes ``h5py`` raise.
     """
-    sizes: list[int] = []
-    file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
-    if sum(sizes) > MAX_UNPACKED:
+    import h5py
+
+    items: list[Any] = [file]
+    # Given every object once, by its first name.
+    file.visititems(lambda _, item: items.append(item))
+    if problem := next(filter(None, map(_hdf5_problem, items)), None):
+        raise UserError(f"{path}: {problem}; no export of this software does")
+    size = sum(item.nbytes for item in items if isinstance(item, h5py.Dataset))
+    if size > MAX_UNPACKED:
         raise UserError(
-            f"{path}: holds arrays of {sum(sizes) / 1e6:,.0f} MB, more than"
+            f"{path}: holds arrays of {size / 1e6:,.0f} MB, more than"
             f" {MAX_UNPACKED / 1e6:,.0f}; no export of this software does"
         )
+    named = [address for item in items for address in _named(item)]
+    if len(set(named)) < len(named):
+        raise UserError(f"{path}: names an array or layer twice; no export of this software does")
+
+
+def _hdf5_problem(item: Any) -> str | None:
+    """What one object of an HDF5 file is besides a group or an array as it lies there."""
+    import h5py
+
+    attributes = [item.attrs.get_id(name) for name in item.attrs]
+    if any(math.prod(attribute.shape) > _MAX_NAMES for attribute in attributes):
+        return f"holds an attribute of more than {_MAX_NAMES} values"
+    # Keras' way to go on with names that do not fit one attribute.
+    if {f"{name}0" for name in _NAMES} & set(item.attrs):
+        return "holds names in parts"
+    if isinstance(item, h5py.Group):
+        links = (item.get(name, getlink=True) for name in item)
+        return None if all(isinstance(k, h5py.HardLink) for k in links) else "holds a soft link"
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biuf":
+        return "holds something else than numbers"
+    if item.external or item.is_virtual:
+        return "holds an array that lies elsewhere"
+    # A filter may unpack to more than the array's size.
+    return "holds a compressed array" if item.id.get_create_plist().get_nfilters() else None
+
+
+def _named(item: Any) -> Iterator[int]:
+    """Addresses of the objects that a group's lists name: those that are read."""
+    import h5py
+
+    for attribute in _NAMES:
+        for name in item.attrs.get(attribute, ()):
+            yield h5py.h5o.get_info(item[name].id).addr
 
 
 def check_keras(path: Path) -> None:

@@ -363,3 +363,88 @@ def test_an_hdf5_file_of_huge_arrays_is_refused(tmp_path):
         file.create_dataset("dense/kernel", shape=(2**40, 2**10), dtype="f4", chunks=True)
     with pytest.raises(UserError, match=r"model_weights\.h5: holds arrays of [0-9,]+ MB"):
         runtimes.open_model(tmp_path / "model.json")
+
+
+def legacy(file, layers=(b"a",), names=(b"w",)):
+    """The lists and the group of Keras 2's layout, without the array."""
+    file.attrs["layer_names"] = np.array(layers)
+    group = file.create_group("a")
+    group.attrs["weight_names"] = np.array(names)
+    return group
+
+
+def named_twice(file, folder):
+    legacy(file, layers=[b"a"] * 60)["w"] = np.ones(3, "f4")
+
+
+def named_by_two_paths(file, folder):
+    legacy(file, names=[b"w", b"/a/w"])["w"] = np.ones(3, "f4")
+
+
+def linked_twice(file, folder):
+    group = legacy(file, names=[b"w", b"v"])
+    group["w"] = np.ones(3, "f4")
+    group["v"] = group["w"]
+
+
+def named_in_parts(file, folder):
+    file.attrs["layer_names0"] = np.array([b"a"] * 60)
+
+
+def many_names(file, folder):
+    file.attrs["layer_names"] = np.zeros(5000, "S1")
+
+
+def external_storage(file, folder):
+    (folder / "secret").write_bytes(bytes(12))
+    file_and_place = [(str(folder / "secret"), 0, 12)]
+    legacy(file).create_dataset("w", shape=(3,), dtype="f4", external=file_and_place)
+
+
+def virtual(file, folder):
+    layout = h5py.VirtualLayout(shape=(3,), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "w", shape=(3,))
+    legacy(file).create_virtual_dataset("w", layout)
+
+
+def external_link(file, folder):
+    legacy(file)["w"] = h5py.ExternalLink(str(folder / "other.h5"), "w")
+
+
+def soft_link(file, folder):
+    legacy(file)["w"] = h5py.SoftLink("/v")
+    file["v"] = np.ones(3, "f4")
+
+
+def compressed(file, folder):
+    legacy(file).create_dataset("w", data=np.ones(3, "f4"), compression="gzip")
+
+
+def text(file, folder):
+    legacy(file).create_dataset("w", data=["text"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (named_twice, "names an array or layer twice"),
+        (named_by_two_paths, "names an array or layer twice"),
+        (linked_twice, "names an array or layer twice"),
+        (named_in_parts, "names in parts"),
+        (many_names, "attribute of more than 4096 values"),
+        (external_storage, "an array that lies elsewhere"),
+        (virtual, "an array that lies elsewhere"),
+        (external_link, "a soft link"),
+        (soft_link, "a soft link"),
+        (compressed, "a compressed array"),
+        (text, "something else than numbers"),
+    ],
+)
+def test_an_hdf5_file_of_more_than_plain_arrays_is_refused(tmp_path, fill, words):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["w"] = np.ones(3, "f4")
+    with h5py.File(tmp_path / "model_weights.h5", "w") as file:
+        fill(file, tmp_path)
+    (tmp_path / "model.json").write_text(sequential(FLATTEN, CLASSIFY))
+    with pytest.raises(UserError, match=rf"model_weights\.h5: .*{words}"):
+        runtimes.open_model(tmp_path / "model.json")
