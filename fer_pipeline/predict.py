@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -92,14 +94,25 @@ def is_readable(name: str, *, on_bad_image: OnBadImage) -> bool:
     Raises:
       UserError: it cannot, and ``on_bad_image`` is ``"fail"``.
     """
+    problem = _problem(name)
+    if problem and on_bad_image == "fail":
+        raise UserError(f"{name}: {problem}")
+    if problem:
+        print(f"{name}: skipped, {problem}", file=sys.stderr)
+    return not problem
+
+
+def _problem(name: str) -> str | None:
+    """Why a file cannot be read; None where it can."""
     try:
+        mode = os.stat(name).st_mode
+        # Opening a pipe waits for somebody who writes.
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return "not a regular file"
         open(name, "rb").close()
     except OSError as error:
-        if on_bad_image == "fail":
-            raise UserError(f"{name}: cannot be read ({error.strerror})") from error
-        print(f"{name}: skipped, cannot be read ({error.strerror})", file=sys.stderr)
-        return False
-    return True
+        return f"cannot be read ({error.strerror})"
+    return None
 
 
 def answer(probabilities: np.ndarray, *, everything: bool) -> str:

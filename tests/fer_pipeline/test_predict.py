@@ -1,6 +1,7 @@
 """Every kind of model answers as Keras does; whatever is wrong is one line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from fer_pipeline import checkpoints, model_calls, model_processes, runtimes
 from fer_pipeline.errors import UserError
 from fer_pipeline.expressions import CLASS_NAMES
 from fer_pipeline.model import build_model
+from fer_pipeline.predict import is_readable
 
 
 def small_model(batch_size=None, classes=7, channels=1):
@@ -318,6 +320,20 @@ def test_the_command_prints_a_line_an_image(models, expected, tmp_path):
         assert float(probability) == pytest.approx(row.max(), abs=1e-4)
         assert everything[::2] == list(CLASS_NAMES)
         np.testing.assert_allclose([float(p) for p in everything[1::2]], row, atol=1e-4)
+
+
+def test_a_pipe_is_no_picture(tmp_path, capsys):
+    pipe = tmp_path / "face.png"
+    os.mkfifo(pipe)
+    # With both ends open here, a reading that waits for a writer does not hang the test.
+    ends = os.open(pipe, os.O_RDWR)
+    try:
+        assert not is_readable(str(pipe), on_bad_image="skip")
+        with pytest.raises(UserError, match=r"face\.png: not a regular file"):
+            is_readable(str(pipe), on_bad_image="fail")
+    finally:
+        os.close(ends)
+    assert capsys.readouterr().err == f"{pipe}: skipped, not a regular file\n"
 
 
 def test_mistakes_on_the_command_line_are_one_line_each(tmp_path):
