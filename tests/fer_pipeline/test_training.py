@@ -264,8 +264,9 @@ def test_xla_gives_the_same_training(splits, monkeypatch):
     plain = training.train(splits, recipe, say=str)
     fused = training.train(splits, recipe, execution=training.Execution(jit_compile=True), say=str)
     np.testing.assert_allclose(fused.history, plain.history, rtol=2e-2)
-    for ours, theirs in zip(fused.model.get_weights(), plain.model.get_weights(), strict=True):
-        # Adam turns a gradient that is mere rounding into a step of the learning rate.
+    pairs = zip(fused.model.trainable_weights, plain.model.trainable_weights, strict=True)
+    for ours, theirs in pairs:
+        # Adam turns a gradient that is mere rounding into a step of the learning rate, either way.
         np.testing.assert_allclose(ours, theirs, atol=3 * 2 * recipe.learning_rate)
 
 
