@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from export import artifacts as catalogue
-from export.gates import ACCURACY_GATE_IMAGES
-from fer_pipeline import cli, gpus, run_dir
+from export.spec import artifacts as catalogue
+from export.spec.gates import ACCURACY_GATE_IMAGES
+from fer_pipeline import gpus, run_dir
 from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import cli
 
 if TYPE_CHECKING:
-    from export.proof import Proof
+    from export.audit import Proof
 
 _DESCRIPTION = """
 Exports the network of a training run to <run_dir>/export, or proves an export.
@@ -118,9 +119,11 @@ def _refuse_ignored() -> None:
 
 
 def _verify(run: Path) -> None:
-    from export import contents, proof
-    from export.table import format_table
-    from fer_pipeline import native_log, run_data
+    from export import audit
+    from export.delivery import contents
+    from export.verification.table import format_table
+    from fer_pipeline.datasets import run_data
+    from fer_pipeline.terminal import native_log
 
     # What was named, if it can be an export itself.
     folder = run / run_dir.EXPORT
@@ -134,7 +137,7 @@ def _verify(run: Path) -> None:
             data = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
             evaluation = (data.splits.validation.images[:], data.splits.validation.labels)
             fingerprint = data.fingerprint
-        found = proof.prove(
+        found = audit.prove(
             folder,
             evaluation=evaluation,
             fingerprint=fingerprint,
@@ -147,7 +150,7 @@ def _verify(run: Path) -> None:
     for entry in found.manifest.get("kept_back", {}).values():
         line = f"{entry['path']}: {', '.join(entry['failures'])}"
         print(f"not in this export: {contents.printable(line)}")
-    proof.refuse_failed(folder, found.reports)
+    audit.refuse_failed(folder, found.reports)
     print(_conclusion(folder, found))
 
 
@@ -174,9 +177,12 @@ def _export(run: Path) -> None:
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
     which = config.get("export_checkpoint") or "last"
-    from export import staging
-    from export.model_card import metrics_of
-    from fer_pipeline import checkpoints, datasets, native_log, run_data
+    from export.delivery import staging
+    from export.delivery.model_card import metrics_of
+    from fer_pipeline import datasets
+    from fer_pipeline.datasets import run_data
+    from fer_pipeline.terminal import native_log
+    from fer_pipeline.training import checkpoints
 
     # The lock first: whatever weights are read under it, no newer ones are exported meanwhile.
     with staging.staged(run) as workshop, native_log.redirected(run / run_dir.TF_LOG):

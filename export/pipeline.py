@@ -11,28 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import artifacts as catalogue
-from export import (
-    contract,
-    golden,
-    keras_files,
-    manifest,
-    model_card,
-    rgb,
-    saved_model,
-    staging,
-    tflite,
-    verify,
-)
-from export.artifacts import Artifact
-from export.comparison import compare
-from export.inference_model import inference_model, probabilities
-from export.staging import Workshop
-from export.table import format_table
-from export.verify import ArtifactReport
-from fer_pipeline import native_log, run_dir
+from export.delivery import manifest, model_card, staging
+from export.delivery.staging import Workshop
+from export.formats import keras_files, rgb, saved_model, tflite
+from export.formats.inference_model import inference_model, probabilities
+from export.spec import artifacts as catalogue
+from export.spec import contract, golden
+from export.spec.artifacts import Artifact
+from export.spec.comparison import compare
+from export.verification import verify
+from export.verification.table import format_table
+from export.verification.verify import ArtifactReport
+from fer_pipeline import run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
     import keras

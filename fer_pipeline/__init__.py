@@ -18,6 +18,6 @@ def _is_starting() -> bool:
 
 
 if _is_starting():
-    from fer_pipeline import interruption
+    from fer_pipeline.terminal import interruption
 
     interruption.end_quietly_at_ctrl_c()

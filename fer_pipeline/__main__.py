@@ -5,8 +5,9 @@ from __future__ import annotations
 import runpy
 import sys
 
-from fer_pipeline import cli, export_package
+from fer_pipeline import export_package
 from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import cli
 
 _HELP = ("--help", "-help", "-h")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from fer_pipeline import cli, native_log
+from fer_pipeline.terminal import cli, native_log
 
 _DESCRIPTION = """
 Measures throughput beside rivals, by turns, each in a process of its own.

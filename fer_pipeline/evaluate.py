@@ -7,8 +7,9 @@ from pathlib import Path
 
 from absl import flags
 
-from fer_pipeline import cli, native_log, run_dir
+from fer_pipeline import run_dir
 from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import cli, native_log
 
 _DESCRIPTION = """
 Evaluates the float32 network of a run and writes nothing.
@@ -45,7 +46,10 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline import evaluation, precision, run_data, runtimes
+        from fer_pipeline.datasets import run_data
+        from fer_pipeline.devices import precision
+        from fer_pipeline.evaluation import metrics
+        from fer_pipeline.inference import runtimes
 
         run_dir.recover_export(run)
         model = runtimes.twin(run, _EXPORT_CHECKPOINT.value)
@@ -54,11 +58,11 @@ def main(argv: list[str]) -> None:
             print(f"{config['data']}: has other faces than when the run was trained")
         split = getattr(loaded.splits, _SPLIT.value)
         with precision.true_float32():
-            result = evaluation.score(evaluation.predict(model, split), split.labels)
+            result = metrics.score(metrics.predict(model, split), split.labels)
     print(
         f"{_SPLIT.value}: {len(split.labels):,} images of {_DATA.value or config['data']}\n"
         f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}\n"
-        f"{evaluation.format_report(result)}"
+        f"{metrics.format_report(result)}"
     )
 
 

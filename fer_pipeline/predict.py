@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from fer_pipeline import cli, gpus, native_log
+from fer_pipeline import gpus
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import files, folders
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
+from fer_pipeline.terminal import cli, native_log
 
 if TYPE_CHECKING:
-    from fer_pipeline.faces import OnBadImage
+    from fer_pipeline.images import OnBadImage
 
 _DESCRIPTION = """
 Names the expression on each picture of a face.
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline import runtimes
+        from fer_pipeline.inference import runtimes
 
         model = runtimes.open_model(Path(_MODEL.value), trust=_TRUST.value)
         decoded = list(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from absl import flags
 
-from fer_pipeline import cli, cluster, export_package, precision
+from fer_pipeline import export_package
+from fer_pipeline.devices import cluster, precision
 from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import cli
 
 #: A user's own file or folder of that name, in the place of which ours is used.
 _OTHER_EXPORT = export_package.load()
 
-from export import artifacts  # noqa: E402 - only now is it certain to be ours
+from export.spec import artifacts  # noqa: E402 - only now is it certain to be ours
 
 _DESCRIPTION = """
 Trains the facial-expression CNN and exports it for phones and servers.
@@ -124,9 +126,9 @@ def main(argv: list[str]) -> None:
     artifacts.chosen(_FORMATS.value)
     if _FORMATS.value and not _EXPORT.value:
         raise UserError("--formats: has no effect with --noexport; leave one of them out")
-    from fer_pipeline import stages
+    from fer_pipeline.stages import run as run_lib
 
-    options = stages.Options(
+    options = run_lib.Options(
         data=_DATA.value,
         run_dir=_RUN_DIR.value,
         overwrite=_OVERWRITE.value,
@@ -152,7 +154,7 @@ def main(argv: list[str]) -> None:
     with cli.narration():
         if _OTHER_EXPORT:
             print(f"{_OTHER_EXPORT}: is not this software's package export, which is used instead")
-        stages.run(options, export_stage=_export if _EXPORT.value else None)
+        run_lib.run(options, export_stage=_export if _EXPORT.value else None)
 
 
 def _export(**arguments) -> None:

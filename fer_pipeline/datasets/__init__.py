@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from fer_pipeline.datasets import cache as cache_lib
 from fer_pipeline.datasets import files, folders, kaggle_csv, splitting
+from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.errors import UserError
-from fer_pipeline.faces import OnBadImage
+from fer_pipeline.images import OnBadImage
 
 #: The name of the embedded default source.
 SYNTHETIC = "synthetic"
@@ -84,7 +85,7 @@ def load(
     return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded)
 
 
-def read(source: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splitting.Faces:
+def read(source: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splits_lib.Faces:
     """All images of a source in memory, for whoever splits them: ``splitting.split``.
 
     Args:
@@ -178,7 +179,7 @@ def _listing(source: str, kind: str) -> folders.Listing | None:
     return folders.list_zip(source, members)
 
 
-def _decode(source: str, kind: str, on_bad_image: OnBadImage, **options: Any) -> splitting.Faces:
+def _decode(source: str, kind: str, on_bad_image: OnBadImage, **options: Any) -> splits_lib.Faces:
     """The images of a source; the options of ``folders.decode`` are no matter to a CSV file."""
     listing = _listing(source, kind)
     if listing is None:
@@ -193,7 +194,7 @@ def _through_cache(
     cache_dir: str | os.PathLike[str] | None,
     *,
     write: bool,
-) -> tuple[splitting.Faces, bool]:
+) -> tuple[splits_lib.Faces, bool]:
     """The images from the cache on disk, and whether they had to be decoded; it may be written."""
     digest = _digest(source, kind)
     folder = cache_lib.entry_folder(cache_dir, source_name(source), digest, [kind, on_bad_image])
@@ -207,7 +208,7 @@ def _through_cache(
         if _digest(source, kind) != digest:
             raise UserError(f"{source}: changed while it was read; start again")
 
-    def decode(allocate: cache_lib.Allocate) -> splitting.Faces:
+    def decode(allocate: cache_lib.Allocate) -> splits_lib.Faces:
         return _decode(source, kind, on_bad_image, allocate=allocate)
 
     return cache_lib.store(folder, decode, check_source)

@@ -28,12 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline import gathering
-from fer_pipeline.datasets.splits import LazyImages, chunks
-from fer_pipeline.datasets.splitting import Faces
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.datasets import gather
+from fer_pipeline.datasets.splits import Faces, LazyImages, chunks
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
-from fer_pipeline.faces import FACE_SHAPE
+from fer_pipeline.images import FACE_SHAPE
 
 _IMAGES, _ABOUT = "images.u8", "about.npz"
 
@@ -115,7 +114,7 @@ def _checked(
                     f"{folder}: damaged on the disk; start again to decode the images anew"
                 )
             unread.discard(i)
-        return gathering.take(images, positions)
+        return gather.take(images, positions)
 
     return read
 

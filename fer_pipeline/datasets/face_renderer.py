@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.datasets.face_look import Look, per_image
-from fer_pipeline.expressions import IMAGE_SIZE
 
 #: The action units that ``paint`` knows, in the order of the columns of its ``intensity``.
 PAINTED_UNITS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 20, 23, 26)

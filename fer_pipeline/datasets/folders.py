@@ -23,14 +23,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from fer_pipeline import cores
-from fer_pipeline import faces as faces_lib
+from fer_pipeline import images as faces_lib
 from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets import layout, splitting
+from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.datasets.files import Files, printable
 from fer_pipeline.datasets.layout import Listing
 from fer_pipeline.datasets.splits import LazyImages
 from fer_pipeline.errors import UserError
-from fer_pipeline.faces import FACE_SHAPE, Decoded, OnBadImage
+from fer_pipeline.images import FACE_SHAPE, Decoded, OnBadImage
 
 #: Files of one task, and after how many bytes those read are decoded before more are.
 _BATCH = 256
@@ -205,7 +206,7 @@ def decode(
     on_bad_image: OnBadImage = "fail",
     allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None,
     stream: bool = False,
-) -> splitting.Faces:
+) -> splits_lib.Faces:
     """Decodes all images of a listing.
 
     Args:
@@ -235,7 +236,7 @@ def decode(
         raise UserError(f"{skipped[0]}: no readable image, nor is any other; fetch them again")
     good = np.concatenate(kept)
     read = functools.partial(_decoded, listing.files)
-    return splitting.Faces(
+    return splits_lib.Faces(
         LazyImages(read, good) if stream else images[:end],
         listing.labels[good],
         listing.groups[good],

@@ -22,17 +22,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from fer_pipeline.datasets import files, layout, splitting
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.datasets import files, layout
+from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
-from fer_pipeline.faces import FACE_SHAPE, OnBadImage
+from fer_pipeline.images import FACE_SHAPE, OnBadImage
 
 #: The file's numbers of the classes, whose order is not that of ``CLASS_NAMES``.
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _LABELS = {str(code): CLASS_NAMES.index(name) for code, name in enumerate(_EMOTIONS)}
 _CODES = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
 
-_GROUPS = {"training": splitting.TRAIN, **layout.FAMILIES}
+_GROUPS = {"training": splits_lib.TRAIN, **layout.FAMILIES}
 
 #: What in a header tells another kind of file.
 _NOT_OURS = {
@@ -49,7 +50,7 @@ _NUM_PIXELS = int(np.prod(FACE_SHAPE))
 _MAX_LINE = 2**16
 
 
-def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splitting.Faces:
+def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splits_lib.Faces:
     """Reads a CSV file, or the only CSV file in a .zip, into memory.
 
     Args:
@@ -93,7 +94,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
             groups.append(group)
     if not labels:
         raise UserError(f"{where}: no faces below its header; fetch the file again")
-    return splitting.Faces(
+    return splits_lib.Faces(
         images=np.frombuffer(pixels, np.uint8).reshape(-1, *FACE_SHAPE),
         labels=np.array(labels, np.int32),
         groups=np.array(groups, np.int8),

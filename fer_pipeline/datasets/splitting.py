@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 import numpy as np
 
-from fer_pipeline.datasets.splits import LazyImages, Split, Splits, chunks
+from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
+from fer_pipeline.datasets.splits import (
+    PRIVATE_TEST,
+    PUBLIC_TEST,
+    TRAIN,
+    VALIDATION,
+    Faces,
+    LazyImages,
+    Split,
+    Splits,
+    chunks,
+)
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES, NUM_CLASSES
-
-#: Where an image lay in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/``
-#: under one of Kaggle's two names, or in ``test/`` under any other. Sources list their images in
-#: this order, so that every split without ``validation_fraction`` is a contiguous part.
-TRAIN, VALIDATION, PUBLIC_TEST, TEST, PRIVATE_TEST = range(5)
-
-
-class Faces(NamedTuple):
-    """All images of a source, in its own order.
-
-    Attributes:
-      images: uint8 ``[N, 48, 48, 1]``.
-      labels: int32 ``[N]``.
-      groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST``.
-      converted: images that were not 48x48 grey before.
-      skipped: names of unreadable images that were left out.
-      left_out: names of files among the images that are none.
-      hashes: ``pixel_hashes(images)`` where they are known already.
-    """
-
-    images: np.ndarray | LazyImages
-    labels: np.ndarray
-    groups: np.ndarray
-    converted: int = 0
-    skipped: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    hashes: np.ndarray | None = None
 
 
 def split(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fer_pipeline.classes import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.datasets import face_renderer
 from fer_pipeline.datasets.face_look import LOOK_SIZE, look_from_uniform
 from fer_pipeline.datasets.splits import Split, Splits
-from fer_pipeline.expressions import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 
 #: The action units of each expression, after EMFACS (Friesen & Ekman, *EMFACS-7: Emotional
 #: Facial Action Coding System*, 1983). By number: 1 inner brow raiser, 2 outer brow raiser,

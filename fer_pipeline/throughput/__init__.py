@@ -1,1 +1,1 @@
-"""The benchmark: cases in processes of their own, which import no more of it than they need."""
+"""The benchmark: each case in a process of its own, beside its rivals."""

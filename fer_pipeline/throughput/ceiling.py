@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fer_pipeline import allocator
+from fer_pipeline.devices import allocator
 from fer_pipeline.throughput import work
 
 
@@ -30,7 +30,7 @@ def products_alone(
     import keras
     import tensorflow as tf
 
-    from fer_pipeline.model import build_model, build_training_model
+    from fer_pipeline.models.notebook_cnn import build_model, build_training_model
 
     allocator.keep_memory()
     # The layers' classes, which is where the algorithms are; their weights are made anew.

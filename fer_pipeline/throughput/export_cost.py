@@ -24,6 +24,9 @@ FORMATS = (
     "int8_rgb",
 )
 
+#: The module that each process runs.
+_WORKER = "fer_pipeline.throughput.export_worker"
+
 COLUMNS = (
     Column("seconds", "seconds", "{:.1f}"),
     Column("peak MiB", "peak"),
@@ -45,7 +48,10 @@ def write(names: Sequence[str], folder: Path) -> list[Row]:
         with contextlib.ExitStack() as stack:
             asks = {
                 name: stack.enter_context(
-                    conversation(["export.cost", name, str(folder)], folder / f"{name}.log")
+                    conversation(
+                        [_WORKER, name, str(folder)],
+                        folder / f"{name}.log",
+                    )
                 )
                 for name in names[start : start + count]
             }

@@ -104,7 +104,7 @@ def _saved_model(images: np.ndarray, path: Path) -> Callable[[], np.ndarray]:
 
 
 def _keras(images: np.ndarray) -> Callable[[], np.ndarray]:
-    from fer_pipeline.model import build_model
+    from fer_pipeline.models.notebook_cnn import build_model
 
     model, given = build_model(), images.astype(np.float32)
     return lambda: model.predict_on_batch(given)

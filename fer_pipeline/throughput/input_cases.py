@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_pipeline import allocator, augment, datasets, input_pipeline
+from fer_pipeline import datasets
+from fer_pipeline.classes import CLASS_NAMES, IMAGE_SIZE
 from fer_pipeline.datasets.splits import Split
-from fer_pipeline.expressions import CLASS_NAMES, IMAGE_SIZE
+from fer_pipeline.devices import allocator
+from fer_pipeline.input_pipeline import augment
+from fer_pipeline.input_pipeline import batches as batches_lib
 from fer_pipeline.throughput import torch_rivals
 from fer_pipeline.throughput.cases import Case
 from fer_pipeline.throughput.rounds import for_seconds
@@ -170,7 +173,7 @@ def _generated(folder: Path, batch_size: int) -> Callable[[], int]:
 
 def endless(train: Split, batch_size: int) -> tf.data.Dataset:
     """Our own training batches, epoch after epoch."""
-    return input_pipeline.training_batches(
+    return batches_lib.training_batches(
         train, batch_size=batch_size, seed=_SEED, epoch=0, epochs=None
     )
 

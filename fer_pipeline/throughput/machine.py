@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_pipeline import cores, gpus
-from fer_pipeline.precision import cpu_flags, cpu_model
+from fer_pipeline.devices.precision import cpu_flags, cpu_model
 
 #: Instruction sets that decide how fast this network runs on a CPU.
 _FLAGS_THAT_MATTER = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16")

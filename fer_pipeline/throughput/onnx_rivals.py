@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_pipeline import model
-from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
+from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
+from fer_pipeline.models import notebook_cnn
 from fer_pipeline.throughput import work
 from fer_pipeline.throughput.torch_rivals import channels_first
 
@@ -50,7 +50,7 @@ def write_float32(weights: Sequence[np.ndarray], path: Path) -> None:
         add("Relu")
 
     products = work.products()
-    flatten_at = len(model.CONVOLUTIONS)
+    flatten_at = len(notebook_cnn.CONVOLUTIONS)
     for i, (_, taps, *_) in enumerate(products):
         kernel, bias = next(remaining), next(remaining)
         if i < flatten_at:

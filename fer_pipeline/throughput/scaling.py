@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline import allocator
+from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.datasets.splits import Split
-from fer_pipeline.expressions import IMAGE_SIZE
+from fer_pipeline.devices import allocator
 from fer_pipeline.throughput.cases import CaseError, Column, Row, Table
 from fer_pipeline.throughput.processes import answer
 
@@ -160,7 +160,7 @@ def _files(folder: Path, images: int) -> Any:
     import tensorflow as tf
 
     from fer_pipeline import datasets
-    from fer_pipeline.expressions import CLASS_NAMES
+    from fer_pipeline.classes import CLASS_NAMES
 
     rng = np.random.default_rng(_SEED)
     face = rng.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 1), np.uint8)
@@ -181,7 +181,7 @@ def _anonymous() -> float:
 
 
 if __name__ == "__main__":
-    from fer_pipeline import native_log
+    from fer_pipeline.terminal import native_log
 
     with native_log.redirected("/dev/null"):
         found = measure(**json.loads(sys.argv[1]))

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline import cores, datasets, gpus, plots, precision, run_dir
+from fer_pipeline import cores, datasets, gpus, run_dir
 from fer_pipeline.datasets.splits import Split
+from fer_pipeline.devices import precision
 from fer_pipeline.errors import UserError
+from fer_pipeline.evaluation import plots
 from fer_pipeline.throughput import (
     cases,
     chart,

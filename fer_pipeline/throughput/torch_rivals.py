@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline import allocator, model
 from fer_pipeline.datasets.splits import Split
+from fer_pipeline.devices import allocator
+from fer_pipeline.models import notebook_cnn
 from fer_pipeline.throughput import work
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def network(weights: Sequence[np.ndarray]) -> torch.nn.Module:
     from torch import nn
 
     layers, remaining = [], iter(weights)
-    flatten_at = len(model.CONVOLUTIONS)
+    flatten_at = len(notebook_cnn.CONVOLUTIONS)
 
     def take(module: nn.Module, *names: str) -> None:
         for name in names:
@@ -123,13 +124,13 @@ def network(weights: Sequence[np.ndarray]) -> torch.nn.Module:
             take(layer, "bias")
             last = i == len(products) - 1
             tail = [] if last else [normalization(nn.BatchNorm1d, filters), nn.ReLU()]
-        layers += [layer, *tail, *([nn.Dropout(model.DROPOUT_RATE)] if tail else [])]
+        layers += [layer, *tail, *([nn.Dropout(notebook_cnn.DROPOUT_RATE)] if tail else [])]
     return nn.Sequential(*layers)
 
 
 def channels_first(kernel: np.ndarray) -> np.ndarray:
     """The first fully connected kernel ``[H * W * C, units]`` for inputs flattened as C, H, W."""
-    last = work.products()[len(model.CONVOLUTIONS) - 1]
+    last = work.products()[len(notebook_cnn.CONVOLUTIONS) - 1]
     pooled = last.size // 2
     split = kernel.reshape(pooled, pooled, last.filters, -1)
     return np.ascontiguousarray(split.transpose(2, 0, 1, 3).reshape(kernel.shape))

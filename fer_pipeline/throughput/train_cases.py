@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline import allocator
 from fer_pipeline.datasets.splits import Split
+from fer_pipeline.devices import allocator
 from fer_pipeline.throughput import ceiling, fit_clock, input_cases, machine, torch_rivals, work
 from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Round, Row
 from fer_pipeline.throughput.rounds import Take, lasting, timed_steps
@@ -119,7 +119,7 @@ def _seed(folder: Path, batch_size: int) -> Take:
     """The notebook's cell, less its validation and its callbacks."""
     import keras
 
-    from fer_pipeline.model import build_model
+    from fer_pipeline.models.notebook_cnn import build_model
 
     model = build_model()
     model.compile(
@@ -154,7 +154,7 @@ def _seed(folder: Path, batch_size: int) -> Take:
 def _fit(folder: Path, batch_size: int) -> Take:
     import keras
 
-    from fer_pipeline.model import build_model
+    from fer_pipeline.models.notebook_cnn import build_model
 
     train = input_cases.epoch_beside(folder)
     model = build_model()
@@ -191,18 +191,18 @@ def _products(policy: str, batch_size: int, ours: bool, jit_compile: bool) -> Ta
 def _loop(folder: Path, batch_size: int, policy: str, jit_compile: bool) -> Take:
     import tensorflow as tf
 
-    from fer_pipeline import steps as compiled
-    from fer_pipeline import training
-    from fer_pipeline.model import build_training_model
+    from fer_pipeline.models.notebook_cnn import build_training_model
+    from fer_pipeline.training import loop
+    from fer_pipeline.training import steps as compiled
 
     allocator.keep_memory()
     train = input_cases.epoch_beside(folder)
     # A smaller last batch would be compiled once more in the middle of a round.
     whole = len(train.labels) // batch_size * batch_size
     train = Split(train.images[:whole], train.labels[:whole])
-    recipe = training.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
+    recipe = loop.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
     model = build_training_model(dtype_policy=policy)
-    optimizer = training.make_optimizer(recipe)
+    optimizer = loop.make_optimizer(recipe)
     optimizer.build(model.trainable_variables)
     train_steps = compiled.compile_train_steps(
         model, optimizer, jit_batch_size=batch_size if jit_compile else None

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_pipeline import model
-from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
+from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
+from fer_pipeline.models import notebook_cnn
 
 
 class Product(NamedTuple):
@@ -34,11 +34,11 @@ class Product(NamedTuple):
 def products() -> list[Product]:
     """The network's convolutions and fully connected layers, in order."""
     found, size, channels = [], IMAGE_SIZE, 1
-    for filters, taps in model.CONVOLUTIONS:
+    for filters, taps in notebook_cnn.CONVOLUTIONS:
         found.append(Product(size, taps, channels, filters))
         size, channels = size // 2, filters
     channels *= size**2
-    for units in (*model.DENSE_UNITS, NUM_CLASSES):
+    for units in (*notebook_cnn.DENSE_UNITS, NUM_CLASSES):
         found.append(Product(1, 1, channels, units))
         channels = units
     return found
@@ -63,7 +63,7 @@ def random_weights(*, seed: int = 0) -> list[np.ndarray]:
     rng, found = np.random.default_rng(seed), []
     for i, (_, taps, channels, filters) in enumerate(products()):
         limit = np.sqrt(6 / (taps**2 * (channels + filters)))
-        window = (taps, taps) if i < len(model.CONVOLUTIONS) else ()
+        window = (taps, taps) if i < len(notebook_cnn.CONVOLUTIONS) else ()
         kernel = rng.uniform(-limit, limit, (*window, channels, filters)).astype(np.float32)
         zeros, ones = np.zeros(filters, np.float32), np.ones(filters, np.float32)
         # Kernel and bias; gamma, beta, moving mean and variance of the batch normalisation.

@@ -14,6 +14,9 @@ import pytest
 from fer_pipeline.datasets import synthetic
 from fer_pipeline.datasets.splits import Split
 
+#: The module whose sizes the tests shrink.
+NETWORK = "fer_pipeline.models.notebook_cnn"
+
 CONVOLUTIONS = ((8, 3), (8, 5), (16, 3), (32, 3))
 DENSE_UNITS = (64, 128)
 
@@ -31,8 +34,8 @@ class Exported(NamedTuple):
 
 
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_pipeline.model.CONVOLUTIONS", CONVOLUTIONS)
-    monkeypatch.setattr("fer_pipeline.model.DENSE_UNITS", DENSE_UNITS)
+    monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", CONVOLUTIONS)
+    monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", DENSE_UNITS)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +59,7 @@ def network(pool):
     """
     import keras
 
-    from fer_pipeline.model import build_model
+    from fer_pipeline.models.notebook_cnn import build_model
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         _narrow(monkeypatch)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_pipeline import checkpoints, evaluation
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.splits import Split, Splits, fingerprint
-from fer_pipeline.expressions import CLASS_NAMES
+from fer_pipeline.evaluation import metrics as metrics_lib
+from fer_pipeline.training import checkpoints
 
 # The command in a process of its own, with the narrow network and few faces.
 COMMAND = """
@@ -43,7 +44,7 @@ def run(faces, weights, exported, tmp_path):
     """A finished run: configuration and a checkpoint."""
     import keras
 
-    from export.inference_model import inference_model
+    from export.formats.inference_model import inference_model
 
     split = Split(faces.images, faces.labels)
     config = {
@@ -64,12 +65,12 @@ def run(faces, weights, exported, tmp_path):
 
 
 def _narrow(run, faces, *arguments):
-    from fer_pipeline import model
+    from fer_pipeline.models import notebook_cnn
 
     np.savez(run / "faces.npz", **faces._asdict())
     code = COMMAND.format(
-        convolutions=model.CONVOLUTIONS,
-        dense_units=model.DENSE_UNITS,
+        convolutions=notebook_cnn.CONVOLUTIONS,
+        dense_units=notebook_cnn.DENSE_UNITS,
         faces=str(run / "faces.npz"),
     )
     command = [sys.executable, "-c", code, f"--run_dir={run}", *arguments]
@@ -131,8 +132,8 @@ def test_mistakes_are_one_line(tmp_path, arguments, words):
 
 def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, twin):
     losses = -np.log(twin[np.arange(len(twin)), faces.labels])
-    predictions = evaluation.Predictions(twin, losses)
-    result_of = evaluation.as_json(evaluation.score(predictions, faces.labels))
+    predictions = metrics_lib.Predictions(twin, losses)
+    result_of = metrics_lib.as_json(metrics_lib.score(predictions, faces.labels))
     splits = dict.fromkeys(("train", "validation", "test"), result_of)
     metrics = {"epochs": 1, "checkpoint": "best", "model_selected_on": "validation"} | splits
     (run / "metrics.json").write_text(json.dumps(metrics))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export.artifacts import ARTIFACTS
+from export.spec.artifacts import ARTIFACTS
 
 LABELS = "angry disgust fear happy neutral sad surprise".split()
 
@@ -84,8 +84,8 @@ def test_a_crop_of_any_size_is_resized_as_readme_does_it(
     """Against ``fer_pipeline.predict``, which has its own antialiased resize."""
     import PIL.Image
 
-    from fer_pipeline import runtimes
-    from fer_pipeline.faces import FACE_SHAPE, resize
+    from fer_pipeline.images import FACE_SHAPE, resize
+    from fer_pipeline.inference import runtimes
 
     grain = np.random.default_rng(3).normal(0, 40, (20, 480, 480))
     large = np.kron(faces.images[:20, ..., 0], np.ones((10, 10))) + grain

@@ -5,11 +5,13 @@ import sys
 import numpy as np
 import pytest
 
-from export import artifacts, contents, manifest, pipeline, proof
-from export.gates import Gate
-from fer_pipeline import model
+from export import audit, pipeline
+from export.delivery import contents, manifest
+from export.spec import artifacts
+from export.spec.gates import Gate
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
+from fer_pipeline.models import notebook_cnn
 
 # All artifacts of the narrow network, written in a process that does nothing else.
 WRITE = """
@@ -106,7 +108,7 @@ def test_a_batch_of_several_images_is_exported_stated_and_proved(faces, weights,
     assert stored["tflite_batch"] == 8
     assert stored["artifacts"]["int8_rgb"]["inputs"][0]["shape"] == [8, 48, 48, 3]
     assert stored["artifacts"]["int8_rgb"]["outputs"][0]["shape"] == [8, 7]
-    proved = proof.verify_folder(tmp_path / "export")
+    proved = audit.verify_folder(tmp_path / "export")
     assert [report.latency.images for report in proved] == [8, 8]
 
 
@@ -153,14 +155,14 @@ def test_one_missed_gate_keeps_one_file_back(copy, faces, weights, impossible):
     assert "99 % of the images" in kept["failures"][0]
     assert not (copy / "model_float16.tflite").exists()
     assert "`model_float16.tflite` is not in this export" in (copy / "MODEL_CARD.md").read_text()
-    assert len(proof.verify_folder(copy)) == 2
+    assert len(audit.verify_folder(copy)) == 2
     # What was kept back can be looked into, and is not taken for proved.
     failed = run / "export.failed"
-    [report] = proof.prove(failed).reports
+    [report] = audit.prove(failed).reports
     assert report.comparison.agreement > 0.9
     assert [line for line in report.failures if line.startswith("at export: ")]
     with pytest.raises(UserError, match=r"model_float16\.tflite: .*at export: probabilities"):
-        proof.verify_folder(failed)
+        audit.verify_folder(failed)
     # The next whole export takes its place.
     _export(run, faces, weights, formats=["float32"])
     assert not failed.exists()
@@ -211,8 +213,8 @@ def test_an_unknown_format_is_named_before_anything_is_done(faces, weights, tmp_
 def test_another_process_writes_the_same_bytes(exported, faces, weights, tmp_path):
     np.savez(tmp_path / "given.npz", *weights, **faces._asdict())
     code = WRITE.format(
-        convolutions=model.CONVOLUTIONS,
-        dense_units=model.DENSE_UNITS,
+        convolutions=notebook_cnn.CONVOLUTIONS,
+        dense_units=notebook_cnn.DENSE_UNITS,
         given=str(tmp_path / "given.npz"),
     )
     folders = [tmp_path / "written", tmp_path / "scratch"]

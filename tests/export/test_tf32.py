@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from export import inference_model, keras_files
-from export.artifacts import ARTIFACTS
+from export.formats import inference_model, keras_files
+from export.spec.artifacts import ARTIFACTS
 
 #: Of the probabilities of the float32 files, in their gates.
 LIMIT = 1e-4

@@ -74,7 +74,7 @@ def test_a_users_own_export_is_not_taken_for_ours(with_own_export):
     assert result.returncode == 0, result.stderr
     shadow, rest = result.stdout.splitlines()
     assert shadow.startswith(str(with_own_export))
-    assert rest == "export.artifacts None"
+    assert rest == "export.spec.artifacts None"
 
 
 def test_a_training_beside_a_users_own_export_says_so_and_uses_ours(with_own_export):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_pipeline import checkpoints
-from fer_pipeline.expressions import CLASS_NAMES
-from fer_pipeline.model import build_model
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.models.notebook_cnn import build_model
+from fer_pipeline.training import checkpoints
 
 
 def evaluate(*arguments):

@@ -9,11 +9,14 @@ import keras
 import pytest
 import tensorflow as tf
 
-from fer_pipeline import distribution, gpus, opening, precision
-from fer_pipeline.cluster import Place
+from fer_pipeline import gpus
+from fer_pipeline.devices import precision
+from fer_pipeline.devices import strategy as strategy_lib
+from fer_pipeline.devices.cluster import Place
 from fer_pipeline.errors import UserError
 from fer_pipeline.gpus import Gpu
-from fer_pipeline.model import build_training_model
+from fer_pipeline.models.notebook_cnn import build_training_model
+from fer_pipeline.stages import opening
 
 PASCAL, VOLTA, HOPPER, BLACKWELL = (
     Gpu(0, "GTX 1080", (6, 1)),
@@ -21,6 +24,10 @@ PASCAL, VOLTA, HOPPER, BLACKWELL = (
     Gpu(0, "NVIDIA H100 80GB", (9, 0)),
     Gpu(0, "RTX 5090", (12, 0)),
 )
+
+
+#: The module whose sizes the tests shrink.
+NETWORK = "fer_pipeline.models.notebook_cnn"
 
 
 class Mirrored:
@@ -68,14 +75,14 @@ def with_gpus(monkeypatch):
 def test_float16_from_capability_7_and_float32_below(with_gpus, monkeypatch, listed, policy):
     with_gpus(*listed)
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
-    job = distribution.join("auto", batch_size=64, say=str)
-    assert precision.resolve("auto", distribution.training_gpus(job)) == policy
+    job = strategy_lib.join("auto", batch_size=64, say=str)
+    assert precision.resolve("auto", strategy_lib.training_gpus(job)) == policy
 
 
 def test_several_gpus_share_the_policy_of_the_weakest(with_gpus):
     with_gpus(HOPPER, PASCAL)
-    job = distribution.join("auto", batch_size=512, say=str)
-    assert precision.resolve("auto", distribution.training_gpus(job)) == "float32"
+    job = strategy_lib.join("auto", batch_size=512, say=str)
+    assert precision.resolve("auto", strategy_lib.training_gpus(job)) == "float32"
 
 
 @pytest.mark.parametrize(
@@ -91,9 +98,9 @@ def test_several_gpus_share_the_policy_of_the_weakest(with_gpus):
 def test_several_gpus_train_where_that_is_faster(with_gpus, strategy, batch_size, replicas, said):
     with_gpus(HOPPER, HOPPER)
     lines = []
-    job = distribution.join(strategy, batch_size=batch_size, say=lines.append)
+    job = strategy_lib.join(strategy, batch_size=batch_size, say=lines.append)
     assert job.replicas == replicas
-    assert len(distribution.training_gpus(job)) == replicas
+    assert len(strategy_lib.training_gpus(job)) == replicas
     if said is None:
         assert lines == []
     else:
@@ -124,9 +131,11 @@ def test_xla_compiles_on_one_gpu_that_it_knows(trained_on, options, compiled):
 
 
 def test_a_gpu_gets_keras_convolutions(with_gpus, monkeypatch):
-    monkeypatch.setattr("fer_pipeline.model.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
-    monkeypatch.setattr("fer_pipeline.model.DENSE_UNITS", (16, 16))
-    monkeypatch.setattr("fer_pipeline.model.cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(
+        "fer_pipeline.models.notebook_cnn.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3))
+    )
+    monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
+    monkeypatch.setattr(f"{NETWORK}.cpu_flags", lambda: {"avx2"})
 
     def kinds():
         layers = build_training_model(dtype_policy="float32").layers
@@ -165,7 +174,7 @@ def test_a_driver_without_a_gpu_in_tensorflow_is_told_of(tmp_path):
 
 def test_a_process_of_one_device_is_the_chief(with_gpus):
     with_gpus(HOPPER)
-    assert distribution.join("auto", batch_size=64).place == Place()
+    assert strategy_lib.join("auto", batch_size=64).place == Place()
 
 
 def test_hidden_gpus_are_hidden_from_children_alone():

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_pipeline import distribution, gpus, opening, precision, training
+from fer_pipeline import gpus
 from fer_pipeline.datasets.splits import Split, Splits
-from fer_pipeline.model import build_model
+from fer_pipeline.devices import precision, strategy
+from fer_pipeline.models.notebook_cnn import build_model
+from fer_pipeline.stages import opening
+from fer_pipeline.training import loop
 
 pytestmark = pytest.mark.gpu
 
@@ -19,15 +22,15 @@ def faces(count, seed):
 
 
 def test_a_training_with_the_choices_of_auto_runs_there():
-    job = distribution.join("auto", batch_size=64)
-    trained_on = distribution.training_gpus(job)
+    job = strategy.join("auto", batch_size=64)
+    trained_on = strategy.training_gpus(job)
     policy = precision.resolve("auto", trained_on)
     assert gpus.training_line(trained_on, policy, 1).startswith("training on GPU 0: ")
     compiled = opening.use_xla("auto", trained_on, replicas=job.replicas, deterministic=False)
-    trained = training.train(
+    trained = loop.train(
         Splits(faces(150, 0), faces(20, 1), faces(20, 1)),
-        training.Recipe(epochs=2, precision=policy),
-        execution=training.Execution(job=job, jit_compile=compiled),
+        loop.Recipe(epochs=2, precision=policy),
+        execution=loop.Execution(job=job, jit_compile=compiled),
         say=str,
     )
     assert np.isfinite(trained.history).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fer_pipeline import faces, pictures
+from fer_pipeline import images, pictures
 from fer_pipeline.errors import UserError
 
 ROWS, COLUMNS = np.mgrid[:48, :48]
@@ -158,7 +158,7 @@ def weighted(colours: np.ndarray) -> np.ndarray:
 
 
 def face_of(encoded: bytes) -> np.ndarray:
-    return faces.decode_faces([encoded], ["face"]).images[0, ..., 0]
+    return images.decode_faces([encoded], ["face"]).images[0, ..., 0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,7 +197,7 @@ def test_a_picture_is_turned_as_its_orientation_says(kind, orientation):
     encoded = saved(image, kind, exif=exif, **lossless)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
     assert upright.size == ((48, 40) if orientation < 5 else (40, 48))
-    np.testing.assert_array_equal(face_of(encoded), faces.to_face(np.asarray(upright))[..., 0])
+    np.testing.assert_array_equal(face_of(encoded), images.to_face(np.asarray(upright))[..., 0])
 
 
 def test_an_orientation_in_xmp_counts_too():
@@ -236,7 +236,7 @@ def test_an_odd_orientation_is_none():
 
 def test_a_palette_of_greys_or_another_size_counts_as_converted():
     converted = {
-        kind: faces.decode_faces([encoded], ["face"]).converted
+        kind: images.decode_faces([encoded], ["face"]).converted
         for kind, (encoded, _) in KINDS.items()
         if kind in ("BMP, grey", "TIFF, grey", "BMP, palette", "TIFF, grey of 16 bits")
     }
@@ -252,21 +252,21 @@ def test_a_palette_of_greys_or_another_size_counts_as_converted():
 def test_a_truncated_file_is_named(kind):
     whole = saved(Image.fromarray(GREY), kind)
     with pytest.raises(UserError, match=rf"^b: not a readable image \(truncated {kind}\?\)"):
-        faces.decode_faces([whole, whole[: len(whole) // 2]], ["a", "b"])
+        images.decode_faces([whole, whole[: len(whole) // 2]], ["a", "b"])
 
 
 @pytest.mark.parametrize("samples", [np.float32, np.int32])
 def test_samples_that_have_no_range_are_refused(samples):
     encoded = saved(Image.fromarray(GREY.astype(samples)), "TIFF")
     with pytest.raises(UserError, match=r"^a: samples of 12 or 32 bits"):
-        faces.decode_faces([encoded], ["a"])
+        images.decode_faces([encoded], ["a"])
 
 
 def test_inverted_samples_of_16_bits_are_refused():
     # Pillow would give them out as they are, a negative.
     encoded = saved(Image.fromarray(GREY.astype(np.uint16)), "TIFF", tiffinfo={262: 0})
     with pytest.raises(UserError, match="or inverted ones of 16"):
-        faces.decode_faces([encoded], ["a"])
+        images.decode_faces([encoded], ["a"])
 
 
 def blank_png(width: int, height: int) -> bytes:
@@ -285,7 +285,7 @@ def blank_png(width: int, height: int) -> bytes:
 def test_an_image_of_too_many_pixels_is_named(factor, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(600 * 600 / factor))
     with pytest.raises(UserError, match=r"^b: more than .* pixels; make it smaller; remove it"):
-        faces.decode_faces([blank_png(600, 600)], ["b"])
+        images.decode_faces([blank_png(600, 600)], ["b"])
 
 
 def test_a_large_picture_is_read_in_strips(monkeypatch):
@@ -312,5 +312,5 @@ def test_grey_by_pillow_is_grey_by_tensorflow_for_all_colours_of_a_kind():
     for green in (0, 1, 86, 255):
         colours = np.stack([red, np.full_like(red, green), blue], axis=-1).astype(np.uint8)
         levels, as_it_is = pictures.read(saved(Image.fromarray(colours), "BMP"))
-        np.testing.assert_array_equal(levels, faces.grey(colours).numpy()[..., 0])
+        np.testing.assert_array_equal(levels, images.grey(colours).numpy()[..., 0])
         assert not as_it_is

@@ -12,11 +12,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from fer_pipeline import checkpoints, model_calls, model_processes, runtimes
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
-from fer_pipeline.model import build_model
+from fer_pipeline.inference import model_calls, model_processes, runtimes
+from fer_pipeline.models.notebook_cnn import build_model
 from fer_pipeline.predict import is_readable
+from fer_pipeline.training import checkpoints
 
 
 def small_model(batch_size=None, classes=7, channels=1):

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.synthetic import render
-from fer_pipeline.expressions import CLASS_NAMES
 
 
 def train(*arguments, cwd):

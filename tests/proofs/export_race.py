@@ -23,12 +23,17 @@ import numpy as np
 from absl import flags
 
 from export import __main__ as command
-from export import contract, manifest, pipeline, verify
-from export.artifacts import ARTIFACTS
-from export.comparison import compare
-from fer_pipeline import checkpoints, run_data, run_dir
+from export import pipeline
+from export.delivery import manifest
+from export.spec import contract
+from export.spec.artifacts import ARTIFACTS
+from export.spec.comparison import compare
+from export.verification import verify
+from fer_pipeline import run_dir
+from fer_pipeline.datasets import run_data
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
+from fer_pipeline.training import checkpoints
 
 EPOCHS = 3
 FACES = Split(np.zeros((7, 48, 48, 1), np.uint8), np.arange(7))

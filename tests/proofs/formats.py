@@ -20,13 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fer_pipeline"))
 
 import test_pictures as made
 
-from fer_pipeline import faces, native_log, pictures
+from fer_pipeline import images, pictures
+from fer_pipeline.terminal import native_log
 
 
 def main() -> None:
     print("| file | reader | to Pillow | to what it was made of |\n|---|---|---|---|")
     for kind, (encoded, colours) in sorted(made.KINDS.items()):
-        [face] = faces.decode_faces([encoded], [kind]).images[..., 0]
+        [face] = images.decode_faces([encoded], [kind]).images[..., 0]
         reader = "TensorFlow" if pictures.plain_layout(encoded) else "Pillow"
         with Image.open(io.BytesIO(encoded)) as image:
             theirs = made.weighted(np.asarray(image.convert("RGB")))

@@ -15,9 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fer_pipeline import cluster, distribution, interruption, model, training
 from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.devices import cluster
+from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
+from fer_pipeline.models import notebook_cnn
+from fer_pipeline.terminal import interruption
+from fer_pipeline.training import loop
 
 
 def arguments():
@@ -60,7 +64,7 @@ def overflow_at(step):
             return super().scale_loss(loss) * tf.cast(tf.where(hit, float("inf"), 1.0), loss.dtype)
 
     # Low enough that nothing overflows by itself.
-    training.make_optimizer = lambda recipe: Overflowing(
+    loop.make_optimizer = lambda recipe: Overflowing(
         keras.optimizers.Adam(recipe.learning_rate), initial_scale=2.0**12
     )
 
@@ -81,7 +85,7 @@ def join(strategy):
     """The job, and how many of the SIGTERMs sent right after the hosts have met were heard."""
     heard = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
-    job = distribution.join(strategy)
+    job = strategy_lib.join(strategy)
     os.kill(os.getpid(), signal.SIGTERM)
     signal.signal(signal.SIGTERM, before)
     return job, len(heard)
@@ -92,18 +96,18 @@ def main(options):
         [cpu] = tf.config.list_physical_devices("CPU")
         devices = [tf.config.LogicalDeviceConfiguration()] * options.logical_devices
         tf.config.set_logical_device_configuration(cpu, devices)
-    model.DROPOUT_RATE = options.dropout
+    notebook_cnn.DROPOUT_RATE = options.dropout
     if not options.full:
-        model.CONVOLUTIONS = ((4, 3), (4, 5), (8, 3), (8, 3))
-        model.DENSE_UNITS = (16, 16)
+        notebook_cnn.CONVOLUTIONS = ((4, 3), (4, 5), (8, 3), (8, 3))
+        notebook_cnn.DENSE_UNITS = (16, 16)
     if options.overflow_at:
         overflow_at(options.overflow_at)
     validation = faces(37, 1)
     trace = Trace() if options.trace else None
     job, sigterms_heard = join(options.strategy)
-    trained = training.train(
+    trained = loop.train(
         Splits(faces(options.images, 0), validation, validation),
-        training.Recipe(
+        loop.Recipe(
             epochs=options.epochs,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
@@ -111,7 +115,7 @@ def main(options):
         ),
         run=options.run,
         callbacks=[trace] if trace else [],
-        execution=training.Execution(
+        execution=loop.Execution(
             job=job,
             checkpoint_minutes=options.checkpoint_minutes,
             steps_per_execution=options.steps_per_execution,
@@ -130,7 +134,7 @@ def main(options):
 
 
 def guarded():
-    """The exit status; outside the handlers no frame holds an iterator (see fer_pipeline.cli)."""
+    """The exit status; outside the handlers no frame holds an iterator (see terminal.cli)."""
     try:
         main(arguments())
     except UserError as error:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import synthetic
-from fer_pipeline.expressions import CLASS_NAMES
 
 
 def write_faces(folder, count):

@@ -14,9 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fer_pipeline import input_pipeline, steps
 from fer_pipeline.datasets.splits import Split
-from fer_pipeline.model import build_training_model
+from fer_pipeline.input_pipeline import batches as batches_lib
+from fer_pipeline.models.notebook_cnn import build_training_model
+from fer_pipeline.training import steps
 
 ROUNDS = 9
 BATCH = 64
@@ -36,7 +37,7 @@ def compare(name, model, count, **compiled):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4096, 48, 48, 1)).astype(np.uint8)
     split = Split(images, rng.integers(0, 7, 4096).astype(np.int32))
-    batches = input_pipeline.training_batches(split, batch_size=BATCH, seed=0, epoch=0, epochs=None)
+    batches = batches_lib.training_batches(split, batch_size=BATCH, seed=0, epoch=0, epochs=None)
     model.compile(keras.optimizers.Adam(5e-4), "sparse_categorical_crossentropy", **compiled)
     model.optimizer.build(model.trainable_variables)
     train_steps = steps.compile_train_steps(model, model.optimizer)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import torch
 
-from fer_pipeline.model import build_model
+from fer_pipeline.models.notebook_cnn import build_model
 from fer_pipeline.throughput import torch_rivals
 
 

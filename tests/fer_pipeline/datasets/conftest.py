@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_pipeline.expressions import CLASS_NAMES
+from fer_pipeline.classes import CLASS_NAMES
 
 
 def flat_png(level: int) -> bytes:

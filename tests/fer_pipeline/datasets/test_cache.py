@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_pipeline.datasets import cache, splitting
-from fer_pipeline.datasets.splits import LazyImages
-from fer_pipeline.datasets.splitting import TEST, TRAIN
+from fer_pipeline.datasets import cache
+from fer_pipeline.datasets import splits as splits_lib
+from fer_pipeline.datasets.splits import TEST, TRAIN, LazyImages
 from fer_pipeline.errors import UserError
 
 
 @pytest.fixture
-def faces() -> splitting.Faces:
+def faces() -> splits_lib.Faces:
     """Random images: more than share a checksum."""
     count = 5000
     rng = np.random.default_rng(0)
-    return splitting.Faces(
+    return splits_lib.Faces(
         images=rng.integers(0, 256, (count, 48, 48, 1), np.uint8),
         labels=rng.integers(0, 7, count).astype(np.int32),
         groups=np.repeat(np.array([TRAIN, TEST], np.int8), count // 2),
@@ -34,7 +34,7 @@ def folder(tmp_path) -> Path:
     return cache.entry_folder(tmp_path, "faces", "digest", [])
 
 
-def store(folder: Path, faces: splitting.Faces) -> tuple[splitting.Faces, bool]:
+def store(folder: Path, faces: splits_lib.Faces) -> tuple[splits_lib.Faces, bool]:
     def decode(allocate):
         images = allocate(faces.images.shape)
         images[:] = faces.images
@@ -44,7 +44,7 @@ def store(folder: Path, faces: splitting.Faces) -> tuple[splitting.Faces, bool]:
     return cache.store(folder, decode, lambda: None)
 
 
-def check(entry: splitting.Faces, expected: splitting.Faces) -> None:
+def check(entry: splits_lib.Faces, expected: splits_lib.Faces) -> None:
     assert isinstance(entry.images, LazyImages)
     np.testing.assert_array_equal(entry.images[:], expected.images)
     np.testing.assert_array_equal(

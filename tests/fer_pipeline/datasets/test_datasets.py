@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fer_pipeline import datasets
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import folders, synthetic
 from fer_pipeline.datasets.splits import LazyImages, fingerprint
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
 
 #: Kaggle's codes of CLASS_NAMES.
 CODES = [0, 1, 2, 3, 6, 4, 5]

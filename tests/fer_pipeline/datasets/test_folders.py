@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import files, folders, splitting
+from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
 
 
 def list_zip(path):
@@ -47,14 +48,14 @@ def test_a_folder_and_a_zip_of_it_give_the_same(make_source, train_files, test_f
         assert levels(faces) == [*range(14), *range(100, 107)]
         assert faces.labels.tolist() == [i // 2 for i in range(14)] + list(range(7))
         assert faces.labels.dtype == np.int32
-        assert faces.groups.tolist() == [splitting.TRAIN] * 14 + [splitting.PUBLIC_TEST] * 7
+        assert faces.groups.tolist() == [splits_lib.TRAIN] * 14 + [splits_lib.PUBLIC_TEST] * 7
         assert (faces.converted, faces.skipped) == (0, ())
 
 
 def test_both_families_of_names_in_test_are_told_apart(make_source, train_files, make_files):
     names = ("PrivateTest_5.png", "PublicTest_7.png", "other.png")
     listing = folders.list_folder(make_source.folder(train_files | make_files("test", *names)))
-    expected = [splitting.PUBLIC_TEST, splitting.TEST, splitting.PRIVATE_TEST]
+    expected = [splits_lib.PUBLIC_TEST, splits_lib.TEST, splits_lib.PRIVATE_TEST]
     assert listing.groups[14:].tolist() == np.repeat(expected, 7).tolist()
     found = [listing.files.name(i).rpartition("/")[2] for i in (14, 21, 28)]
     assert found == ["PublicTest_7.png", "other.png", "PrivateTest_5.png"]
@@ -64,7 +65,7 @@ def test_both_families_of_names_in_test_are_told_apart(make_source, train_files,
 def test_a_validation_folder_is_found(make_source, train_files, make_files, name):
     contents = train_files | make_files(name, "a.png", first_level=50)
     faces = folders.decode(folders.list_folder(make_source.folder(contents)))
-    assert faces.groups.tolist() == [splitting.TRAIN] * 14 + [splitting.VALIDATION] * 7
+    assert faces.groups.tolist() == [splits_lib.TRAIN] * 14 + [splits_lib.VALIDATION] * 7
     assert levels(faces)[14:] == list(range(50, 57))
 
 

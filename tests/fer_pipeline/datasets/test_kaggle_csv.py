@@ -5,9 +5,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from fer_pipeline.datasets import kaggle_csv, splitting
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.datasets import kaggle_csv
+from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.errors import UserError
-from fer_pipeline.expressions import CLASS_NAMES
 
 #: The codes of the competition: https://www.kaggle.com/c/challenges-in-representation-learning
 CODES = {
@@ -45,7 +46,7 @@ def check(faces, images):
     codes = [*range(7), 3, 6]
     assert [CLASS_NAMES[label] for label in faces.labels] == [CODES[code] for code in codes]
     assert faces.labels.dtype == np.int32
-    groups = [splitting.TRAIN] * 7 + [splitting.PUBLIC_TEST, splitting.PRIVATE_TEST]
+    groups = [splits_lib.TRAIN] * 7 + [splits_lib.PUBLIC_TEST, splits_lib.PRIVATE_TEST]
     assert faces.groups.tolist() == groups
 
 

@@ -3,26 +3,30 @@
 import numpy as np
 import pytest
 
+from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.datasets import splitting
-from fer_pipeline.datasets.splits import Split, Splits, class_table, fingerprint
-from fer_pipeline.datasets.splitting import (
+from fer_pipeline.datasets.splits import (
     PRIVATE_TEST,
     PUBLIC_TEST,
     TEST,
     TRAIN,
     VALIDATION,
+    Split,
+    Splits,
+    class_table,
+    fingerprint,
 )
 from fer_pipeline.errors import UserError
 
 
-def faces_of(*groups: int, copies: int = 1) -> splitting.Faces:
+def faces_of(*groups: int, copies: int = 1) -> splits_lib.Faces:
     """``copies`` images of each class in each group, no two alike."""
     labels = np.tile(np.repeat(np.arange(7, dtype=np.int32), copies), len(groups))
     images = np.zeros((len(labels), 48, 48, 1), np.uint8)
     images.reshape(len(labels), -1)[:, :4] = (
         np.arange(len(labels), dtype="<u4").view(np.uint8).reshape(-1, 4)
     )
-    return splitting.Faces(images, labels, np.repeat(np.array(groups, np.int8), 7 * copies))
+    return splits_lib.Faces(images, labels, np.repeat(np.array(groups, np.int8), 7 * copies))
 
 
 def positions(split: Split) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.datasets import synthetic
 from fer_pipeline.datasets.splits import Splits, class_counts, fingerprint
-from fer_pipeline.expressions import CLASS_NAMES, NUM_CLASSES
 
 _FACES = 210
 

@@ -6,6 +6,9 @@ import pytest
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.datasets.synthetic import render
 
+#: The module whose sizes the tests shrink.
+NETWORK = "fer_pipeline.models.notebook_cnn"
+
 
 @pytest.fixture(scope="session")
 def train():
@@ -15,5 +18,7 @@ def train():
 
 @pytest.fixture
 def narrow(monkeypatch):
-    monkeypatch.setattr("fer_pipeline.model.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
-    monkeypatch.setattr("fer_pipeline.model.DENSE_UNITS", (8, 16))
+    monkeypatch.setattr(
+        "fer_pipeline.models.notebook_cnn.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3))
+    )
+    monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (8, 16))

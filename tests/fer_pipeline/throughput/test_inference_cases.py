@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_pipeline.model import build_model, build_training_model
+from fer_pipeline.models.notebook_cnn import build_model, build_training_model
 from fer_pipeline.throughput import cases, export_cost, inference_cases, onnx_rivals
 
 

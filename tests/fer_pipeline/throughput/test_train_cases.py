@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fer_pipeline.model import build_model
+from fer_pipeline.models.notebook_cnn import build_model
 from fer_pipeline.throughput import cases, ceiling, input_cases, machine, train_cases, work
 
 

@@ -1,0 +1,148 @@
+"""``manifest.json``: what an export holds and promises."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.spec.artifacts import MANIFEST, MANIFEST_HASH, Artifact
+from export.spec.contract import POSTPROCESSING, PREPROCESSING
+from export.spec.gates import ACCURACY_GATE_IMAGES
+from fer_pipeline import cores, datasets
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.devices.precision import cpu_model
+
+if TYPE_CHECKING:
+    from export.spec.comparison import Comparison
+    from export.verification.verify import ArtifactReport
+
+#: Of the manifest's form.
+SCHEMA = 1
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert")
+
+
+def build(
+    reports: Sequence[ArtifactReport],
+    artifacts: dict[str, Artifact],
+    config: dict[str, Any],
+    *,
+    twin: Comparison,
+    warnings: Sequence[str] = (),
+    tflite_batch: int = 1,
+    epoch: int | None = None,
+    data: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a manifest says of an export, all but the list of its files.
+
+    Args:
+      reports: of every artifact.
+      artifacts: what they were held to, by format.
+      config: of the run that trained the weights.
+      twin: the float32 twin compared with itself, on the images of the reports.
+      warnings: what is to be said of the network.
+      tflite_batch: images of a call of every TFLite file.
+      epoch: how many epochs made the weights; None where that is not known.
+      data: ``source`` and ``fingerprint`` of what the files were calibrated and compared on; None
+        is the run's own.
+    """
+    if "data" in config:
+        # A folder's name and not where it lies: the manifest goes to strangers.
+        config = config | {"data": datasets.source_name(config["data"])}
+    config = {name: value for name, value in config.items() if name != "cache_dir"}
+    data = data or {"source": config.get("data"), "fingerprint": config.get("fingerprint")}
+    return {
+        "schema": SCHEMA,
+        "labels": list(CLASS_NAMES),
+        "preprocessing": PREPROCESSING,
+        "postprocessing": POSTPROCESSING,
+        "tflite_batch": tflite_batch,
+        "warnings": list(warnings),
+        "artifacts": {report.name: _entry(report, artifacts[report.name]) for report in reports},
+        "weights": {"checkpoint": config.get("export_checkpoint", "last"), "epoch": epoch},
+        "calibration": data | {"split": "train"},
+        "evaluation": {
+            **data,
+            "split": "validation",
+            "images": twin.images,
+            "float32_twin_accuracy": twin.accuracy,
+            "accuracy_gated": twin.images >= ACCURACY_GATE_IMAGES,
+        },
+        "latency": (
+            "Of one call, with so many images: median and 90th percentile, artifacts taking turns"
+            " in one run; LiteRT on one thread, Keras and TensorFlow on as many as they choose."
+        ),
+        "machine": {"processor": cpu_model(), "cores": cores.usable()},
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "run": config,
+    }
+
+
+def _entry(report: ArtifactReport, artifact: Artifact) -> dict[str, Any]:
+    comparison = report.comparison._asdict() if report.comparison else {}
+    comparison.pop("images", None)
+    return {
+        "path": report.path,
+        "for": artifact.what,
+        "size": report.size,
+        **(report.contract or {}),
+        **comparison,
+        "golden_max_difference": report.golden_difference,
+        "latency": report.latency._asdict() if report.latency else None,
+        "gate": artifact.gate._asdict(),
+        "failures": list(report.failures),
+    }
+
+
+def part(manifest: dict[str, Any], *, kept_back: bool) -> dict[str, Any]:
+    """The manifest of what passed (``kept_back`` names the others), or of what did not."""
+    failed = {name: e for name, e in manifest["artifacts"].items() if e["failures"]}
+    if not kept_back:
+        return manifest | {"artifacts": failed}
+    passed = {
+        name: {key: value for key, value in e.items() if key != "failures"}
+        for name, e in manifest["artifacts"].items()
+        if name not in failed
+    }
+    named = {name: {key: e[key] for key in ("path", "failures")} for name, e in failed.items()}
+    return manifest | {"artifacts": passed, "kept_back": named}
+
+
+def files(folder: Path) -> list[str]:
+    """All files of an export but the manifest and its hash, as sorted relative paths."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    names = {path.relative_to(folder).as_posix() for path in paths}
+    return sorted(names - {MANIFEST, MANIFEST_HASH})
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    """Writes ``manifest.json``, and its hash in the form that ``sha256sum --check`` reads.
+
+    Args:
+      folder: of the export; it holds all its other files.
+      manifest: from ``build``; size and SHA-256 of every file are added.
+    """
+    listed = {
+        path: {"size": (folder / path).stat().st_size, "sha256": sha256(folder / path)}
+        for path in files(folder)
+    }
+    text = json.dumps(manifest | {"files": listed}, indent=2) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / MANIFEST_HASH).write_text(hash_line(folder), encoding="utf-8")
+
+
+def hash_line(folder: Path) -> str:
+    """What ``manifest.sha256`` should hold."""
+    return f"{sha256(folder / MANIFEST)}  {MANIFEST}\n"

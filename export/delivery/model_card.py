@@ -1,0 +1,258 @@
+"""``MODEL_CARD.md``: what an exported model is, what it is for, how well it does, where it fails.
+
+The sections are those of Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019,
+arXiv:1810.03993). Every figure comes from the manifest and from the run's ``metrics.json``, none
+from here; times of day and latencies are left out, so that equal exports have equal cards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from export.delivery import model_card_texts as texts
+from fer_pipeline import datasets, run_dir
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.errors import UserError
+from fer_pipeline.training import checkpoints
+
+#: Training images of each class in FER-2013, by which it is recognised under any file name.
+_FER2013 = {
+    "angry": 3995,
+    "disgust": 436,
+    "fear": 4097,
+    "happy": 7215,
+    "neutral": 4965,
+    "sad": 4830,
+    "surprise": 3171,
+}
+
+#: The most frequent class has so many times the images of the rarest where that is worth a word.
+_UNEQUAL = 1.5
+
+#: The parts of ``metrics.json`` that a card is written from.
+_METRICS_KEYS = frozenset({"model_selected_on", "train", "validation", "test"})
+
+#: What a card says of the recipe, beside the names that the run's configuration has for it.
+_RECIPE = {
+    "batch_size": "Batch size",
+    "learning_rate": "Learning rate at the start",
+    "seed": "Seed",
+    "precision": "Precision of the training",
+    "validation_fraction": "Share of the training images kept for validation",
+    "export_checkpoint": "Exported checkpoint",
+}
+
+
+def metrics_of(run: Path, checkpoint: str, epoch: int) -> dict[str, Any] | None:
+    """A run's ``metrics.json``, if there is one and it is of the weights that are exported.
+
+    Args:
+      run: the run directory.
+      checkpoint: ``"last"`` or ``"best"``, the weights that are exported.
+      epoch: how many epochs made them.
+
+    Raises:
+      UserError: there is one that no training run wrote.
+    """
+    path = run / run_dir.METRICS
+    if not path.exists():
+        return None
+    metrics = run_dir.read_metrics(run)
+    if not metrics.keys() >= _METRICS_KEYS:
+        raise UserError(f"{path}: not written by a training run; restore it or delete it")
+    if metrics["checkpoint"] != checkpoint:
+        return None
+    if "epoch" in metrics:
+        return metrics if metrics["epoch"] == epoch else None
+    # An earlier version of this software wrote down how many epochs were trained in all.
+    trained = epoch if checkpoint == "last" else checkpoints.progress(run)[0]
+    return metrics if metrics["epochs"] == trained else None
+
+
+def text(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    """The card as Markdown; equal arguments give equal text.
+
+    Args:
+      manifest: from ``manifest.build``.
+      metrics: the ``metrics.json`` of the weights that are exported; None where they have not been
+        evaluated, which the card then says.
+    """
+    config = manifest["run"]
+    kind = _kind(config, metrics)
+    drawn = kind == "synthetic"
+    sections = {
+        "Model Details": _details(manifest, metrics),
+        "Intended Use": texts.USE,
+        "Factors": texts.FACTORS_SYNTHETIC if drawn else texts.FACTORS,
+        "Metrics": texts.MEASURES,
+        "Evaluation Data": _evaluation_data(manifest, metrics),
+        "Training Data": _training_data(config, kind),
+        "Quantitative Analyses": _analyses(manifest, metrics),
+        "Ethical Considerations": texts.ETHICS_SYNTHETIC if drawn else texts.ETHICS,
+        "Caveats and Recommendations": _limits(kind, metrics),
+    }
+    parts = [texts.TITLE, *(f"## {title}\n\n{body}" for title, body in sections.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    config, versions = manifest["run"], manifest["versions"]
+    facts = {
+        "Network": "after a public notebook: four convolution blocks and two dense ones with batch"
+        " normalisation, ReLU and dropout, then a softmax over seven classes",
+        "Classes, in output order": ", ".join(manifest["labels"]),
+        "Input": manifest["preprocessing"],
+        "Output": manifest["postprocessing"],
+        "Optimiser": "Adam; the rate falls tenfold when the validation loss stalls for two epochs;"
+        " training images are mirrored at random",
+        "Epochs": manifest["weights"]["epoch"] or "not known",
+        **{what: config[name] for name, what in _RECIPE.items() if config.get(name) is not None},
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Software licence": "Apache-2.0; for the data see below",
+    }
+    return "\n".join(f"- {what}: {value}" for what, value in facts.items())
+
+
+def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    evaluation, parts = manifest["evaluation"], []
+    if metrics and metrics["model_selected_on"] == "test":
+        parts.append(
+            "The source has no validation images of its own, so **the test images served as"
+            " validation too**: they steered the learning rate and may have chosen the checkpoint."
+            " The test figures are therefore optimistic; how much so is not known."
+        )
+    elif metrics:
+        parts.append(
+            "Validation images steered the learning rate and may have chosen the checkpoint; test"
+            " images had no part in training."
+        )
+    parts.append(
+        f"The files were compared with the float32 network on the {evaluation['images']:,}"
+        f" validation images of `{evaluation['source']}`, and on 64 drawn faces that travel along"
+        " in `golden.npz`."
+    )
+    return "\n\n".join(parts)
+
+
+def _kind(config: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    """What the training data are: ``"synthetic"``, ``"fer2013"`` or ``"other"``."""
+    if config.get("data") == datasets.SYNTHETIC:
+        return "synthetic"
+    return "fer2013" if _is_fer2013(config, metrics) else "other"
+
+
+def _training_data(config: dict[str, Any], kind: str) -> str:
+    if kind == "synthetic":
+        return texts.SYNTHETIC
+    source = datasets.source_name(config["data"]) if "data" in config else "not known"
+    terms = texts.FER2013_TERMS if kind == "fer2013" else texts.OTHER_TERMS
+    return f"Source: `{source}`, prepared as for evaluation. {terms}"
+
+
+def _limits(kind: str, metrics: dict[str, Any] | None) -> str:
+    lines = [texts.LIMITS]
+    lines += {
+        "synthetic": [texts.LIMITS_SYNTHETIC],
+        "fer2013": [texts.LIMITS_FER2013],
+        "other": [texts.LIMITS_OTHER],
+    }[kind]
+    if kind == "other" and metrics:
+        counts = [row["support"] for row in metrics["train"]["per_class"].values()]
+        if max(counts) > _UNEQUAL * min(counts):
+            lines.append(texts.LIMITS_UNEQUAL)
+    return "\n".join([*lines, texts.ADVICE])
+
+
+def _is_fer2013(config: dict[str, Any], metrics: dict[str, Any] | None) -> bool:
+    if not metrics:
+        return False
+    # Validation images that were cut off the training images belong to them.
+    parts = ["train", "validation"] if config.get("validation_fraction") else ["train"]
+    counts = {
+        name: sum(metrics[part]["per_class"][name]["support"] for part in parts)
+        for name in CLASS_NAMES
+    }
+    return counts == _FER2013
+
+
+def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    parts = []
+    if metrics:
+        parts += ["### The float32 network, by split", _split_table(metrics)]
+        parts += ["### The float32 network, by class, on the test images", _class_table(metrics)]
+        if twin := metrics.get("twin"):
+            parts.append(
+                f"It was trained in {twin['policy']}; on {twin['images']:,} validation images the"
+                f" network that was trained and its float32 form agree on {twin['agreement']:.2%}."
+            )
+    else:
+        parts.append(
+            "No `metrics.json` is about these weights (they were exported before their run had"
+            " ended, or are another checkpoint than was evaluated), so there are no figures by"
+            " split or by class."
+        )
+    evaluation = manifest["evaluation"]
+    gated = "" if evaluation["accuracy_gated"] else ", too few to hold a file to its accuracy"
+    parts += [
+        "### The files",
+        _artifact_table(manifest["artifacts"]),
+        f"Each file was opened by its own runtime and run on {evaluation['images']:,} images"
+        f"{gated}; the float32 network's accuracy on them is"
+        f" {evaluation['float32_twin_accuracy']:.2%}. Agreement is the share of images whose first"
+        " class is that network's, the difference that of any probability. `manifest.json` has the"
+        f" limits, latencies, inputs and outputs. Processor: {manifest['machine']['processor']}.",
+    ]
+    parts += [f"**Warning:** {warning}." for warning in manifest.get("warnings", ())]
+    for entry in manifest.get("kept_back", {}).values():
+        parts.append(f"`{entry['path']}` is not in this export: {', '.join(entry['failures'])}.")
+    return "\n\n".join(parts)
+
+
+def _split_table(metrics: dict[str, Any]) -> str:
+    names = ["train", "validation", "test"]
+    titles = {name: name for name in names}
+    if metrics["model_selected_on"] == "test":
+        names.remove("validation")
+        titles["test"] = "test, also validation"
+    rows = [
+        (
+            titles[name],
+            f"{metrics[name]['images']:,}",
+            f"{metrics[name]['accuracy']:.2%}",
+            f"{metrics[name]['loss']:.4f}",
+            f"{metrics[name]['macro_f1']:.3f}",
+        )
+        for name in names
+    ]
+    return _table(("split", "images", "accuracy", "loss", "macro F1"), rows)
+
+
+def _class_table(metrics: dict[str, Any]) -> str:
+    rows = []
+    for name, row in metrics["test"]["per_class"].items():
+        figures = (f"{row[measure]:.3f}" for measure in ("precision", "recall", "f1"))
+        rows.append((name, *figures, f"{row['support']:,}"))
+    return _table(("class", "precision", "recall", "F1", "images"), rows)
+
+
+def _artifact_table(artifacts: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"`{entry['path']}`",
+            entry["for"],
+            f"{entry['size'] / 1e6:.2f} MB",
+            f"{entry['accuracy']:.2%}",
+            f"{entry['agreement']:.2%}",
+            f"{entry['max_difference']:.1e}",
+        )
+        for entry in artifacts.values()
+    ]
+    header = ("file", "for", "size", "accuracy", "agreement", "largest difference")
+    return _table(header, rows)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

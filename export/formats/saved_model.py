@@ -1,0 +1,162 @@
+"""A SavedModel with named signatures that needs neither Keras nor this project to run.
+
+A ``tf.Module`` that holds nothing but the variables is saved, and not the Keras model: what Keras
+would add to the file differs from run to run, and nobody who serves the model needs it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_pipeline import child_processes
+from fer_pipeline import images as images_lib
+from fer_pipeline.classes import IMAGE_SIZE
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+#: The longest that the process which writes may take; it needs about ten.
+_SECONDS = 600
+
+
+def _module(model: keras.Model) -> tf.Module:
+    """A module that tracks the model's variables and not its layers."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.weights]
+    return module
+
+
+def _run(model: keras.Model, image: tf.Tensor) -> tf.Tensor:
+    """The model on float32 ``[N, 48, 48, 1]``; no image at all gives ``[0, 7]``.
+
+    Some kernels (oneDNN's) fail on an empty batch, so it gets an image that is cut off again.
+    """
+    import tensorflow as tf
+
+    count = tf.shape(image)[0]
+    spare = tf.cast(tf.equal(count, 0), tf.int32)
+    filled = tf.concat([image, tf.zeros([spare, *image.shape[1:]], image.dtype)], axis=0)
+    return model(filled, training=False)[:count]
+
+
+def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[str]) -> None:
+    """Writes the SavedModel for any batch size.
+
+    Signatures, N being the batch:
+      ``serving_default``: ``image`` float32 ``[N, 48, 48, 1]``, grey levels 0..255 ->
+      ``probabilities`` float32 ``[N, 7]``.
+      ``classify``: ``image`` uint8 ``[N, 48, 48, 1]`` -> ``label`` string ``[N]`` and ``score``
+      float32 ``[N]``, the name and the probability of the most probable class.
+      ``serve_encoded``: ``image_bytes`` string ``[N]``, JPEG and PNG files of any size, grey or
+      RGB, converted as ``fer_pipeline.images`` does for training -> ``probabilities`` float32
+      ``[N, 7]``. Orientation tags are not looked at. Bytes that are no whole JPEG or PNG make it
+      raise InvalidArgumentError. (Clients of TF Serving's REST API send them as ``{"b64": ...}``.)
+
+    Of two processes that did the same before, all files are equal but ``fingerprint.pb``, which
+    holds a random id. (TensorFlow numbers a graph's functions by a counter of the process; that is
+    what ``write_apart`` is for.)
+
+    Args:
+      model: takes float32 ``[N, 48, 48, 1]``.
+      folder: where to write; its name should be a version number.
+      labels_file: the class names, one a line; kept as an asset.
+      names: the class names in output order.
+    """
+    import tensorflow as tf
+
+    shape = [None, IMAGE_SIZE, IMAGE_SIZE, 1]
+    module = _module(model)
+    module.labels = tf.saved_model.Asset(str(labels_file))
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, "image")])
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": _run(model, image)}
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, "image")])
+    def classify(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = _run(model, tf.cast(image, tf.float32))
+        label = tf.gather(tf.constant(list(names)), tf.argmax(probabilities, axis=-1))
+        return {"label": label, "score": tf.reduce_max(probabilities, axis=-1)}
+
+    # Without autograph: decode_face is made of TensorFlow ops alone.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
+    def serve_encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The decoders exist for the CPU alone, and there everybody gets the same grey levels.
+        with tf.device("/CPU:0"):
+            images = tf.map_fn(
+                lambda encoded: images_lib.decode_face(encoded)[0],
+                image_bytes,
+                fn_output_signature=tf.TensorSpec(images_lib.FACE_SHAPE, tf.uint8),
+            )
+        return {"probabilities": _run(model, tf.cast(images, tf.float32))}
+
+    signatures = {"serving_default": serve, "classify": classify, "serve_encoded": serve_encoded}
+    module.serve, module.classify, module.serve_encoded = signatures.values()
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def write_apart(archive: Path, folder: Path, labels_file: Path) -> None:
+    """``write`` in a process that does nothing else, so that equal networks give equal bytes.
+
+    Args:
+      archive: the network as a ``.keras`` file.
+      folder: as for ``write``.
+      labels_file: as for ``write``.
+
+    Raises:
+      RuntimeError: it failed; with what it printed.
+    """
+    try:
+        ended = subprocess.run(
+            child_processes.command(__name__, str(archive), str(folder), str(labels_file)),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=child_processes.environment(),
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"the SavedModel was not written within {_SECONDS} s") from error
+    if ended.returncode:
+        raise RuntimeError(f"the SavedModel could not be written: {ended.stderr.strip()}")
+
+
+def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> None:
+    """Writes what the TFLite converter reads: one signature with a fixed shape.
+
+    Its input is named ``image`` and its output ``probabilities``, names that a TFLite file keeps
+    in its signature. Saved once, it serves every conversion; ``from_keras_model`` would save the
+    model again for each.
+
+    Args:
+      model: takes float32 ``[N, 48, 48, C]``.
+      folder: where to write.
+      batch_size: images of a call.
+    """
+    import tensorflow as tf
+
+    module = _module(model)
+    spec = tf.TensorSpec([batch_size, *model.input_shape[1:]], tf.float32, "image")
+    module.serve = tf.function(
+        lambda image: {"probabilities": model(image, training=False)}, input_signature=[spec]
+    )
+    tf.saved_model.save(module, str(folder), signatures=module.serve)
+
+
+def _main(archive: str, folder: str, labels_file: str) -> None:
+    import keras
+
+    names = Path(labels_file).read_text(encoding="utf-8").split()
+    model = keras.models.load_model(archive, compile=False)
+    write(model, Path(folder), Path(labels_file), names)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

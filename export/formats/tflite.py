@@ -1,0 +1,202 @@
+"""The TFLite family: float32, float16, dynamic range and int8, each for a fixed batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from export.formats import metadata
+from export.spec.contract import labels_text
+
+#: Calibration images drawn of each class.
+_CALIBRATION_PER_CLASS = 30
+
+#: The operators of the int8 model: 8-bit kernels and, at its ends, uint8 <-> int8.
+INT8_OPERATORS = frozenset(
+    {"QUANTIZE", "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"}
+)
+
+
+def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Draws the images that the int8 model's ranges are measured on.
+
+    Up to 210, as evenly over the classes as the data allows: a class with too few images leaves
+    its share to the others. One more image, a copy of the first with a black and a white pixel,
+    makes certain that the input's range is 0..255, hence its scale 1 and its zero point 0, and
+    that a phone may pass camera bytes as they are.
+
+    Args:
+      images: uint8 ``[N, 48, 48, 1]``, N at least 1; training images.
+      labels: int ``[N]``.
+      seed: of the draw.
+
+    Returns:
+      uint8 ``[M, 48, 48, 1]``, M at most 211.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = labels[order]
+    # Rank of each image within its class: those of rank 0 come first, one of each class.
+    rank = np.empty(len(labels), np.int64)
+    classes = np.unique(labels)
+    for label in classes:
+        members = np.flatnonzero(shuffled == label)
+        rank[members] = np.arange(len(members))
+    by_rank = order[np.argsort(rank, kind="stable")]
+    drawn = images[by_rank[: _CALIBRATION_PER_CLASS * len(classes)]]
+    extremes = drawn[:1].copy()
+    extremes[0, 0, :2, 0] = 0, 255
+    return np.concatenate([drawn, extremes])
+
+
+def convert(
+    source: Path, name: str, calibration: np.ndarray | None = None, batch_size: int = 1
+) -> bytes:
+    """Converts a fixed-batch SavedModel into a TFLite file with metadata.
+
+    Args:
+      source: folder from ``saved_model.write_fixed_batch``.
+      name: a TFLite format of ``artifacts.ARTIFACTS``.
+      calibration: uint8 ``[M, 48, 48, C]``, from ``calibration_images``; int8 alone needs it.
+      batch_size: the SavedModel's.
+
+    Raises:
+      ValueError: the int8 model is not what phones need: uint8 ends with input scale 1 and zero
+        point 0, integer operators alone, a scale per output channel.
+    """
+    import tensorflow as tf
+
+    # The RGB formats differ in the network that was saved.
+    kind = name.removesuffix("_rgb")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if kind == "int8":
+
+        def representative() -> Iterator[list[np.ndarray]]:
+            for start in range(0, len(calibration), batch_size):
+                # A last batch that is not full takes some images once more.
+                positions = np.arange(start, start + batch_size) % len(calibration)
+                yield [calibration[positions].astype(np.float32)]
+
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        # The Python type uint8 at both ends: LiteRT.js and cameras know no int8.
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.uint8
+    content = converter.convert()
+    if kind == "int8":
+        problems = int8_problems(describe(content))
+        if problems:
+            raise ValueError(f"the int8 conversion went wrong: {'; '.join(problems)}")
+    return metadata.with_metadata(content, metadata.describe(name), labels_text())
+
+
+class Tensor(NamedTuple):
+    """A tensor of a flatbuffer.
+
+    Attributes:
+      name: as stored.
+      dtype: the schema's name, such as ``"INT8"``.
+      shape: -1 where it is not fixed.
+      scales: one, one per channel, or none.
+      zero_points: as many.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+
+
+class Graph(NamedTuple):
+    """What a flatbuffer says about its main graph; ``weights`` are those of its matrix products.
+
+    Attributes:
+      operators: the schema's names, in execution order.
+      tensors: all of them.
+      inputs: the graph's.
+      outputs: the graph's.
+      weights: second input of every CONV_2D and FULLY_CONNECTED.
+    """
+
+    operators: tuple[str, ...]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...]
+
+
+def describe(content: bytes) -> Graph:
+    """Reads a TFLite flatbuffer by its schema, without an interpreter."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    operator_names = _names(schema.BuiltinOperator)
+    type_names = _names(schema.TensorType)
+    model = schema.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+
+    def tensor(i: int) -> Tensor:
+        stored = graph.Tensors(i)
+        fixed = stored.ShapeSignatureIsNone()
+        shape = stored.ShapeAsNumpy() if fixed else stored.ShapeSignatureAsNumpy()
+        quantization = stored.Quantization()
+        known = quantization is not None and quantization.ScaleLength() > 0
+        return Tensor(
+            name=stored.Name().decode(),
+            dtype=type_names[stored.Type()],
+            shape=tuple(np.atleast_1d(shape).tolist()),
+            scales=tuple(quantization.ScaleAsNumpy().tolist()) if known else (),
+            zero_points=tuple(quantization.ZeroPointAsNumpy().tolist()) if known else (),
+        )
+
+    tensors = tuple(tensor(i) for i in range(graph.TensorsLength()))
+    operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+    names = [
+        operator_names[model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()]
+        for operator in operators
+    ]
+    return Graph(
+        operators=tuple(names),
+        tensors=tensors,
+        inputs=tuple(tensors[i] for i in graph.InputsAsNumpy()),
+        outputs=tuple(tensors[i] for i in graph.OutputsAsNumpy()),
+        weights=tuple(
+            tensors[operator.Inputs(1)]
+            for operator, name in zip(operators, names, strict=True)
+            if name in ("CONV_2D", "FULLY_CONNECTED")
+        ),
+    )
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+def int8_problems(graph: Graph) -> list[str]:
+    """What keeps a graph from being the integer model of this project; empty when nothing."""
+    problems = []
+    [source], [target] = graph.inputs, graph.outputs
+    if (source.dtype, source.scales, source.zero_points) != ("UINT8", (1.0,), (0,)):
+        problems.append(f"input {source.dtype} {source.scales} {source.zero_points}")
+    if (target.dtype, target.scales, target.zero_points) != ("UINT8", (1 / 256,), (0,)):
+        problems.append(f"output {target.dtype} {target.scales} {target.zero_points}")
+    strangers = sorted(set(graph.operators) - INT8_OPERATORS)
+    if strangers:
+        problems.append(f"operators {', '.join(strangers)}")
+    floats = [tensor.name for tensor in graph.tensors if tensor.dtype.startswith("FLOAT")]
+    if floats:
+        problems.append(f"float tensors, the first {floats[0]}")
+    # The output channel is the first axis of both kinds of weights.
+    for weights in graph.weights:
+        if weights.dtype != "INT8" or len(weights.scales) != weights.shape[0]:
+            problems.append(
+                f"{weights.name}: {weights.dtype} with {len(weights.scales)} scales for"
+                f" {weights.shape[0]} channels"
+            )
+    return problems

@@ -1,0 +1,1 @@
+"""What is exported: the files, their inputs and outputs, and the gates they have to pass."""

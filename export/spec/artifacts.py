@@ -1,0 +1,129 @@
+"""What an export holds: each artifact's files, its runtime and the gates it has to pass."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from export.spec.gates import DYNAMIC_RANGE, EXACT, FLOAT16, INT8, Gate
+from fer_pipeline.errors import UserError
+
+LABELS = "labels.txt"
+GOLDEN = "golden.npz"
+MANIFEST = "manifest.json"
+MANIFEST_HASH = "manifest.sha256"
+MODEL_CARD = "MODEL_CARD.md"
+REPORT = "report.json"
+
+MODEL_JSON = "model.json"
+MODEL_WEIGHTS = "model_weights.h5"
+KERAS_ARCHIVE = "model.keras"
+#: TensorFlow Serving wants a numbered version folder.
+SAVED_MODEL = "saved_model/1"
+
+#: Most images of a TFLite file's fixed batch. The largest activation, the first convolution's,
+#: takes 144 MiB in float32 then.
+MAX_TFLITE_BATCH = 256
+
+
+class Artifact(NamedTuple):
+    """One format of the exported model.
+
+    Attributes:
+      path: file or folder that its runtime opens, relative to the export folder.
+      runtime: ``"keras"``, ``"saved_model"`` or ``"tflite"``.
+      gate: what it is held to.
+      what: one line for whoever has to choose a file.
+      channels: of its images, 1 (grey) or 3 (RGB).
+    """
+
+    path: str
+    runtime: str
+    gate: Gate
+    what: str
+    channels: int = 1
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files and folders it consists of, relative to the export folder."""
+        return (MODEL_JSON, MODEL_WEIGHTS) if self.path == MODEL_JSON else (self.path,)
+
+
+#: Every format by the name that ``--formats`` takes, in the order of the final table.
+ARTIFACTS: dict[str, Artifact] = {
+    "keras": Artifact(
+        MODEL_JSON, "keras", EXACT, "Keras 2 and 3: model_from_json, then load_weights"
+    ),
+    "keras_v3": Artifact(KERAS_ARCHIVE, "keras", EXACT, "Keras 3: load_model"),
+    "saved_model": Artifact(SAVED_MODEL, "saved_model", EXACT, "TensorFlow and TF Serving"),
+    "float32": Artifact(
+        "model_float32.tflite", "tflite", EXACT, "LiteRT, the reference on a phone"
+    ),
+    "float16": Artifact("model_float16.tflite", "tflite", FLOAT16, "LiteRT, GPU delegates"),
+    "dynamic_range": Artifact(
+        "model_dynamic_range.tflite",
+        "tflite",
+        DYNAMIC_RANGE,
+        "LiteRT, 8-bit weights, float32 ends",
+    ),
+    "int8": Artifact(
+        "model_int8.tflite",
+        "tflite",
+        INT8,
+        "LiteRT, integers only: CPU, DSP and NPU delegates",
+    ),
+    "float32_rgb": Artifact(
+        "model_float32_rgb.tflite",
+        "tflite",
+        EXACT,
+        "LiteRT with colour images; MediaPipe Tasks with a batch of 1",
+        channels=3,
+    ),
+    "int8_rgb": Artifact(
+        "model_int8_rgb.tflite",
+        "tflite",
+        INT8,
+        "LiteRT with colour images, integers only; MediaPipe Tasks with a batch of 1",
+        channels=3,
+    ),
+}
+
+
+def chosen(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
+    """The artifacts with these names, in the table's order; None means all.
+
+    Raises:
+      UserError: a name is unknown, or there is none.
+    """
+    if formats is None:
+        return dict(ARTIFACTS)
+    wanted = [name.strip() for name in formats if name.strip()]
+    unknown = [name for name in wanted if name not in ARTIFACTS]
+    if unknown or not wanted:
+        problem = f"unknown format {unknown[0]!r}" if unknown else "no format given"
+        raise UserError(f"--formats: {problem}; choose from {', '.join(ARTIFACTS)}")
+    return {name: artifact for name, artifact in ARTIFACTS.items() if name in wanted}
+
+
+def with_accuracy_drop(artifacts: dict[str, Artifact], points: float | None) -> dict[str, Artifact]:
+    """The artifacts with another limit for the loss of accuracy, in percentage points.
+
+    Those whose gate has no such limit get none; None leaves all as they are.
+    """
+    if points is None:
+        return artifacts
+    return {
+        name: artifact._replace(gate=artifact.gate._replace(accuracy_drop=points))
+        if artifact.gate.accuracy_drop is not None
+        else artifact
+        for name, artifact in artifacts.items()
+    }
+
+
+def check_tflite_batch(size: int) -> None:
+    """Refuses a batch size that the TFLite files cannot have.
+
+    Raises:
+      UserError: it is not from 1 to ``MAX_TFLITE_BATCH``.
+    """
+    if not 1 <= size <= MAX_TFLITE_BATCH:
+        raise UserError(f"--tflite_batch={size}: choose from 1 to {MAX_TFLITE_BATCH} images a call")

@@ -1,0 +1,1 @@
+"""Which devices train, in which precision, and how several hosts work together."""

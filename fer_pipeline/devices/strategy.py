@@ -1,0 +1,234 @@
+"""Which devices a training runs on, and what its processes tell one another."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import re
+import struct
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fer_pipeline import gpus
+from fer_pipeline.devices import rendezvous
+from fer_pipeline.devices.cluster import Place, Share, place
+from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import interruption
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Images of a step that a GPU needs for itself before several are faster than one. An estimate:
+#: below it a step of this network is so short that adding up the gradients takes most of it.
+_IMAGES_PER_GPU = 256
+
+_LOST = (
+    "lost another worker; start the same command on all hosts again to continue from the last "
+    "checkpoint"
+)
+
+#: What errors that are about other hosts say, whatever their kind.
+_OF_PEERS = re.compile(r"collective|coordination|heartbeat|peer|socket closed|connection", re.I)
+
+
+class Job(NamedTuple):
+    """A training's devices.
+
+    Attributes:
+      strategy: the ``tf.distribute`` strategy; the default one for a single device.
+      place: of this process.
+    """
+
+    strategy: tf.distribute.Strategy
+    place: Place
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the network, over all hosts."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def share(self) -> Share:
+        """The part of every batch that this process gathers."""
+        count = self.replicas // self.place.workers
+        return Share(self.place.worker * count, count, self.replicas)
+
+
+def join(
+    strategy: str,
+    *,
+    batch_size: int | None = None,
+    join_minutes: float = 10.0,
+    say: Callable[[str], None] = print,
+) -> Job:
+    """Makes the strategy; with several hosts, waits for all of them.
+
+    It has to come before anything else that TensorFlow does in the process.
+
+    Args:
+      strategy: one of ``cluster.STRATEGIES``. ``auto`` is ``multi_worker`` where ``TF_CONFIG`` is
+        set, ``mirrored`` where there are several GPUs and enough images for each, else
+        ``one_device``.
+      batch_size: images of a step, over all devices; None is enough for any number of them.
+      join_minutes: how long to wait for the other hosts.
+      say: takes a line of text about what is waited for or chosen.
+
+    Raises:
+      UserError: ``TF_CONFIG`` is not understood, or a host cannot be reached.
+    """
+    import tensorflow as tf
+
+    gpus.allow_growth()
+    here = place(strategy)
+    if here.workers > 1:
+        rendezvous.wait_for_workers(here, minutes=join_minutes, say=say)
+        with (
+            lost_worker_explained(here, "cannot reach another worker; start all of them"),
+            rendezvous.limited(join_minutes),
+        ):
+            return Job(tf.distribute.MultiWorkerMirroredStrategy(), here)
+    count = len(tf.config.list_physical_devices("GPU"))
+    if strategy == "mirrored" or (strategy != "one_device" and _share_pays(count, batch_size, say)):
+        # Of a CPU there is one, unless somebody has split it into logical devices.
+        devices = None if count else [d.name for d in tf.config.list_logical_devices("CPU")]
+        return Job(tf.distribute.MirroredStrategy(devices), here)
+    return Job(tf.distribute.get_strategy(), here)
+
+
+def _share_pays(count: int, batch_size: int | None, say: Callable[[str], None]) -> bool:
+    """Whether ``count`` GPUs train a batch faster than one; says so where it leaves some idle."""
+    if count < 2:
+        return False
+    if batch_size is None or batch_size >= count * _IMAGES_PER_GPU:
+        return True
+    say(
+        f"one of {count} GPUs trains: --batch_size={batch_size} is less than {_IMAGES_PER_GPU} "
+        "images for each; --strategy=mirrored takes all"
+    )
+    return False
+
+
+def training_gpus(job: Job) -> list[gpus.Gpu]:
+    """The GPUs of this host that train; none where its CPU does."""
+    return gpus.visible()[: job.share.count]
+
+
+def batches(job: Job, make: Callable[[Share], tf.data.Dataset]) -> tf.data.Iterator:
+    """Iterates over batches spread over the replicas.
+
+    Args:
+      job: the devices.
+      make: the endless dataset for a share. (The end of a finite one would cost the hosts a
+        question to one another before every batch.)
+    """
+    return iter(job.strategy.distribute_datasets_from_function(lambda _: make(job.share)))
+
+
+def any_worker(job: Job, flag: bool) -> bool:
+    """Whether ``flag`` is true on any host. All hosts have to ask."""
+    return flag if job.place.workers == 1 else bool(_sum(job, np.array([flag], np.int64))[0])
+
+
+def raise_together(job: Job, problem: UserError | None) -> None:
+    """Ends all hosts where one has a problem, so that none waits for it. All hosts have to call.
+
+    Raises:
+      UserError: this host's problem, or word of another's.
+    """
+    if not any_worker(job, problem is not None):
+        return
+    of_chief = from_chief(job, str(problem or "").encode())
+    if problem:
+        raise problem
+    raise UserError(of_chief.decode() or "another worker has stopped; see what it printed")
+
+
+@contextlib.contextmanager
+def together(job: Job) -> Iterator[None]:
+    """A block that all hosts enter, and that ends all of them where one's raises UserError."""
+    problem = None
+    try:
+        yield
+    except UserError as error:
+        problem = error
+    raise_together(job, problem)
+
+
+def check_same(job: Job, settings: dict[str, Any]) -> None:
+    """Checks that all hosts were started alike; ``settings`` are JSON values.
+
+    Raises:
+      UserError: on all of them, where one was not.
+    """
+    chiefs = json.loads(from_chief(job, json.dumps(settings).encode()))
+    different = [name for name, value in settings.items() if chiefs.get(name) != value]
+    with together(job):
+        if different:
+            name = different[0]
+            raise UserError(
+                f"worker {job.place.worker}: its {name} is {settings[name]}, the chief's "
+                f"{chiefs.get(name)}; start all workers with the same flags and data"
+            )
+
+
+def from_chief(job: Job, content: bytes | None) -> bytes | None:
+    """What the chief holds, on every host; ``content`` counts on the chief alone.
+
+    All hosts have to ask. Files need no folder that the hosts share this way.
+    """
+    if job.place.workers == 1:
+        return content
+    mine = content if job.place.chief else None
+    header = np.array([mine is not None, len(mine or b"")], np.int64)
+    known, size = _sum(job, header if job.place.chief else np.zeros_like(header))
+    words = np.zeros(-(-size // 8), np.int64)
+    if mine is not None:
+        words.view(np.uint8)[:size] = np.frombuffer(mine, np.uint8)
+    # Every other host adds zeros to the chief's words, which leaves their bits as they are.
+    return _sum(job, words).tobytes()[:size] if known else None
+
+
+def number_from_chief(job: Job, number: float) -> float:
+    """The chief's number, on every host. All hosts have to ask."""
+    return struct.unpack("d", from_chief(job, struct.pack("d", number)))[0]
+
+
+def _sum(job: Job, values: np.ndarray) -> np.ndarray:
+    """Adds the int64 arrays ``[N]`` of all hosts."""
+    import tensorflow as tf
+
+    def of_replica(context: tf.distribute.ValueContext) -> tf.Tensor:
+        first = context.replica_id_in_sync_group % job.share.count == 0
+        return tf.constant(values if first else np.zeros_like(values))
+
+    parts = job.strategy.experimental_distribute_values_from_function(of_replica)
+    with lost_worker_explained(job.place), interruption.ended_at_once():
+        return _compiled_sum(job.strategy)(parts).numpy()
+
+
+@functools.cache
+def _compiled_sum(strategy: tf.distribute.Strategy) -> Callable[[Any], tf.Tensor]:
+    import tensorflow as tf
+
+    return tf.function(
+        lambda parts: strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None),
+        reduce_retracing=True,
+    )
+
+
+@contextlib.contextmanager
+def lost_worker_explained(here: Place, what: str = _LOST) -> Iterator[None]:
+    """Turns TensorFlow's ways to say that another host has gone into a UserError."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+        if here.workers == 1 or not (isinstance(error, gone) or _OF_PEERS.search(str(error))):
+            raise
+        kind = type(error).__name__
+        raise UserError(f"worker {here.worker} of {here.workers}: {what} ({kind})") from error

@@ -1,0 +1,128 @@
+"""Accuracy, per-class report and confusion matrix of a model on a split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.input_pipeline import batches as batches_lib
+from fer_pipeline.training import steps
+
+if TYPE_CHECKING:
+    import keras
+
+_BATCH = 256
+
+
+class Predictions(NamedTuple):
+    """A model's answers on a split.
+
+    Attributes:
+      probabilities: float32 ``[N, 7]``.
+      losses: float32 ``[N]``, the cross-entropy of each image in nats, as ``steps`` defines it.
+    """
+
+    probabilities: np.ndarray
+    losses: np.ndarray
+
+
+class ClassReport(NamedTuple):
+    """How one class fares: its support is the number of images that truly belong to it."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Evaluation(NamedTuple):
+    """A model on a split.
+
+    Attributes:
+      accuracy: share of images whose largest probability is the right class.
+      loss: mean categorical cross-entropy in nats.
+      confusion: int64 ``[7, 7]``; rows are true classes, columns predicted ones.
+    """
+
+    accuracy: float
+    loss: float
+    confusion: np.ndarray
+
+    @property
+    def per_class(self) -> dict[str, ClassReport]:
+        """Precision, recall and F1 of every class (van Rijsbergen, 1979); 0 where undefined."""
+        hits = np.diag(self.confusion).astype(float)
+        precision = _ratio(hits, self.confusion.sum(axis=0))
+        recall = _ratio(hits, self.confusion.sum(axis=1))
+        f1 = _ratio(2 * precision * recall, precision + recall)
+        support = self.confusion.sum(axis=1)
+        rows = zip(precision, recall, f1, support, strict=True)
+        return {
+            name: ClassReport(float(p), float(r), float(f), int(s))
+            for name, (p, r, f, s) in zip(CLASS_NAMES, rows, strict=True)
+        }
+
+    @property
+    def macro_f1(self) -> float:
+        """The unweighted mean of the classes' F1."""
+        return float(np.mean([report.f1 for report in self.per_class.values()]))
+
+
+def predict(model: keras.Model, split: Split) -> Predictions:
+    """Asks a model about every image of a split."""
+    import tensorflow as tf
+
+    # One trace, whatever the last batch holds.
+    images_spec = tf.TensorSpec([None, *split.images.shape[1:]], tf.uint8)
+
+    @tf.function(input_signature=[images_spec, tf.TensorSpec([None], tf.int32)])
+    def forward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        probabilities = model(tf.cast(images, tf.float32), training=False)
+        return probabilities, steps.cross_entropy(labels, probabilities)
+
+    batches = batches_lib.evaluation_batches(split, batch_size=_BATCH)
+    found = [[part.numpy() for part in forward(*batch)] for batch in batches]
+    return Predictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def score(predictions: Predictions, labels: np.ndarray) -> Evaluation:
+    """Judges a model's answers against the true labels ``[N]``."""
+    predicted = predictions.probabilities.argmax(axis=1)
+    confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    return Evaluation(
+        accuracy=float(np.mean(predicted == labels)),
+        loss=float(predictions.losses.mean(dtype=np.float64)),
+        confusion=confusion,
+    )
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as ``metrics.json`` holds it."""
+    return {
+        "images": int(evaluation.confusion.sum()),
+        "accuracy": evaluation.accuracy,
+        "loss": evaluation.loss,
+        "macro_f1": evaluation.macro_f1,
+        "per_class": {name: row._asdict() for name, row in evaluation.per_class.items()},
+        "confusion": evaluation.confusion.tolist(),
+    }
+
+
+def format_report(evaluation: Evaluation) -> str:
+    """The per-class table for the terminal."""
+    lines = [f"{'':10}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}"]
+    for name, row in evaluation.per_class.items():
+        lines.append(
+            f"{name:10}{row.precision:10.3f}{row.recall:10.3f}{row.f1:10.3f}{row.support:10,d}"
+        )
+    return "\n".join(lines)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Elementwise quotient, 0 where the denominator is."""
+    quotient = np.zeros(len(numerator))
+    return np.divide(numerator, denominator, out=quotient, where=denominator > 0)

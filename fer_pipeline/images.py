@@ -1,0 +1,296 @@
+"""Any image -> 48x48 grey uint8: the one reader, grey conversion and resize everybody uses.
+
+TensorFlow reads plain JPEGs and PNGs, Pillow all else: BMP, GIF, TIFF, WebP, CMYK, large images and
+those that may have to be turned. What a file is its bytes say and not its name.
+
+A 48x48 image with one 8-bit channel passes through bit for bit. Everything else is *converted*:
+
+* it is turned as its EXIF or XMP orientation says; of several frames or pages the first counts,
+* an alpha channel is ignored, in all formats: the colours beneath it count,
+* 16-bit samples become 8-bit ones (``v / 257``, rounded; of a TIFF in colour the high bytes),
+* colour becomes grey with the BT.601 weights 0.299, 0.587, 0.114, rounded to the nearest level,
+* other sizes are resized with antialiased bilinear interpolation, then rounded and clipped.
+
+JPEGs are decoded with the accurate integer DCT, so that a file has the same pixels on every
+machine; a truncated file is an error and is not filled up with grey. No image may have more pixels
+than Pillow's ``Image.MAX_IMAGE_PIXELS``, 89 million.
+
+TensorFlow and Pillow are imported inside the functions: importing this module is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from fer_pipeline import cores, pictures
+from fer_pipeline.classes import IMAGE_SIZE
+from fer_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Shape of a face.
+FACE_SHAPE: tuple[int, int, int] = (IMAGE_SIZE, IMAGE_SIZE, 1)
+
+#: What to do with a file or row that is no image: stop and name it, or leave it out and count it.
+OnBadImage = Literal["fail", "skip"]
+
+#: Images that ``_decode_jpegs`` decodes, and the most pixels that one may have: larger ones gain
+#: nothing and take 64 times their room.
+_UNROLLED, _UNROLLED_PIXELS = 64, 2**13
+
+
+class Decoded(NamedTuple):
+    """What came out of a sequence of encoded images.
+
+    Attributes:
+      images: uint8 ``[M, 48, 48, 1]``.
+      kept: int64 ``[M]``, ascending: which of the encoded images these are.
+      converted: how many of them were not 48x48 with one 8-bit channel.
+      skipped: names of the images that could not be read.
+    """
+
+    images: np.ndarray
+    kept: np.ndarray
+    converted: int
+    skipped: tuple[str, ...]
+
+
+def grey(image: tf.Tensor) -> tf.Tensor:
+    """Grey levels of an image: uint8 ``[..., C]`` -> uint8 ``[..., 1]``, C from 1 to 4.
+
+    One and two channels are grey (and alpha), three and four are RGB (and alpha). The arithmetic
+    is exact: thousandths in int32, rounded half up.
+    """
+    import tensorflow as tf
+
+    def weighted() -> tf.Tensor:
+        red, green, blue = (tf.cast(image[..., c : c + 1], tf.int32) for c in range(3))
+        return tf.cast((299 * red + 587 * green + 114 * blue + 500) // 1000, tf.uint8)
+
+    return tf.cond(tf.shape(image)[-1] >= 3, weighted, lambda: image[..., :1])
+
+
+def resize(image: tf.Tensor) -> tf.Tensor:
+    """Antialiased bilinear resize: uint8 ``[..., H, W, 1]`` -> uint8 ``[..., 48, 48, 1]``."""
+    import tensorflow as tf
+
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    resized = tf.image.resize(image, size, method="bilinear", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+
+def face_of(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The face in a decoded image: uint8 ``[H, W, C]`` -> (uint8 ``[48, 48, 1]``, bool).
+
+    The second value says whether the image had to be converted. Works in graphs, for images of
+    unknown size and number of channels.
+    """
+    import tensorflow as tf
+
+    is_face = tf.reduce_all(tf.equal(tf.shape(image), FACE_SHAPE))
+    face = tf.cond(is_face, lambda: image, lambda: resize(grey(image)))
+    return tf.ensure_shape(face, FACE_SHAPE), tf.logical_not(is_face)
+
+
+def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes one JPEG with the reference decoder's settings: scalar string -> uint8 ``[H, W, C]``.
+
+    TensorFlow's defaults leave the DCT to how its libjpeg was built.
+    """
+    import tensorflow as tf
+
+    return tf.io.decode_jpeg(
+        encoded,
+        channels=0,
+        fancy_upscaling=True,
+        try_recover_truncated=False,
+        acceptable_fraction=1.0,
+        dct_method="INTEGER_ACCURATE",
+    )
+
+
+def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes one JPEG or PNG: scalar string -> (uint8 ``[48, 48, 1]``, bool whether converted).
+
+    Made of TensorFlow ops alone: it can be mapped over a ``tf.data`` pipeline or embedded in a
+    SavedModel. Orientation is not looked at.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when it runs, for bytes that are no whole JPEG or PNG.
+    """
+    import tensorflow as tf
+
+    def jpeg() -> tuple[tf.Tensor, tf.Tensor]:
+        return decode_jpeg(encoded), tf.constant(False)
+
+    def png() -> tuple[tf.Tensor, tf.Tensor]:
+        # TensorFlow's decoder of PNG takes other formats too, and misreads some.
+        is_png = tf.equal(tf.strings.substr(encoded, 0, 4), b"\x89PNG")
+        only_png = tf.where(is_png, encoded, "")
+        # Levels of 8 bits come as 257 times their value.
+        samples = tf.cast(tf.io.decode_png(only_png, channels=0, dtype=tf.uint16), tf.int32)
+        levels = (samples + 128) // 257
+        return tf.cast(levels, tf.uint8), tf.reduce_any(tf.not_equal(257 * levels, samples))
+
+    image, deep = tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
+    face, converted = face_of(tf.ensure_shape(image, (None, None, None)))
+    return face, tf.logical_or(converted, deep)
+
+
+def to_face(image: np.ndarray) -> np.ndarray:
+    """The face in an array, converted exactly as the same pixels in a file would be.
+
+    Args:
+      image: uint8 ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]`` (RGB), of any size; a last channel
+        beyond these is alpha and ignored.
+
+    Returns:
+      uint8 ``[48, 48, 1]``.
+
+    Raises:
+      TypeError: for other dtypes; values in 0..1 taken for grey levels would be a black image.
+      ValueError: for other shapes.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        raise TypeError(f"a face wants uint8 grey levels 0..255, not {image.dtype}")
+    if image.ndim == 2:
+        image = image[..., np.newaxis]
+    if image.ndim != 3 or not 1 <= image.shape[-1] <= 4 or image.size == 0:
+        raise ValueError(f"a face wants [H, W], [H, W, 1] or [H, W, 3], not {image.shape}")
+    if image.shape == FACE_SHAPE:
+        return image.copy()
+    import tensorflow as tf
+
+    with tf.device("/CPU:0"):
+        return _compiled(face_of, (None, None, None), "uint8")(tf.constant(image))[0].numpy()
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any], shape: tuple[int | None, ...], dtype: str) -> Any:
+    """A function of one tensor as a graph on the CPU, where alone there are decoders."""
+    import tensorflow as tf
+
+    with tf.device("/CPU:0"):
+        signature = [tf.TensorSpec(shape, dtype)]
+        graph = tf.function(function, input_signature=signature, autograph=False)
+        return graph.get_concrete_function()
+
+
+def _decode_any(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """``decode_face`` over string ``[B]``; some images of a batch are decoded at the same time."""
+    import tensorflow as tf
+
+    return tf.map_fn(
+        decode_face,
+        encoded,
+        parallel_iterations=4 * cores.usable(),
+        fn_output_signature=(tf.TensorSpec(FACE_SHAPE, tf.uint8), tf.TensorSpec([], tf.bool)),
+    )
+
+
+def _decode_jpegs(encoded: tf.Tensor) -> tf.Tensor:
+    """JPEGs of one size -> their pixels: string ``[64]`` -> uint8 ``[64, H, W, C]``.
+
+    64 decoders side by side in one graph take half the time of the loop in ``_decode_any``,
+    whose bookkeeping costs more than decoding so small an image.
+    """
+    import tensorflow as tf
+
+    return tf.stack([decode_jpeg(one) for one in tf.unstack(encoded)])
+
+
+def _decode_plain(
+    encoded: Sequence[bytes], layouts: Sequence[tuple[str, int, int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Faces ``[B, 48, 48, 1]`` and which were converted ``[B]``, of what TensorFlow reads."""
+    import tensorflow as tf
+
+    kind, width, height, channels = layouts[0]
+    alike = len(set(layouts)) == 1 and len(encoded) > _UNROLLED // 8
+    with tf.device("/CPU:0"):
+        if not alike or kind != "JPEG" or width * height > _UNROLLED_PIXELS:
+            faces, converted = _compiled(_decode_any, (None,), "string")(tf.constant(encoded))
+            return faces.numpy(), converted.numpy()
+        # Filled up: decoding an image a few times more is cheaper than a graph of another size.
+        filled = [*encoded, *encoded[:1] * (-len(encoded) % _UNROLLED)]
+        decode = _compiled(_decode_jpegs, (_UNROLLED,), "string")
+        starts = range(0, len(filled), _UNROLLED)
+        images = [decode(tf.constant(filled[i : i + _UNROLLED])) for i in starts]
+        converted = (height, width, channels) != FACE_SHAPE
+        if converted:
+            images = [resize(grey(part)) for part in images]
+    return np.concatenate(images)[: len(encoded)], np.full(len(encoded), converted)
+
+
+def _decode_alone(
+    encoded: bytes, layout: tuple[str, int, int, int] | None
+) -> tuple[np.ndarray, bool]:
+    """A face and whether it was converted."""
+    if layout:
+        images, converted = _decode_plain([encoded], [layout])
+        return images[0], converted[0]
+    levels, as_it_is = pictures.read(encoded)
+    return to_face(levels), not as_it_is or levels.shape != FACE_SHAPE[:2]
+
+
+def _what_is_wrong(encoded: bytes) -> str:
+    """Why an image that did not decode did not."""
+    if not encoded:
+        return "empty file"
+    kind = pictures.format_of(encoded)
+    of_others = f"{', '.join(pictures.FORMATS)} are"
+    return f"not a readable image ({f'truncated {kind}?' if kind else of_others})"
+
+
+def decode_faces(
+    encoded: Sequence[bytes], names: Sequence[str], *, on_bad_image: OnBadImage = "fail"
+) -> Decoded:
+    """Decodes some image files to faces, in order.
+
+    Args:
+      encoded: the files' bytes.
+      names: what to call each of them in an error.
+      on_bad_image: ``"fail"`` raises at the first unreadable image, ``"skip"`` leaves it out.
+
+    Raises:
+      UserError: names the first image that cannot be read.
+    """
+    from tensorflow.errors import OpError
+
+    images = np.empty((len(encoded), *FACE_SHAPE), np.uint8)
+    converted = np.zeros(len(encoded), bool)
+    wrong: dict[int, str] = {}
+    layouts = [pictures.plain_layout(one) for one in encoded]
+    plain = [i for i, layout in enumerate(layouts) if layout]
+    alone = set(range(len(encoded)))
+    # All at once; each alone where one of them cannot be read. (The second error is that of an
+    # error which quotes the file's bytes, as these are no text.)
+    with contextlib.suppress(OpError, UnicodeDecodeError):
+        if plain:
+            found = _decode_plain([encoded[i] for i in plain], [layouts[i] for i in plain])
+            images[plain], converted[plain] = found
+            alone.difference_update(plain)
+    for i in alone:
+        try:
+            images[i], converted[i] = _decode_alone(encoded[i], layouts[i])
+        except UserError as error:
+            wrong[i] = str(error)
+        except Exception:  # Pillow raises what it happens to run into.
+            wrong[i] = _what_is_wrong(encoded[i])
+    if wrong and on_bad_image == "fail":
+        first = min(wrong)
+        raise UserError(f"{names[first]}: {wrong[first]}; remove it or pass --on_bad_image=skip")
+    kept = np.array([i for i in range(len(encoded)) if i not in wrong], np.int64)
+    return Decoded(
+        images=images[kept] if wrong else images,
+        kept=kept,
+        converted=int(converted[kept].sum()),
+        skipped=tuple(names[i] for i in sorted(wrong)),
+    )

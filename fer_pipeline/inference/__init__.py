@@ -1,0 +1,1 @@
+"""Any trained model, in its own runtime: images in, probabilities out."""

@@ -1,0 +1,1 @@
+"""``Splits`` to ``tf.data``: shuffled, augmented and batched examples."""

@@ -1,0 +1,1 @@
+"""The networks, and faster layers to train them with."""

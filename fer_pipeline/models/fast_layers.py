@@ -1,0 +1,126 @@
+"""The seed's layers with the same weights and the same function, computed in fewer passes.
+
+Only training uses them. Whatever is exported is built of Keras' own layers and takes the weights
+over as they are.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from fer_pipeline.models import winograd
+
+#: Input channels from which an algorithm of ours wins, of those the network has (1, 64, 128, 512).
+_MANY_CHANNELS = 64
+_WINOGRAD_CHANNELS = 128
+
+#: Rows and columns of outputs that Winograd's algorithm computes together; the first that divides
+#: an image is taken.
+_TILES = (4, 3)
+
+
+class FusedBatchNormalization(layers.BatchNormalization):
+    """Keras' BatchNormalization over the last axis, training through ``FusedBatchNormV3``.
+
+    Keras 3 computes moments and normalises in separate elementwise passes; the kernel of Ioffe and
+    Szegedy's "Batch Normalization" (2015) in TensorFlow does each direction in one, in float32
+    inside under every policy. The kernel returns Bessel's unbiased variance where Keras tracks the
+    biased one, so it is scaled back before the moving average.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask=None) -> tf.Tensor:
+        """Normalises ``[B, H, W, C]`` or ``[B, C]`` with the batch's moments when ``training``."""
+        if not training:
+            return super().call(inputs, training=training, mask=mask)
+        flat = inputs.shape.rank == 2
+        images = inputs[:, tf.newaxis, tf.newaxis, :] if flat else inputs
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=images,
+            scale=tf.cast(self.gamma, tf.float32),
+            offset=tf.cast(self.beta, tf.float32),
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        count = tf.cast(tf.size(images) / images.shape[-1], tf.float32)
+        biased = variance * ((count - 1.0) / count)
+        self._track(self.moving_mean, mean)
+        self._track(self.moving_variance, biased)
+        return tf.squeeze(outputs, [1, 2]) if flat else outputs
+
+    def _track(self, moving: keras.Variable, value: tf.Tensor) -> None:
+        moving.assign(moving * self.momentum + tf.cast(value, moving.dtype) * (1.0 - self.momentum))
+
+
+class Convolution(layers.Conv2D):
+    """Keras' Conv2D, "same" padding and stride 1, with its input's gradient as a convolution.
+
+    The gradient with respect to the input is itself a "same" convolution, with the kernel turned
+    by 180 degrees and its channels exchanged. On a CPU oneDNN's forward kernels are faster than its
+    backward-data ones where there are many channels; elsewhere Keras' own is kept.
+    """
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """``[B, H, W, C_in]`` and ``[k, k, C_in, C_out]`` (k odd) -> ``[B, H, W, C_out]``."""
+        if inputs.shape[-1] < _MANY_CHANNELS:
+            return super().convolution_op(inputs, kernel)
+        return same_convolution(inputs, tf.convert_to_tensor(kernel))
+
+
+class WinogradConvolution(Convolution):
+    """The same by Winograd's algorithm where 3x3 kernels meet many channels of a square image."""
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """``[B, H, W, C_in]`` and ``[k, k, C_in, C_out]`` (k odd) -> ``[B, H, W, C_out]``."""
+        rows, columns, channels = inputs.shape[1:]
+        tile = next((tile for tile in _TILES if rows % tile == 0), None)
+        if (
+            self.kernel_size != (3, 3)
+            or channels < _WINOGRAD_CHANNELS
+            or rows != columns
+            or not tile
+        ):
+            return super().convolution_op(inputs, kernel)
+        return winograd.convolution(inputs, tf.convert_to_tensor(kernel), tile=tile)
+
+
+@tf.custom_gradient
+def same_convolution(inputs: tf.Tensor, kernel: tf.Tensor):
+    """``tf.nn.conv2d`` (stride 1, "SAME", odd kernel); its input gradient is a convolution too."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+        return (
+            tf.nn.conv2d(upstream, turned, strides=1, padding="SAME"),
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=inputs,
+                filter_sizes=tf.shape(kernel),
+                out_backprop=upstream,
+                strides=[1, 1, 1, 1],
+                padding="SAME",
+            ),
+        )
+
+    return tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"), gradient
+
+
+class Dropout(layers.Dropout):
+    """Keras' Dropout, with masks of its own on every replica; on a single one, Keras' masks.
+
+    All replicas hold the same seed and the same count of steps, and would otherwise drop the same
+    units of different images.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Drops units of ``[B, ...]`` when ``training``."""
+        context = tf.distribute.get_replica_context()
+        if not training or not self.rate or not context or context.num_replicas_in_sync == 1:
+            return super().call(inputs, training=training)
+        seed, count = tf.unstack(self.seed_generator.next())
+        replica = tf.cast(context.replica_id_in_sync_group, count.dtype)
+        # No two replicas, and no two steps of one, have this number in common.
+        own = tf.stack([seed, count * context.num_replicas_in_sync + replica])
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, tf.cast(own, tf.int32))

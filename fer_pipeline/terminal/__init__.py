@@ -1,0 +1,1 @@
+"""How the commands behave in a terminal: flags, errors, progress, signals, logs."""

@@ -1,0 +1,159 @@
+"""What the entry points share: how they start, explain themselves, report a mistake and end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator
+
+from absl import app, flags, logging
+
+from fer_pipeline import gpus
+from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import interruption
+
+#: Exit status where whoever read the output has gone: the shell's for SIGPIPE.
+_READER_GONE = 128 + 13
+
+#: Spellings of a request for help.
+_HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull", "-?"}
+
+
+def run_app(
+    main: Callable[[list[str]], int | None], description: str, *, narrates: bool = False
+) -> None:
+    """Parses the command line, runs ``main`` and exits.
+
+    Exit status: 0 on success and for ``--help``, 1 with one line on stderr for a ``UserError`` or a
+    flag that does not parse, 130 after Ctrl-C, 143 after SIGTERM, 141 where whoever read the output
+    has gone. Any other exception keeps its traceback.
+
+    Args:
+      main: called with the positional arguments, the program's name first.
+      description: what ``--help`` shows above the flags.
+      narrates: whether it says what it does inside ``narration``, so that ``--verbosity`` counts.
+    """
+
+    def parse(argv: list[str]) -> list[str]:
+        if _HELP.intersection(argv[1:]):
+            print(_help(description, narrates=narrates))
+            sys.stdout.flush()
+            sys.exit(0)
+        # Flags may stand behind the positional arguments, too.
+        flags.FLAGS.set_gnu_getopt()
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            _fail(f"{str(error).splitlines()[0]} (--help lists the flags)")
+
+    def guarded(argv: list[str]) -> int:
+        interruption.end_at_sigterm()
+        interruption.heed_ctrl_c()
+        gpus.allow_growth()
+        try:
+            status = main(argv) or 0
+            sys.stdout.flush()
+            return status
+        except UserError as error:
+            message = str(error)
+        except BrokenPipeError:
+            return _READER_GONE
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            return 130
+        except interruption.InterruptedByUser as stop:
+            print(f"\n{stop}", file=sys.stderr)
+            return stop.status
+        except Exception:
+            traceback.print_exc()
+            return 1
+        # Outside the handlers, where the exception has let go of its frames: a tf.data iterator
+        # that is alive while Python shuts down would hang it.
+        _fail(message)
+
+    with readers_may_go():
+        app.run(guarded, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def readers_may_go() -> Iterator[None]:
+    """Ends the process quietly, with status 141, where whoever reads its output has gone.
+
+    Streams that the caller has closed are opened first.
+    """
+    _open_closed_streams()
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.exit(_READER_GONE)
+    finally:
+        _silence_broken_stdout()
+
+
+def _open_closed_streams() -> None:
+    """Opens /dev/null in place of a standard stream that the caller has closed (``2>&-``).
+
+    Otherwise the next file that anybody opens would become it.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The system gives the lowest number that is free, and those below are in use.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            # For the rest of the process, as the streams that Python opens.
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
+
+
+def _silence_broken_stdout() -> None:
+    """Lets Python close stdout without a message where it can no longer be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def narration() -> Iterator[None]:
+    """Drops what is printed inside the block where ``--verbosity`` asks for errors alone."""
+    if logging.get_verbosity() > logging.ERROR:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def refuse_arguments(argv: list[str]) -> None:
+    """Raises UserError if anything but flags was typed: most often a flag without its dashes."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; flags are typed as --name=value")
+
+
+def _help(description: str, *, narrates: bool) -> str:
+    """The description and the flags that this software defines, absl's own left out."""
+    lines = [description.strip(), "", "Flags:"]
+    for module, module_flags in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("absl."):
+            continue
+        for flag in module_flags:
+            default = "" if flag.default in (None, "") else f" (default: {flag.default_as_str})"
+            lines.append(f"  --{'[no]' if flag.boolean else ''}{flag.name}")
+            lines += _indented(f"{flag.help}{default}")
+    if narrates:
+        lines += ["  --verbosity", *_indented("-2 prints errors alone. (default: -1)")]
+    return "\n".join(lines)
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,1 @@
+"""The training loop, with everything it needs to stop and continue exactly."""

@@ -1,0 +1,118 @@
+"""An epoch in calls of about a second, each of many compiled steps."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_pipeline.devices import strategy
+from fer_pipeline.input_pipeline import batches as batches_lib
+from fer_pipeline.training import steps
+from fer_pipeline.training.state import Session
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Evaluation keeps no activations for a backward pass, so larger batches fit and go faster.
+_EVALUATION_BATCH = 256
+
+#: Batches of a call of evaluation.
+_EVALUATION_CALL = 4
+
+#: A call should take about a second: longer than Python needs between two of them by far, and short
+#: enough for a progress bar and for whoever sends SIGTERM.
+_SHORT_CALL, _LONG_CALL = 0.5, 2.0
+_LARGEST_CALL = 1024
+
+
+def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
+    """Compiles the steps of training and of validation, and opens their endless batches.
+
+    Returns:
+      A function that trains the rest of an epoch, yielding after each call, and one that yields the
+      rows of the validation images, call by call.
+    """
+    import tensorflow as tf
+
+    splits, recipe, job, state = session.splits, session.recipe, session.job, session.state
+    train_batches = strategy.batches(
+        job,
+        lambda share: batches_lib.training_batches(
+            splits.train,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            epoch=state.epoch,
+            first_step=state.step,
+            epochs=None,
+            share=share,
+        ),
+    )
+    validation_batches = strategy.batches(
+        job,
+        lambda share: batches_lib.evaluation_batches(
+            splits.validation, batch_size=_EVALUATION_BATCH, epochs=None, share=share
+        ),
+    )
+    train_steps = steps.compile_train_steps(
+        session.model,
+        session.optimizer,
+        strategy=job.strategy,
+        jit_batch_size=recipe.batch_size if session.execution.jit_compile else None,
+    )
+
+    @functools.cache
+    def train_call() -> Callable:
+        """One trace for calls of any number of steps, made when the first step is due."""
+        sizes = tf.TensorSpec([None], tf.int32, name="sizes")
+        return train_steps.get_concrete_function(train_batches, sizes)
+
+    evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=job.strategy)
+    return (
+        lambda: _train_epoch(session, lambda sizes: train_call()(train_batches, sizes)),
+        lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
+    )
+
+
+def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
+    """Trains what is left of the epoch, yielding after each call."""
+    import tensorflow as tf
+
+    state, fixed, sizes = session.state, session.execution.steps_per_execution, session.sizes
+    while state.step < len(sizes):
+        begun = time.perf_counter()
+        count = fixed or session.steps_per_call
+        call = sizes[state.step : state.step + count]
+        rows = train_steps(tf.constant(call)).numpy()
+        seconds = time.perf_counter() - begun
+        if not fixed and len(call) == count:
+            # Hosts have clocks of their own and have to take the same number of steps.
+            of_chief = strategy.number_from_chief(session.job, seconds)
+            session.steps_per_call = next_call(count, of_chief)
+        session.take(rows, seconds)
+        yield
+
+
+def _validate(
+    evaluate_steps: Callable, batches: tf.data.Iterator, images: int
+) -> Iterator[np.ndarray]:
+    """Rows of the validation images, call by call."""
+    import tensorflow as tf
+
+    count = batches_lib.num_steps(images, _EVALUATION_BATCH)
+    for done in range(0, count, _EVALUATION_CALL):
+        call = tf.constant(min(_EVALUATION_CALL, count - done))
+        yield evaluate_steps(batches, call).numpy()
+
+
+def next_call(steps: int, seconds: float) -> int:
+    """How many steps the next call should take, after one of ``steps`` that took ``seconds``.
+
+    Twice as many after less than half a second, up to 1,024; half after more than two, at least 1.
+    """
+    if seconds < _SHORT_CALL:
+        return min(2 * steps, _LARGEST_CALL)
+    return max(steps // 2, 1) if seconds > _LONG_CALL else steps

@@ -1,0 +1,72 @@
+"""What stops a training that has gone wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+
+from fer_pipeline.errors import UserError
+from fer_pipeline.training import checkpoints, steps
+
+#: Updates that loss scaling may skip in a row. From Keras' first scale, 2^15, so many halvings lead
+#: far below 1, where float16 has nothing left to gain by scaling.
+_MAX_SKIPS = 20
+
+
+class Where(NamedTuple):
+    """Where a training stands, for a message.
+
+    Attributes:
+      epoch: from one.
+      step: steps done in that epoch.
+      learning_rate: in use.
+      run: the run directory, whose newest checkpoint is the last good one; None keeps nothing.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    run: Path | None
+
+
+def check(rows: np.ndarray, where: Where, *, scale: float | None, skips: int) -> int:
+    """Looks at the rows of some steps.
+
+    Args:
+      rows: float ``[S, 4]``, see ``steps``.
+      where: before the first of them.
+      scale: the loss scale after them; None where losses are not scaled.
+      skips: updates skipped in a row right before.
+
+    Returns:
+      Updates skipped in a row at the end.
+
+    Raises:
+      UserError: without loss scaling, at the first loss that is NaN or infinite; with it, where 20
+        updates in a row overflow or the scale falls below 1.
+    """
+    overflowed = where
+    for step, row in enumerate(rows, where.step + 1):
+        where = where._replace(step=step)
+        if row[steps.OVERFLOWS]:
+            overflowed = where
+        skips = skips + 1 if row[steps.OVERFLOWS] else 0
+        if skips >= _MAX_SKIPS:
+            stop(where, f"{skips} updates in a row overflowed in float16")
+        if not row[steps.OVERFLOWS] and not np.isfinite(row[steps.LOSS]):
+            stop(where, f"the loss is {row[steps.LOSS]:g}")
+    if scale is not None and scale < 1:
+        stop(overflowed, f"the loss scale has fallen to {scale:g}")
+    return skips
+
+
+def stop(where: Where, problem: str) -> NoReturn:
+    """Raises the UserError that names a problem and where it came up."""
+    checkpoint = checkpoints.latest(where.run) if where.run else None
+    raise UserError(
+        f"epoch {where.epoch}, step {where.step}: {problem} at learning rate "
+        f"{where.learning_rate:g}; the last good checkpoint is {checkpoint or 'none'}; start anew "
+        "with a lower --learning_rate"
+    )

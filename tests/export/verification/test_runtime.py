@@ -1,0 +1,198 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from export.spec.artifacts import ARTIFACTS
+from export.verification import runtime
+from export.verification.runtime import RuntimeFailedError, opened
+
+
+def test_litert_runs_without_tensorflow_and_this_project(exported, faces, twin):
+    with opened(ARTIFACTS["float32"], exported.folder, None) as opened_artifact:
+        found = opened_artifact.predict(faces.images[:9])
+        modules = set(opened_artifact.modules())
+    np.testing.assert_allclose(found, twin[:9], atol=1e-4)
+    assert "ai_edge_litert" in modules
+    assert not modules & {"tensorflow", "keras", "export", "fer_pipeline"}
+
+
+def test_the_saved_model_runs_without_keras_and_this_project(exported, faces, twin):
+    with opened(ARTIFACTS["saved_model"], exported.folder, None) as opened_artifact:
+        # 70 images: a full batch and a remainder.
+        found = opened_artifact.predict(faces.images[:70])
+        decoded = opened_artifact.encoded(faces.images[:70])
+        seconds = opened_artifact.seconds(faces.images[:2], 3)
+        modules = set(opened_artifact.modules())
+    np.testing.assert_allclose(found, twin[:70], atol=1e-4)
+    np.testing.assert_allclose(decoded, twin[:70], atol=1e-4)
+    assert len(seconds) == 3
+    assert min(seconds) > 0
+    assert "tensorflow" in modules
+    assert not modules & {"keras", "export", "fer_pipeline"}
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20000])
+def test_a_damaged_tflite_file_is_a_failure_of_that_file(copy, faces, keep):
+    path = copy / "model_int8.tflite"
+    path.write_bytes(path.read_bytes()[:keep])
+    with (
+        opened(ARTIFACTS["int8"], copy, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+@pytest.mark.parametrize(
+    ("artifact", "name"),
+    [("keras", "model.json"), ("keras", "model_weights.h5"), ("keras_v3", "model.keras")],
+)
+def test_damaged_keras_files_are_a_failure(copy, faces, artifact, name):
+    (copy / name).write_bytes((copy / name).read_bytes()[:1000])
+    with (
+        opened(ARTIFACTS[artifact], copy, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+def test_a_changed_weight_in_the_archive_is_a_failure(copy, faces):
+    path = copy / "model.keras"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with (
+        opened(ARTIFACTS["keras_v3"], copy, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="CRC"),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+def test_keras_stops_when_the_block_ends(exported, faces):
+    with opened(ARTIFACTS["keras"], exported.folder, None) as opened_artifact:
+        pass
+    with pytest.raises(RuntimeFailedError, match="closed"):
+        opened_artifact.predict(faces.images[:2])
+
+
+def _replace_runner(monkeypatch, tmp_path, code):
+    script = tmp_path / "runner.py"
+    script.write_text(code)
+    monkeypatch.setattr(runtime, "_RUNNER", script)
+
+
+def test_a_crash_is_named_by_its_signal(exported, monkeypatch, tmp_path):
+    code = f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})"
+    _replace_runner(monkeypatch, tmp_path, code)
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="SIGSEGV"),
+    ):
+        opened_artifact.contract()
+
+
+def test_a_crash_while_running_is_a_failure(exported, monkeypatch, tmp_path, faces):
+    code = (
+        'import os\nprint(\'{"contract": {}, "modules": []}\', flush=True)\ninput()\nos.abort()\n'
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    with opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact:
+        assert opened_artifact.contract() == {}
+        for _ in range(2):
+            with pytest.raises(RuntimeFailedError, match="SIGABRT"):
+                opened_artifact.predict(faces.images[:1])
+
+
+def test_the_child_ends_with_the_block(exported, monkeypatch, tmp_path):
+    code = (
+        "import json, os, sys\n"
+        "print(json.dumps({'contract': {'pid': os.getpid()}, 'modules': []}), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    with opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact:
+        pid = opened_artifact.contract()["pid"]
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_native_noise_goes_to_the_log(exported, monkeypatch, tmp_path):
+    code = (
+        "import os\n"
+        "os.write(2, b'noise of the runtime')\n"
+        'print(\'{"contract": {}, "modules": []}\', flush=True)\n'
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    log = tmp_path / "tf.log"
+    with opened(ARTIFACTS["int8"], exported.folder, log) as opened_artifact:
+        opened_artifact.contract()
+    assert log.read_text() == "noise of the runtime"
+
+
+def test_a_child_that_never_answers_is_a_failure(exported, monkeypatch, tmp_path, faces):
+    monkeypatch.setattr(runtime, "_SECONDS", 0.2)
+    monkeypatch.setattr(runtime, "_SECONDS_AN_IMAGE", 0.1)
+    # Were it not ended, an alarm would after a minute.
+    _replace_runner(monkeypatch, tmp_path, "import signal; signal.alarm(60); signal.pause()")
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="did not answer within 0 s"),
+    ):
+        opened_artifact.predict(faces.images[:2])
+
+
+@pytest.mark.parametrize("reply", ['{"contract": {"inputs', "no reply at all", ""])
+def test_a_reply_that_a_crash_cuts_off_is_a_failure(exported, monkeypatch, tmp_path, reply):
+    code = f"import os, sys\nsys.stdout.write({reply!r})\nsys.stdout.flush()\nos.abort()\n"
+    _replace_runner(monkeypatch, tmp_path, code)
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="SIGABRT"),
+    ):
+        opened_artifact.contract()
+
+
+def test_a_whole_line_that_is_no_reply_is_a_failure(exported, monkeypatch, tmp_path):
+    _replace_runner(monkeypatch, tmp_path, "print('{oops')\n")
+    with (
+        opened(ARTIFACTS["int8"], exported.folder, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="gave no reply"),
+    ):
+        opened_artifact.contract()
+
+
+@pytest.mark.parametrize("name", ["int8", "saved_model"])
+def test_a_child_sees_no_gpu(exported, monkeypatch, tmp_path, name):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    code = (
+        "import json, os\n"
+        "seen = {'gpu': os.environ['CUDA_VISIBLE_DEVICES']}\n"
+        "print(json.dumps({'contract': seen, 'modules': []}), flush=True)\n"
+    )
+    _replace_runner(monkeypatch, tmp_path, code)
+    with opened(ARTIFACTS[name], exported.folder, None) as opened_artifact:
+        assert opened_artifact.contract() == {"gpu": "-1"}
+
+
+@pytest.mark.parametrize("name", ["keras", "keras_v3"])
+def test_keras_models_are_computed_on_the_cpu_without_xla(exported, name):
+    from export.formats import keras_files
+    from export.formats.inference_model import inference_model
+
+    model = keras_files.load(exported.folder / ARTIFACTS[name].path)
+    for one in (model, inference_model(model.get_weights())):
+        assert one.jit_compile is False
+        assert all("CPU:0" in variable.value.device for variable in one.weights)
+
+
+def test_another_kind_of_keras_model_is_a_failure(tmp_path, faces):
+    import keras
+
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(7)]).save(tmp_path / "model.keras")
+    with (
+        opened(ARTIFACTS["keras_v3"], tmp_path, None) as opened_artifact,
+        pytest.raises(RuntimeFailedError, match="ValueError"),
+    ):
+        opened_artifact.predict(faces.images[:2])

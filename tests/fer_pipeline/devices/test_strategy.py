@@ -1,0 +1,138 @@
+"""Two replicas train as one device does, in float64 to rounding; and one compiled by XLA."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_pipeline.devices import strategy
+from fer_pipeline.devices.cluster import Place, Share
+from fer_pipeline.errors import UserError
+
+JOB = Path(__file__).parents[2] / "proofs" / "job.py"
+
+#: Over 30 steps in float64 without dropout: what rounding alone may do.
+TOLERANCE = 1e-9
+
+
+def start(folder, name, *arguments, environ=None):
+    out = folder / f"{name}.npz"
+    log = open(folder / f"{name}.log", "wb")  # noqa: SIM115
+    process = subprocess.Popen(
+        [sys.executable, str(JOB), f"--out={out}", *arguments],
+        stdout=log,
+        stderr=log,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environ or {}),
+        cwd=folder,
+    )
+    return process, out
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """The same job on one device, two logical ones, and two workers; one update overflows.
+
+    And once on one device in float16, compiled by XLA, which leaves what it compiled in a folder.
+    """
+    overflow = "--overflow_at=3"
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    jobs = {
+        "one": start(folder, "one", overflow),
+        "mirrored": start(
+            folder, "mirrored", overflow, "--strategy=mirrored", "--logical_devices=2"
+        ),
+        "xla": start(
+            folder,
+            "xla",
+            *(overflow, "--precision=mixed_float16", "--jit_compile"),
+            # Below its own folder, whose path may hold spaces, which would end the flag.
+            environ={"XLA_FLAGS": "--xla_dump_to=modules"},
+        ),
+    }
+    for index in range(2):
+        task = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+        jobs[f"worker {index}"] = start(
+            folder,
+            f"worker{index}",
+            overflow,
+            "--strategy=multi_worker",
+            environ={"TF_CONFIG": json.dumps(task)},
+        )
+    try:
+        for name, (process, _) in jobs.items():
+            assert process.wait(timeout=300) == 0, f"{name}: see {folder}"
+    finally:
+        # Workers wait for one another.
+        for process, _ in jobs.values():
+            process.kill()
+    return {name: np.load(out) for name, (_, out) in jobs.items()}
+
+
+@pytest.mark.parametrize("name", ["mirrored", "worker 0", "worker 1"])
+def test_replicas_train_as_one_device_does(results, name):
+    one, several = results["one"], results[name]
+    assert len(one["history"]) == 2
+    np.testing.assert_allclose(several["history"], one["history"], rtol=0, atol=TOLERANCE)
+    for key in (key for key in one.files if key.startswith("w")):
+        np.testing.assert_allclose(several[key], one[key], rtol=0, atol=TOLERANCE, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["one", "mirrored", "xla", "worker 0", "worker 1"])
+def test_an_overflow_on_the_last_replica_skips_and_halves_on_all(results, name):
+    assert results[name]["scale"] == 2.0**11
+    assert results[name]["updates"] == 29
+
+
+def test_xla_compiles_the_whole_batches_alone(results, folder):
+    """Of 235 images in batches of 16 the last batch of an epoch has 11."""
+    compiled = {path.name.split(".")[0] for path in (folder / "modules").glob("*inference_step*")}
+    assert len(compiled) == 1, sorted(compiled)
+
+
+@pytest.mark.parametrize("name", ["one", "mirrored", "worker 0", "worker 1"])
+def test_sigterm_is_heard_once_the_hosts_have_met(results, name):
+    """TensorFlow's preemption notifier takes the handler when several hosts meet."""
+    assert results[name]["sigterms_heard"] == 1
+
+
+def test_a_single_process_asks_nobody():
+    job = strategy.join("one_device")
+    assert job.replicas == 1
+    assert job.place == Place()
+    assert job.share == Share(0, 1, 1)
+    assert strategy.any_worker(job, True)
+    assert not strategy.any_worker(job, False)
+    assert strategy.from_chief(job, b"content") == b"content"
+
+
+def test_one_hosts_refusal_ends_all(monkeypatch):
+    job = strategy.join("one_device")
+    with strategy.together(job):
+        pass
+    with pytest.raises(UserError, match="my own"), strategy.together(job):
+        raise UserError("my own")
+    # As it is on a host that is well, while the chief is not.
+    monkeypatch.setattr(strategy, "any_worker", lambda job, flag: True)
+    monkeypatch.setattr(strategy, "from_chief", lambda job, content: b"the chief's disk is full")
+    with pytest.raises(UserError, match="the chief's disk is full"), strategy.together(job):
+        pass

@@ -1,0 +1,277 @@
+"""What counts as finished, and as the same run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fer_pipeline import datasets, run_dir
+from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.devices import cluster, strategy
+from fer_pipeline.errors import UserError
+from fer_pipeline.stages import opening
+
+CONFIG = {
+    "data": "synthetic",
+    "fingerprint": "f" * 64,
+    "seed": 0,
+    "versions": {},
+    "learning_rate": 5e-4,
+    "epochs": 15,
+    "batch_size": 64,
+    "precision": "float32",
+    "deterministic": False,
+    "threads": 2,
+    "devices": 1,
+    "jit_compile": False,
+}
+
+
+def write_run(path, *, trained, evaluated=None, exported=None):
+    """A run directory as far as ``refuse_finished`` looks at it."""
+    run_dir.write_text(path / run_dir.CHECKPOINTS / f"epoch_{trained:04d}.npz", "")
+    if evaluated:
+        run_dir.write_json(path / run_dir.METRICS, {"epochs": evaluated, "checkpoint": "last"})
+    if exported:
+        # An export beside the training is of a run that is to have all its epochs.
+        weights = {"checkpoint": "last", "epoch": exported}
+        manifest = {"weights": weights, "run": {"epochs": trained, "export_checkpoint": "last"}}
+        run_dir.write_json(path / run_dir.EXPORT / "manifest.json", manifest)
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "said"),
+    [
+        ({"trained": 15, "evaluated": 15, "exported": 15}, {}, "is finished"),
+        ({"trained": 10}, {"epochs": 5}, "has trained 10 epochs already; pass --epochs=10 or"),
+        # What it says to pass has to be accepted.
+        (
+            {"trained": 15, "evaluated": 15, "exported": 15},
+            {"epochs": 14},
+            "has trained 15 epochs already; pass --epochs=16 or",
+        ),
+        ({"trained": 15, "evaluated": 15}, {"epochs": 14}, "pass --epochs=15 or"),
+        ({"trained": 10}, {}, None),
+        ({"trained": 15}, {}, None),
+        ({"trained": 15, "evaluated": 15}, {}, None),
+        # Trained further, but what is exported is still the shorter training.
+        ({"trained": 20, "evaluated": 20, "exported": 15}, {"epochs": 20}, None),
+        ({"trained": 15, "evaluated": 15, "exported": 15}, {"epochs": 20}, None),
+        ({"trained": 15, "evaluated": 15, "exported": 14}, {}, None),
+        ({"trained": 15, "evaluated": 15, "exported": 15}, {"export_checkpoint": "best"}, None),
+    ],
+)
+def test_only_a_run_with_something_left_to_do_goes_on(tmp_path, run, options, said):
+    write_run(tmp_path, **run)
+    if said is None:
+        opening.refuse_finished(tmp_path, opening.Options(**options), exporting=True)
+        return
+    with pytest.raises(UserError, match=said):
+        opening.refuse_finished(tmp_path, opening.Options(**options), exporting=True)
+
+
+def refuse(path, *, chief=True, exporting=False, **options):
+    return opening.refusal(path, opening.Options(**options), chief=chief, exporting=exporting)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"learning_rate": float("nan")}, "--learning_rate=nan"),
+        ({"checkpoint_minutes": float("inf")}, "--checkpoint_minutes=inf"),
+        ({"join_minutes": 0.0}, "--join_minutes=0"),
+        ({"data": "no/such/place"}, "no/such/place: no such file"),
+        ({"validation_fraction": 2.0}, "--validation_fraction=2"),
+        ({"validation_fraction": 0.5}, "--validation_fraction: the synthetic faces"),
+    ],
+)
+@pytest.mark.parametrize("chief", [True, False])
+def test_what_is_wrong_is_seen_before_tensorflow_and_the_data(tmp_path, options, said, chief):
+    assert said in str(refuse(tmp_path / "run", chief=chief, **options))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 32}, "--batch_size=64, not 32"),
+        ({"seed": 1}, "--seed=0, not 1"),
+        ({"precision": "mixed_float16"}, "--precision=float32, not mixed_float16"),
+        ({"deterministic": True}, "--deterministic=false, not true"),
+    ],
+)
+def test_a_run_started_otherwise_is_refused_before_the_data_is_read(tmp_path, options, said):
+    opening.begin(tmp_path, CONFIG)
+    assert said in str(refuse(tmp_path, **options))
+    # What the device decides is not known yet.
+    assert refuse(tmp_path) is None
+    assert refuse(tmp_path, overwrite=True, **options) is None
+    # The other hosts have no run directory.
+    assert refuse(tmp_path, chief=False, **options) is None
+
+
+def test_a_run_that_another_process_trains_is_refused_before_the_data_is_read(tmp_path):
+    opening.begin(tmp_path, CONFIG)
+    with run_dir.owned(tmp_path):
+        assert "another process is training there" in str(refuse(tmp_path))
+
+
+def test_space_for_checkpoints_and_export_is_asked_for_before_anything_is_made(
+    tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    # Five checkpoints of three copies of 4,478,727 parameters; the export takes ten copies.
+    for free, exporting, said in (
+        (268_700_000, False, "its checkpoints need 269 MB"),
+        (268_800_000, False, None),
+        (268_800_000, True, "its checkpoints and its export need 448 MB"),
+        (448_000_000, True, None),
+    ):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
+        found = refuse(run, exporting=exporting)
+        assert found is None if said is None else said in str(found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_overwriting_deletes_counts_as_room(tmp_path, monkeypatch):
+    opening.begin(tmp_path, CONFIG)
+    for name in ("checkpoints/epoch_0015.npz", "checkpoints/best.npz", "export/model.keras"):
+        run_dir.write_text(tmp_path / name, "")
+        with open(tmp_path / name, "r+b") as file:
+            file.truncate(50_000_000)
+    written = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
+    # All five checkpoints and the export are to come, 448 MB, once that is deleted.
+    for free, fits in ((447_872_700 - written, True), (447_872_700 - written - 100_000, False)):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
+        found = refuse(tmp_path, overwrite=True, exporting=True)
+        assert (found is None) == fits, found
+
+
+def test_another_configuration_is_named_before_a_run_is_called_finished(tmp_path):
+    write_run(tmp_path, trained=15, evaluated=15)
+    run_dir.write_json(tmp_path / run_dir.CONFIG, CONFIG)
+    assert "is finished" in str(refuse(tmp_path))
+    assert "--batch_size=64, not 32" in str(refuse(tmp_path, batch_size=32))
+
+
+def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_lock(tmp_path):
+    job = strategy.join("one_device")
+    opened = opening.Run(tmp_path, None, CONFIG, job)
+    write_run(tmp_path, trained=15, evaluated=15)
+    run_dir.write_json(tmp_path / run_dir.CONFIG, CONFIG)
+    with (
+        pytest.raises(UserError, match="is finished"),
+        opening.own(opened, opening.Options(), exporting=False),
+    ):
+        pass
+    with opening.own(opened, opening.Options(epochs=16), exporting=False):
+        pass
+
+
+def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_path):
+    old = {name: value for name, value in CONFIG.items() if name not in ("deterministic", "seed")}
+    run_dir.write_json(tmp_path / run_dir.CONFIG, old)
+    with pytest.raises(UserError, match="--seed=0, not 1"):
+        opening.begin(tmp_path, CONFIG | {"seed": 1})
+    with pytest.raises(UserError, match="--deterministic=false, not true"):
+        opening.begin(tmp_path, CONFIG | {"deterministic": True})
+    opening.begin(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("key", ["precision", "threads", "jit_compile"])
+def test_what_the_device_decided_and_an_old_configuration_lacks_cannot_be_passed(tmp_path, key):
+    config = CONFIG | {"deterministic": True}
+    old = {name: value for name, value in config.items() if name != key}
+    run_dir.write_json(tmp_path / run_dir.CONFIG, old)
+    with pytest.raises(UserError, match=f"an older version, which did not record its {key}"):
+        opening.begin(tmp_path, config)
+
+
+@pytest.mark.parametrize(("exported", "finished"), [(13, True), (12, False), (15, False)])
+def test_the_best_epoch_is_compared_as_well(tmp_path, exported, finished):
+    write_run(tmp_path, trained=15)
+    metrics = {"epochs": 15, "checkpoint": "best", "epoch": 13}
+    run_dir.write_json(tmp_path / run_dir.METRICS, metrics)
+    weights = {"checkpoint": "best", "epoch": exported}
+    run_dir.write_json(tmp_path / run_dir.EXPORT / "manifest.json", {"weights": weights})
+    options = opening.Options(export_checkpoint="best")
+    if finished:
+        with pytest.raises(UserError, match="is finished"):
+            opening.refuse_finished(tmp_path, options, exporting=True)
+    else:
+        opening.refuse_finished(tmp_path, options, exporting=True)
+
+
+def test_overwriting_leaves_a_running_export_alone(tmp_path):
+    opening.begin(tmp_path, CONFIG)
+    (tmp_path / ".export-abc").mkdir()
+    job = strategy.Job(None, cluster.Place())
+    opened = opening.Run(tmp_path, None, CONFIG, job)
+    held = run_dir.locked(tmp_path, run_dir.EXPORT_LOCK, busy="")
+    with (
+        held,
+        pytest.raises(UserError, match="another process is exporting it"),
+        opening.own(opened, opening.Options(overwrite=True), exporting=False),
+    ):
+        pass
+    assert (tmp_path / ".export-abc").is_dir()
+    assert (tmp_path / run_dir.CONFIG).exists()
+    with opening.own(opened, opening.Options(overwrite=True), exporting=False):
+        assert not (tmp_path / ".export-abc").exists()
+
+
+def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
+    write_run(tmp_path, trained=15, evaluated=15)
+    with pytest.raises(UserError, match="is finished"):
+        opening.refuse_finished(tmp_path, opening.Options(), exporting=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"learning_rate": 0.1}, "--learning_rate=0.0005, not 0.1"),
+        ({"seed": 1}, "--seed=0, not 1"),
+        ({"fingerprint": "0" * 64}, "other images"),
+    ],
+)
+def test_another_configuration_is_refused_and_the_old_one_kept(tmp_path, change, said):
+    opening.begin(tmp_path, CONFIG)
+    with pytest.raises(UserError, match=said):
+        opening.begin(tmp_path, CONFIG | change)
+    assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG
+
+
+@pytest.mark.parametrize("change", [{"epochs": 50}, {"threads": 4}, {"devices": 2}])
+def test_what_does_not_change_what_is_computed_is_the_same_run(tmp_path, change):
+    opening.begin(tmp_path, CONFIG)
+    opening.begin(tmp_path, CONFIG | change)
+    assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG | change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"threads": 4}, "--threads=2, not 4"),
+        ({"devices": 2}, "1 devices, not 2"),
+        ({"jit_compile": True}, "--jit_compile=false, not true"),
+    ],
+)
+def test_a_deterministic_run_keeps_its_threads_and_devices(tmp_path, change, said):
+    config = CONFIG | {"deterministic": True}
+    opening.begin(tmp_path, config)
+    with pytest.raises(UserError, match=said):
+        opening.begin(tmp_path, config | change)
+
+
+def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
+    empty = Split(np.zeros((0, 48, 48, 1), np.uint8), np.zeros(0, np.int32))
+    others = ("a/notes.txt", "b/face.HEIC", "c/more.txt", "c/README")
+    loaded = datasets.Loaded(Splits(empty, empty, empty), "faces", left_out=others)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: loaded)
+    opening.load_data(opening.Options(data="faces"))
+    said = (
+        "4 files that are no images were left out (no ending 1, .heic 1, .txt 2), first a/notes.txt"
+    )
+    assert said in capsys.readouterr().out.splitlines()

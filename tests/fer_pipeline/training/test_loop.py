@@ -1,0 +1,319 @@
+"""The loop against Keras' ``fit``, and a resumed run against an uninterrupted one."""
+
+import csv
+import os
+import signal
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.errors import UserError
+from fer_pipeline.terminal import interruption
+from fer_pipeline.training import checkpoints, loop, steps
+from fer_pipeline.training import epoch as epoch_lib
+
+#: The module whose sizes the tests shrink.
+NETWORK = "fer_pipeline.models.notebook_cnn"
+
+
+def split(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
+    return Split(images, rng.integers(0, 7, count).astype(np.int32))
+
+
+@pytest.fixture(autouse=True)
+def narrow_network(monkeypatch):
+    """The seed's layers with few filters: the same graph, a hundredth of the work."""
+    monkeypatch.setattr(
+        "fer_pipeline.models.notebook_cnn.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3))
+    )
+    monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return Splits(split(20, 0), split(9, 1), split(9, 2))
+
+
+def small_model(policy="float32"):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((48, 48, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.MaxPooling2D(4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu", dtype=policy),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(7, activation="softmax", dtype="float32"),
+        ]
+    )
+
+
+def batches(part, size):
+    return tf.data.Dataset.from_tensor_slices(tuple(part)).batch(size)
+
+
+def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
+    part = splits.train
+    reference = small_model()
+    reference.compile(
+        optimizer=keras.optimizers.Adam(5e-4),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    record = reference.fit(batches(part, 8), epochs=3, shuffle=False, verbose=0).history
+
+    model = small_model()
+    optimizer = loop.make_optimizer(loop.Recipe())
+    optimizer.build(model.trainable_variables)
+    train_steps = steps.compile_train_steps(model, optimizer)
+    for epoch in range(3):
+        rows = train_steps(iter(batches(part, 8)), tf.constant([8, 8, 4])).numpy()
+        assert rows[:, steps.IMAGES].tolist() == [8, 8, 4]
+        totals = rows.sum(axis=0)
+        np.testing.assert_allclose(totals[0] / 20, record["loss"][epoch], rtol=1e-5)
+        np.testing.assert_allclose(totals[1] / 20, record["accuracy"][epoch], rtol=1e-6)
+    for ours, theirs in zip(model.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_evaluation_is_keras_evaluate(splits):
+    model = small_model()
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    expected = model.evaluate(batches(splits.validation, 9), verbose=0)
+    rows = steps.compile_evaluate_steps(model)(iter(batches(splits.validation, 5)), tf.constant(2))
+    loss, correct, images = steps.add(np.zeros(3), rows.numpy())
+    assert images == 9
+    np.testing.assert_allclose([loss / 9, correct / 9], expected, rtol=1e-5)
+
+
+def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
+    """The scale is 2^15; without the division before Adam the moments would show it."""
+    part = splits.train
+    moments = []
+    for policy in ("float32", "mixed_float16"):
+        model = small_model(policy)
+        optimizer = loop.make_optimizer(loop.Recipe(precision=policy))
+        optimizer.build(model.trainable_variables)
+        steps.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant([20]))
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        moments.append([np.asarray(v) for v in inner.variables if "momentum" in v.path])
+    float32, float16 = moments
+    assert len(float32) == len(model.trainable_variables)
+    for plain, scaled in zip(float32, float16, strict=True):
+        np.testing.assert_allclose(scaled, plain, atol=0.02 * np.abs(plain).max() + 1e-7)
+
+
+def test_a_run_continued_from_its_files_is_the_uninterrupted_one(splits, tmp_path):
+    recipe = loop.Recipe(epochs=3, batch_size=8, seed=7)
+    whole = loop.train(splits, recipe, say=lambda line: None)
+
+    first = loop.Recipe(epochs=1, batch_size=8, seed=7)
+    loop.train(splits, first, run=tmp_path, say=lambda line: None)
+    said = []
+    resumed = loop.train(splits, recipe, run=tmp_path, say=said.append)
+
+    assert said == ["continuing after epoch 1"]
+    assert resumed.history == whole.history
+    assert [row.epoch for row in resumed.timing] == [1, 2, 3]
+    for ours, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(
+        checkpoints.load_weights(tmp_path), whole.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL: nothing after it is run."""
+
+
+def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
+    splits, tmp_path, monkeypatch
+):
+    recipe = loop.Recipe(epochs=2, batch_size=4, seed=7)
+    whole = loop.train(splits, recipe, say=lambda line: None)
+
+    def killed_after(count):
+        plain, saved = checkpoints.save, []
+
+        def save(*arguments, **options):
+            saved.append(plain(*arguments, **options))
+            if len(saved) == count:
+                raise KilledError
+
+        return save
+
+    often = loop.Execution(checkpoint_minutes=0.0, steps_per_execution=2)
+    said = []
+    # Of a 5-step epoch: after steps 4, then after 2 of the next one (its first call is left out).
+    for count in (2, 3):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "save", killed_after(count))
+            with pytest.raises(KilledError):
+                loop.train(splits, recipe, run=tmp_path, execution=often, say=said.append)
+    # As many steps a call as it likes.
+    resumed = loop.train(splits, recipe, run=tmp_path, say=said.append)
+
+    assert said == ["continuing after epoch 0, step 4", "continuing after epoch 1, step 2"]
+    assert resumed.history == whole.history
+    for ours, theirs in zip(resumed.model.variables, whole.model.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_training_with_a_checkpoint(splits, tmp_path, number, status):
+    class Sender(keras.callbacks.Callback):
+        """In the second epoch, before its first step."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                os.kill(os.getpid(), number)
+
+    recipe = loop.Recipe(epochs=2, batch_size=4)
+    execution = loop.Execution(steps_per_execution=3)
+    with pytest.raises(interruption.InterruptedByUser, match="after epoch 1, step 3") as stop:
+        loop.train(
+            splits,
+            recipe,
+            run=tmp_path,
+            callbacks=[Sender()],
+            execution=execution,
+            say=lambda line: None,
+        )
+    assert stop.value.status == status
+    newest = checkpoints.load_latest(tmp_path)
+    assert (newest.state["epoch"], newest.state["step"]) == (1, 3)
+
+
+def test_at_the_start_a_signal_waits_for_a_single_step(splits, tmp_path):
+    """What a step costs is not known yet: on a slow machine eight may outlast a grace period."""
+
+    class Sender(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    recipe = loop.Recipe(epochs=1, batch_size=4)
+    with pytest.raises(interruption.InterruptedByUser, match="after epoch 0, step 1: saved"):
+        loop.train(splits, recipe, run=tmp_path, callbacks=[Sender()], say=str)
+
+
+def test_a_best_epoch_that_a_kill_cost_its_copy_is_the_best_once_continued(splits, tmp_path):
+    recipe = loop.Recipe(epochs=1, batch_size=16)
+    loop.train(splits, recipe, run=tmp_path, say=str)
+    best = tmp_path / "checkpoints" / "best.npz"
+    content = best.read_bytes()
+    best.unlink()
+    loop.train(splits, recipe, run=tmp_path, say=str)
+    assert checkpoints.unpack(best.read_bytes()).state == checkpoints.unpack(content).state
+
+
+def test_a_checkpoint_of_another_training_is_refused(splits, tmp_path):
+    recipe = loop.Recipe(epochs=1, batch_size=16)
+    loop.train(splits, recipe, run=tmp_path, identity={"fingerprint": "a"}, say=str)
+    other = loop.Recipe(epochs=2, batch_size=8)
+    with pytest.raises(UserError, match="--batch_size=16, not 8"):
+        loop.train(splits, other, run=tmp_path, say=str)
+    with pytest.raises(UserError, match="other images"):
+        loop.train(splits, recipe, run=tmp_path, identity={"fingerprint": "b"}, say=str)
+
+
+def test_keras_callbacks_see_what_fit_would_show_them(splits, tmp_path):
+    seen = []
+    recipe = loop.Recipe(epochs=4, batch_size=16)
+    log = tmp_path / "log.csv"
+    callbacks = [
+        # No validation loss is smaller than the first by this much, so the third epoch is the last.
+        keras.callbacks.EarlyStopping(patience=2, min_delta=1e6),
+        keras.callbacks.CSVLogger(log),
+        keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: seen.append(epoch),
+            on_train_end=lambda logs: seen.append("end"),
+        ),
+        keras.callbacks.TensorBoard(tmp_path / "tensorboard", write_graph=False),
+    ]
+    trained = loop.train(splits, recipe, callbacks=callbacks, say=str)
+    assert len(trained.history) == 3
+    assert seen == [0, 1, 2, "end"]
+    with open(log, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, expected in zip(rows, trained.history, strict=True):
+        assert int(row["epoch"]) == expected.epoch - 1
+        assert float(row["loss"]) == expected.train_loss
+        assert float(row["val_loss"]) == expected.val_loss
+        assert float(row["accuracy"]) == expected.train_accuracy
+        assert float(row["val_accuracy"]) == expected.val_accuracy
+        assert float(row["learning_rate"]) == expected.learning_rate
+    assert list((tmp_path / "tensorboard").rglob("events.*"))
+
+
+def test_a_call_takes_about_a_second():
+    assert epoch_lib.next_call(8, 0.1) == 16
+    assert epoch_lib.next_call(8, 1.0) == 8
+    assert epoch_lib.next_call(8, 3.0) == 4
+    assert epoch_lib.next_call(1, 30.0) == 1
+    assert epoch_lib.next_call(1024, 0.1) == 1024
+
+
+def test_xla_gives_the_same_training(splits, monkeypatch):
+    """In float16; two whole batches are compiled, and a partial one is not."""
+    # XLA draws dropout masks by an algorithm of its own.
+    monkeypatch.setattr(f"{NETWORK}.DROPOUT_RATE", 0.0)
+    recipe = loop.Recipe(epochs=1, batch_size=8, precision="mixed_float16")
+    plain = loop.train(splits, recipe, say=str)
+    fused = loop.train(splits, recipe, execution=loop.Execution(jit_compile=True), say=str)
+    np.testing.assert_allclose(fused.history, plain.history, rtol=2e-2)
+    pairs = zip(fused.model.trainable_weights, plain.model.trainable_weights, strict=True)
+    for ours, theirs in pairs:
+        # Adam turns a gradient that is mere rounding into a step of the learning rate, either way.
+        np.testing.assert_allclose(ours, theirs, atol=3 * 2 * recipe.learning_rate)
+
+
+class TwoDevices(NamedTuple):
+    """As much of a job as ``check_devices`` looks at."""
+
+    replicas: int = 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "execution", "said"),
+    [
+        ({"batch_size": 1}, {}, "--batch_size=1: it, 20 training and 9 validation images"),
+        ({}, {"jit_compile": True}, "--jit_compile: is for one device and not 2"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(splits, recipe, execution, said):
+    with pytest.raises(UserError, match=said):
+        loop.check_devices(splits, loop.Recipe(**recipe), loop.Execution(**execution), TwoDevices())
+
+
+def test_hooks_see_every_epoch_once_its_checkpoint_is_safe(splits, tmp_path):
+    seen = []
+
+    def hook(history, timing):
+        newest = checkpoints.load_latest(tmp_path)
+        seen.append((history[-1].epoch, timing[-1].epoch, newest.state["epoch"]))
+
+    recipe = loop.Recipe(epochs=2, batch_size=16)
+    loop.train(splits, recipe, run=tmp_path, hooks=[hook], say=lambda line: None)
+    assert seen == [(1, 1, 1), (2, 2, 2)]
+    # A process that was killed between a checkpoint and its hooks is caught up with.
+    loop.train(splits, recipe, run=tmp_path, hooks=[hook], say=lambda line: None)
+    assert seen[2:] == [(2, 2, 2)]
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_checkpoints(splits, tmp_path):
+    diverging = loop.Recipe(epochs=3, batch_size=4, learning_rate=1e30)
+    with pytest.raises(
+        UserError, match=r"epoch 1, step 2: the loss is nan at learning rate 1e\+30"
+    ):
+        loop.train(splits, diverging, run=tmp_path, say=lambda line: None)
+    assert checkpoints.load_latest(tmp_path) is None
