@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from export.spec import artifacts as catalogue
+from export.spec import artifacts
 from export.spec.gates import ACCURACY_GATE_IMAGES
 from fer_pipeline import gpus, run_dir
 from fer_pipeline.errors import UserError
@@ -30,7 +30,7 @@ _RUN_DIR = flags.DEFINE_string(
 _FORMATS = flags.DEFINE_list(
     "formats",
     None,
-    f"Comma-separated formats, by default all: {', '.join(catalogue.ARTIFACTS)}. The new export "
+    f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}. The new export "
     "holds these alone.",
 )
 _DATA = flags.DEFINE_string(
@@ -54,7 +54,7 @@ _VERIFY_ONLY = flags.DEFINE_bool(
 _TFLITE_BATCH = flags.DEFINE_integer(
     "tflite_batch",
     1,
-    f"Images that every TFLite file takes a call, up to {catalogue.MAX_TFLITE_BATCH}: more suit a "
+    f"Images that every TFLite file takes a call, up to {artifacts.MAX_TFLITE_BATCH}: more suit a "
     "server, phones and MediaPipe Tasks want 1. With --verify_only the manifest tells.",
 )
 _MAX_ACCURACY_DROP = flags.DEFINE_float(
@@ -127,7 +127,7 @@ def _verify(run: Path) -> None:
 
     # What was named, if it can be an export itself.
     folder = run / run_dir.EXPORT
-    if (run / catalogue.MANIFEST).exists() or not folder.is_dir():
+    if (run / artifacts.MANIFEST).exists() or not folder.is_dir():
         folder = run
     # A folder that was handed over is left as it is, so its log goes nowhere.
     with native_log.redirected("/dev/null"):
@@ -171,8 +171,8 @@ def _conclusion(folder: Path, found: Proof) -> str:
 
 
 def _export(run: Path) -> None:
-    catalogue.chosen(_FORMATS.value)
-    catalogue.check_tflite_batch(_TFLITE_BATCH.value)
+    artifacts.chosen(_FORMATS.value)
+    artifacts.check_tflite_batch(_TFLITE_BATCH.value)
     config = run_dir.read_config(run)
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value

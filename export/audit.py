@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from export.delivery.contents import check_files, printable, unreplaced
-from export.spec import artifacts as catalogue
+from export.spec import artifacts
 from export.spec.artifacts import ARTIFACTS, Artifact
 from export.spec.gates import Gate
 from fer_pipeline.errors import UserError
@@ -93,18 +93,18 @@ def _prove(
     from export.spec import golden as golden_lib
     from export.verification import verify
 
-    golden, reference, given = golden_lib.read(folder / catalogue.GOLDEN), None, None
+    golden, reference, given = golden_lib.read(folder / artifacts.GOLDEN), None, None
     own = {name: ARTIFACTS[name] for name in ARTIFACTS if name in manifest["artifacts"]}
     chosen = {
         name: artifact._replace(gate=_gate(artifact.gate, manifest["artifacts"][name]))
         for name, artifact in own.items()
     }
     lax = tuple(line for name in own for line in _laxer(own[name], chosen[name]))
-    chosen = catalogue.with_accuracy_drop(chosen, max_accuracy_drop)
+    chosen = artifacts.with_accuracy_drop(chosen, max_accuracy_drop)
     if evaluation:
         images, labels = evaluation
-        twin, reference = _twin_of(folder, chosen, images, log_path, trust)
-        given = verify.Evaluation(images, labels, twin)
+        reference_model, reference = _twin_of(folder, chosen, images, log_path, trust)
+        given = verify.Evaluation(images, labels, reference_model)
     reports = verify.verify_artifacts(
         folder,
         chosen,
@@ -183,18 +183,18 @@ def _twin_of(
     from export.verification.runtime import RuntimeFailedError, opened
 
     sources = {
-        "keras": (catalogue.MODEL_WEIGHTS, keras_files.read_weights),
-        "keras_v3": (catalogue.KERAS_ARCHIVE, keras_files.read_archive_weights),
+        "keras": (artifacts.MODEL_WEIGHTS, keras_files.read_weights),
+        "keras_v3": (artifacts.KERAS_ARCHIVE, keras_files.read_archive_weights),
     }
     for name, (file, read) in sources.items():
         if name not in artifacts:
             continue
         try:
-            twin = inference_model.inference_model(read(folder / file))
+            reference_model = inference_model.inference_model(read(folder / file))
         # Whatever another file under a right hash makes Keras or h5py raise.
         except Exception as error:
             raise UserError(f"{folder / file}: {' '.join(str(error).split())[:300]}") from error
-        return inference_model.probabilities(twin, images), None
+        return inference_model.probabilities(reference_model, images), None
     name, artifact = next(iter(artifacts.items()))
     with opened(artifact, folder, log_path, trust=trust) as runtime:
         try:

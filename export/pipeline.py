@@ -15,8 +15,7 @@ from export.delivery import manifest, model_card, staging
 from export.delivery.staging import Workshop
 from export.formats import keras_files, rgb, saved_model, tflite
 from export.formats.inference_model import inference_model, probabilities
-from export.spec import artifacts as catalogue
-from export.spec import contract, golden
+from export.spec import artifacts, contract, golden
 from export.spec.artifacts import Artifact
 from export.spec.comparison import compare
 from export.verification import verify
@@ -56,8 +55,8 @@ def export_run(
       UserError: see ``export_in``.
     """
     # Before the run directory is touched.
-    catalogue.chosen(arguments.get("formats"))
-    catalogue.check_tflite_batch(arguments.get("tflite_batch", 1))
+    artifacts.chosen(arguments.get("formats"))
+    artifacts.check_tflite_batch(arguments.get("tflite_batch", 1))
 
     def wait() -> None:
         say("another process is exporting this run; waiting for it")
@@ -110,19 +109,19 @@ def export_in(
       UserError: a format or ``tflite_batch`` is not possible; or a gate was missed, which is raised
         when all the rest is delivered.
     """
-    chosen = catalogue.with_accuracy_drop(catalogue.chosen(formats), max_accuracy_drop)
-    catalogue.check_tflite_batch(tflite_batch)
+    chosen = artifacts.with_accuracy_drop(artifacts.chosen(formats), max_accuracy_drop)
+    artifacts.check_tflite_batch(tflite_batch)
     started = time.perf_counter()
     say(f"exporting and verifying {', '.join(chosen)}")
     with staging.no_room_explained(workshop.run), native_log.redirected(log_path):
         model = inference_model(weights)
         proof = _write_golden(workshop.next, model)
         images, labels = np.asarray(evaluation.images[:]), evaluation.labels
-        twin = probabilities(model, images)
+        reference_model = probabilities(model, images)
         reports = verify.verify_artifacts(
             workshop.next,
             chosen,
-            verify.Evaluation(images, labels, twin),
+            verify.Evaluation(images, labels, reference_model),
             proof,
             log_path=log_path,
             tflite_batch=tflite_batch,
@@ -136,32 +135,32 @@ def export_in(
                 tflite_batch=tflite_batch,
             ),
         )
-        promised = manifest.build(
+        manifest_entry = manifest.build(
             reports,
             chosen,
             config,
-            twin=compare(twin, twin, labels),
-            warnings=_warnings(twin, labels),
+            reference_model=compare(reference_model, reference_model, labels),
+            warnings=_warnings(reference_model, labels),
             tflite_batch=tflite_batch,
             epoch=epoch,
             data=data,
         )
-        delivered = _deliver(workshop, reports, promised, metrics)
+        delivered = _deliver(workshop, reports, manifest_entry, metrics)
     count = f"{len(labels):,} validation images"
-    accuracy = promised["evaluation"]["float32_twin_accuracy"]
+    accuracy = manifest_entry["evaluation"]["float32_twin_accuracy"]
     say(
         f"{format_table(reports)}\nverified on {count}, float32 accuracy {accuracy:.2%}; exported"
         f" in {time.perf_counter() - started:.1f} s"
     )
-    for warning in promised["warnings"]:
+    for warning in manifest_entry["warnings"]:
         say(f"warning: {warning}")
     _raise_for(reports, workshop.run, delivered)
     return reports
 
 
-def _warnings(twin: np.ndarray, labels: np.ndarray) -> list[str]:
+def _warnings(reference_model: np.ndarray, labels: np.ndarray) -> list[str]:
     """What whoever gets the files should be told of the network itself."""
-    right = float(np.mean(twin.argmax(axis=1) == labels))
+    right = float(np.mean(reference_model.argmax(axis=1) == labels))
     common = np.bincount(labels).max() / len(labels)
     # Two standard errors of a share that is measured on so many images.
     if right > common + 2 * np.sqrt(common * (1 - common) / len(labels)):
@@ -175,17 +174,17 @@ def _warnings(twin: np.ndarray, labels: np.ndarray) -> list[str]:
 def _deliver(
     workshop: Workshop,
     reports: Sequence[ArtifactReport],
-    promised: dict[str, Any],
+    manifest_entry: dict[str, Any],
     metrics: dict[str, Any] | None,
 ) -> bool:
     """Publishes what passed and sets aside what did not; returns whether anything passed."""
     failed = [report.name for report in reports if report.failures]
     if failed:
-        _set_aside(workshop, reports, manifest.part(promised, kept_back=False))
+        _set_aside(workshop, reports, manifest.part(manifest_entry, kept_back=False))
     if len(failed) < len(reports):
-        delivered = manifest.part(promised, kept_back=True)
+        delivered = manifest.part(manifest_entry, kept_back=True)
         card = model_card.text(delivered, metrics)
-        (workshop.next / catalogue.MODEL_CARD).write_text(card, encoding="utf-8")
+        (workshop.next / artifacts.MODEL_CARD).write_text(card, encoding="utf-8")
         manifest.write(workshop.next, delivered)
         staging.publish(workshop)
     if failed:
@@ -194,21 +193,21 @@ def _deliver(
 
 
 def _set_aside(
-    workshop: Workshop, reports: Sequence[ArtifactReport], promised: dict[str, Any]
+    workshop: Workshop, reports: Sequence[ArtifactReport], manifest_entry: dict[str, Any]
 ) -> None:
     """Makes of what missed its gates a folder that can be looked into as an export can."""
     for report in reports:
-        for name in catalogue.ARTIFACTS[report.name].files if report.failures else ():
+        for name in artifacts.ARTIFACTS[report.name].files if report.failures else ():
             if (workshop.next / name).exists():
                 (workshop.failed / name).parent.mkdir(parents=True, exist_ok=True)
                 (workshop.next / name).rename(workshop.failed / name)
                 if (workshop.next / name).parent != workshop.next:
                     (workshop.next / name).parent.rmdir()
-    for name in (catalogue.LABELS, catalogue.GOLDEN):
+    for name in (artifacts.LABELS, artifacts.GOLDEN):
         shutil.copyfile(workshop.next / name, workshop.failed / name)
     text = json.dumps([_report_json(report) for report in reports], indent=2) + "\n"
-    (workshop.failed / catalogue.REPORT).write_text(text, encoding="utf-8")
-    manifest.write(workshop.failed, promised)
+    (workshop.failed / artifacts.REPORT).write_text(text, encoding="utf-8")
+    manifest.write(workshop.failed, manifest_entry)
 
 
 def _raise_for(reports: Sequence[ArtifactReport], run: Path, delivered: bool) -> None:
@@ -249,12 +248,12 @@ def write_artifacts(
       seed: of the draw.
       tflite_batch: images of a call of a TFLite file.
     """
-    labels_file = folder / catalogue.LABELS
+    labels_file = folder / artifacts.LABELS
     labels_file.write_text(contract.labels_text(), encoding="utf-8")
     if "saved_model" in chosen:
-        archive = scratch / catalogue.KERAS_ARCHIVE
+        archive = scratch / artifacts.KERAS_ARCHIVE
         keras_files.write_archive(model, archive)
-        saved_model.write_apart(archive, folder / catalogue.SAVED_MODEL, labels_file)
+        saved_model.write_apart(archive, folder / artifacts.SAVED_MODEL, labels_file)
         yield "saved_model"
     lite = {name: artifact for name, artifact in chosen.items() if artifact.runtime == "tflite"}
     for channels in sorted({artifact.channels for artifact in lite.values()}):
@@ -273,14 +272,14 @@ def write_artifacts(
         keras_files.write(model, folder)
         yield "keras"
     if "keras_v3" in chosen:
-        keras_files.write_archive(model, folder / catalogue.KERAS_ARCHIVE)
+        keras_files.write_archive(model, folder / artifacts.KERAS_ARCHIVE)
         yield "keras_v3"
 
 
 def _write_golden(folder: Path, model: keras.Model) -> golden.Golden:
     images, labels = golden.faces()
     proof = golden.Golden(images, labels, probabilities(model, images))
-    golden.write(folder / catalogue.GOLDEN, proof)
+    golden.write(folder / artifacts.GOLDEN, proof)
     return proof
 
 

@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
         from fer_pipeline.inference import runtimes
 
         run_dir.recover_export(run)
-        model = runtimes.twin(run, _EXPORT_CHECKPOINT.value)
+        model = runtimes.reference_model(run, _EXPORT_CHECKPOINT.value)
         loaded = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
         if _DATA.value is None and not loaded.own:
             print(f"{config['data']}: has other faces than when the run was trained")

@@ -61,7 +61,7 @@ class Decoded(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def grey(image: tf.Tensor) -> tf.Tensor:
+def to_grayscale(image: tf.Tensor) -> tf.Tensor:
     """Grey levels of an image: uint8 ``[..., C]`` -> uint8 ``[..., 1]``, C from 1 to 4.
 
     One and two channels are grey (and alpha), three and four are RGB (and alpha). The arithmetic
@@ -85,7 +85,7 @@ def resize(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
 
-def face_of(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def preprocess(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The face in a decoded image: uint8 ``[H, W, C]`` -> (uint8 ``[48, 48, 1]``, bool).
 
     The second value says whether the image had to be converted. Works in graphs, for images of
@@ -94,7 +94,7 @@ def face_of(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     import tensorflow as tf
 
     is_face = tf.reduce_all(tf.equal(tf.shape(image), FACE_SHAPE))
-    face = tf.cond(is_face, lambda: image, lambda: resize(grey(image)))
+    face = tf.cond(is_face, lambda: image, lambda: resize(to_grayscale(image)))
     return tf.ensure_shape(face, FACE_SHAPE), tf.logical_not(is_face)
 
 
@@ -139,7 +139,7 @@ def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.cast(levels, tf.uint8), tf.reduce_any(tf.not_equal(257 * levels, samples))
 
     image, deep = tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
-    face, converted = face_of(tf.ensure_shape(image, (None, None, None)))
+    face, converted = preprocess(tf.ensure_shape(image, (None, None, None)))
     return face, tf.logical_or(converted, deep)
 
 
@@ -169,7 +169,7 @@ def to_face(image: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
-        return _compiled(face_of, (None, None, None), "uint8")(tf.constant(image))[0].numpy()
+        return _compiled(preprocess, (None, None, None), "uint8")(tf.constant(image))[0].numpy()
 
 
 @functools.cache
@@ -225,7 +225,7 @@ def _decode_plain(
         images = [decode(tf.constant(filled[i : i + _UNROLLED])) for i in starts]
         converted = (height, width, channels) != FACE_SHAPE
         if converted:
-            images = [resize(grey(part)) for part in images]
+            images = [resize(to_grayscale(part)) for part in images]
     return np.concatenate(images)[: len(encoded)], np.full(len(encoded), converted)
 
 

@@ -66,7 +66,7 @@ ARCHITECTURE_FIGURE = f"{FIGURES}/architecture.png"
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` and renames it there when the block succeeds.
 
     The file is flushed to disk before the rename, so that a reader, or a machine that loses
@@ -104,7 +104,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a text file whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -164,7 +164,7 @@ def _read_object(path: Path, expected: dict[str, type]) -> dict[str, Any]:
     return value
 
 
-def refuse_another(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_config(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Checks that a run is continued with the configuration it was started with.
 
     Args:

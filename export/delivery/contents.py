@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from export.delivery.manifest import SCHEMA, files, hash_line, sha256
-from export.spec import artifacts as catalogue
+from export.spec import artifacts
 from export.spec.artifacts import ARTIFACTS, MANIFEST, MANIFEST_HASH
 from export.spec.contract import POSTPROCESSING, PREPROCESSING, contract_of, labels_text
 from export.spec.gates import Gate
@@ -25,7 +25,7 @@ _MAX_LEFT = 2**16
 
 #: What an export holds besides its artifacts.
 _COMPANIONS = frozenset(
-    {catalogue.LABELS, catalogue.GOLDEN, catalogue.MODEL_CARD, catalogue.REPORT}
+    {artifacts.LABELS, artifacts.GOLDEN, artifacts.MODEL_CARD, artifacts.REPORT}
 )
 
 #: Bytes. An export's manifest has 20 thousand.
@@ -35,14 +35,14 @@ _MAX_MANIFEST = 2**24
 _ENDLESS = sys.float_info.max
 
 #: A copy of the labels inside an artifact.
-_LABELS_ASSET = f"{catalogue.SAVED_MODEL}/assets/{catalogue.LABELS}"
+_LABELS_ASSET = f"{artifacts.SAVED_MODEL}/assets/{artifacts.LABELS}"
 
 #: What TensorFlow writes of an export's SavedModel: all variables go in one shard.
 _SAVED_MODEL_FILES = (
-    f"{catalogue.SAVED_MODEL}/saved_model.pb",
-    f"{catalogue.SAVED_MODEL}/fingerprint.pb",
-    f"{catalogue.SAVED_MODEL}/variables/variables.index",
-    f"{catalogue.SAVED_MODEL}/variables/variables.data-00000-of-00001",
+    f"{artifacts.SAVED_MODEL}/saved_model.pb",
+    f"{artifacts.SAVED_MODEL}/fingerprint.pb",
+    f"{artifacts.SAVED_MODEL}/variables/variables.index",
+    f"{artifacts.SAVED_MODEL}/variables/variables.data-00000-of-00001",
     _LABELS_ASSET,
 )
 
@@ -140,7 +140,7 @@ def _checked(folder: Path) -> dict[str, Any]:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(printable(problems[0]) + more)
-    for name in {catalogue.LABELS, _LABELS_ASSET} & set(listed):
+    for name in {artifacts.LABELS, _LABELS_ASSET} & set(listed):
         if (folder / name).read_bytes() != labels_text().encode():
             raise UserError(f"{folder / name}: holds other labels than the models answer with")
     return manifest
@@ -182,7 +182,7 @@ def _unaccounted(folder: Path, manifest: dict[str, Any], listed: set[str]) -> It
     expected = {path for name in manifest["artifacts"] for path in _files_of(name)}
     for name in listed - _COMPANIONS - expected:
         yield f"{folder / name}: is listed, but of no artifact of the manifest"
-    for name in (expected | {catalogue.GOLDEN}) - listed:
+    for name in (expected | {artifacts.GOLDEN}) - listed:
         yield f"{folder / name}: is not listed by the manifest"
 
 
@@ -220,7 +220,7 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
     if not manifest["artifacts"]:
         yield "is no manifest of an export (it has no artifact)"
     batch = manifest.get("tflite_batch", 1)
-    if not isinstance(batch, int) or not 1 <= batch <= catalogue.MAX_TFLITE_BATCH:
+    if not isinstance(batch, int) or not 1 <= batch <= artifacts.MAX_TFLITE_BATCH:
         yield f"is no manifest of an export (its 'tflite_batch' is {batch!r:.50})"
     if not _are_lines(manifest.get("warnings", [])):
         yield "is no manifest of an export (its 'warnings' are none)"

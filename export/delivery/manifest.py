@@ -32,7 +32,7 @@ def build(
     artifacts: dict[str, Artifact],
     config: dict[str, Any],
     *,
-    twin: Comparison,
+    reference_model: Comparison,
     warnings: Sequence[str] = (),
     tflite_batch: int = 1,
     epoch: int | None = None,
@@ -69,9 +69,9 @@ def build(
         "evaluation": {
             **data,
             "split": "validation",
-            "images": twin.images,
-            "float32_twin_accuracy": twin.accuracy,
-            "accuracy_gated": twin.images >= ACCURACY_GATE_IMAGES,
+            "images": reference_model.images,
+            "float32_twin_accuracy": reference_model.accuracy,
+            "accuracy_gated": reference_model.images >= ACCURACY_GATE_IMAGES,
         },
         "latency": (
             "Of one call, with so many images: median and 90th percentile, artifacts taking turns"

@@ -182,10 +182,11 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     if metrics:
         parts += ["### The float32 network, by split", _split_table(metrics)]
         parts += ["### The float32 network, by class, on the test images", _class_table(metrics)]
-        if twin := metrics.get("twin"):
+        if compared := metrics.get("twin"):
             parts.append(
-                f"It was trained in {twin['policy']}; on {twin['images']:,} validation images the"
-                f" network that was trained and its float32 form agree on {twin['agreement']:.2%}."
+                f"It was trained in {compared['policy']}; on {compared['images']:,} validation images "
+                "the network that was trained and its float32 form agree on "
+                f"{compared['agreement']:.2%}."
             )
     else:
         parts.append(

@@ -42,13 +42,15 @@ class Comparison(NamedTuple):
         return round((1 - self.agreement) * self.images)
 
 
-def compare(probabilities: np.ndarray, twin: np.ndarray, labels: np.ndarray) -> Comparison:
+def compare(
+    probabilities: np.ndarray, reference_model: np.ndarray, labels: np.ndarray
+) -> Comparison:
     """Compares two sets of probabilities, float32 ``[N, 7]``, N at least 1; labels ``[N]``."""
     count = len(labels)
-    ours, theirs = probabilities.argmax(axis=1), twin.argmax(axis=1)
+    ours, theirs = probabilities.argmax(axis=1), reference_model.argmax(axis=1)
     # Counted, not averaged: a difference of equal accuracies is exactly 0.
     right, twin_right = np.sum(ours == labels), np.sum(theirs == labels)
-    difference = np.abs(probabilities.astype(np.float64) - twin)
+    difference = np.abs(probabilities.astype(np.float64) - reference_model)
     by_image = np.sort(difference.max(axis=1))
     left_out = min(allowed(count, _NEARLY_ALL), count - 1)
     highest = probabilities.max(axis=1, keepdims=True)

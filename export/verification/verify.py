@@ -77,7 +77,7 @@ class Evaluation(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
-    twin: np.ndarray
+    reference_model: np.ndarray
 
 
 class _Outcome(NamedTuple):
@@ -231,7 +231,9 @@ def _report(
         golden_difference = comparison.max_difference
         failures = gates.missed_on_golden(comparison, artifact.gate)
         if evaluation:
-            comparison = compare(outcome.probabilities, evaluation.twin, evaluation.labels)
+            comparison = compare(
+                outcome.probabilities, evaluation.reference_model, evaluation.labels
+            )
             failures = gates.missed(comparison, artifact.gate) + failures
         if latency is None:
             failures += ("it stopped while it was being timed",)

@@ -46,7 +46,7 @@ def list_folder(root: str | os.PathLike[str]) -> Listing:
     """
     root = os.fspath(root)
     files_of = functools.partial(files_lib.FolderFiles, root)
-    return layout.arranged(root, *scan_folder(root), files_of)
+    return layout.list_images(root, *scan_folder(root), files_of)
 
 
 def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> Listing:
@@ -69,7 +69,7 @@ def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> 
     def files_of(wanted: Sequence[str]) -> Files:
         return files_lib.ZipFiles(path, [members[name] for name in wanted])
 
-    return layout.arranged(os.fspath(path), names, folders, files_of)
+    return layout.list_images(os.fspath(path), names, folders, files_of)
 
 
 def scan_folder(root: str) -> tuple[list[str], set[str]]:

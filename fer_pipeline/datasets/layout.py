@@ -52,7 +52,7 @@ class Listing(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def arranged(
+def list_images(
     where: str,
     names: Iterable[str],
     folders: set[str],
@@ -132,7 +132,7 @@ def _check_complete(
 
 def prefix_of(where: str, folders: set[str]) -> str:
     """The path, ``""`` or ending in ``/``, of the folder in which the split folders lie."""
-    parents = {f[: len(f) - len(leaf(f))] for f in folders if leaf(f) in SPLITS}
+    parents = {f[: len(f) - len(last_part(f))] for f in folders if last_part(f) in SPLITS}
     depth = min((parent.count("/") for parent in parents), default=MAX_DEPTH)
     if depth >= MAX_DEPTH:
         found = sorted(folder for folder in folders if "/" not in folder)
@@ -147,6 +147,6 @@ def prefix_of(where: str, folders: set[str]) -> str:
     return nearest[0]
 
 
-def leaf(folder: str) -> str:
+def last_part(folder: str) -> str:
     """The last part of a path, in lower case."""
     return folder.rpartition("/")[2].lower()

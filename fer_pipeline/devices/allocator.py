@@ -21,7 +21,7 @@ _LARGE = 2**30
 _LARGEST_BEFORE = 2**25
 
 
-def keep_memory() -> None:
+def retain_freed_memory() -> None:
     """Has malloc keep freed memory for the process, in one arena, where that is known to pay.
 
     A training step frees and asks for the same hundreds of megabytes again and again. Where glibc

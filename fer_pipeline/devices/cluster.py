@@ -19,26 +19,26 @@ from fer_pipeline.errors import UserError
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
-class Place(NamedTuple):
-    """Where this process stands among those of its job: the chief, worker 0, alone writes.
+class WorkerInfo(NamedTuple):
+    """This process among the workers of its job. Worker 0 is the chief: it alone writes files.
 
     Attributes:
-      worker: its number.
-      workers: how many there are.
+      index: its number.
+      count: how many there are.
       addresses: ``host:port`` of each, by number; empty where there is one.
     """
 
-    worker: int = 0
-    workers: int = 1
+    index: int = 0
+    count: int = 1
     addresses: tuple[str, ...] = ()
 
     @property
     def chief(self) -> bool:
         """Whether this is the process that writes."""
-        return self.worker == 0
+        return self.index == 0
 
 
-class Share(NamedTuple):
+class Shard(NamedTuple):
     """Which part of every batch a process gathers.
 
     A batch of ``b`` images is cut into ``replicas`` parts as evenly as can be, part ``r`` being
@@ -57,10 +57,10 @@ class Share(NamedTuple):
 
 
 #: Of a process that is alone.
-WHOLE = Share()
+WHOLE = Shard()
 
 
-def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
+def worker_info(strategy: str, environ: Mapping[str, str] = os.environ) -> WorkerInfo:
     """Reads from ``TF_CONFIG`` where this process stands, without TensorFlow.
 
     Args:
@@ -72,7 +72,7 @@ def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
     """
     text = environ.get("TF_CONFIG", "")
     if strategy not in ("auto", "multi_worker") or (strategy == "auto" and not text):
-        return Place()
+        return WorkerInfo()
     if not text:
         raise UserError("--strategy=multi_worker: set TF_CONFIG; README.md has an example")
     try:
@@ -83,17 +83,17 @@ def place(strategy: str, environ: Mapping[str, str] = os.environ) -> Place:
             for kind in ("chief", "worker")
             for index, address in enumerate(_addresses(cluster.get(kind, [])))
         }
-        here = (task["type"], int(task["index"]))
+        task_id = (task["type"], int(task["index"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             'TF_CONFIG: expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": '
             f'"worker", "index": 0}}}}, found {text[:200]}'
         ) from error
-    if here not in hosts:
-        raise UserError(f"TF_CONFIG: its task {here[0]} {here[1]} is not among its cluster's")
+    if task_id not in hosts:
+        raise UserError(f"TF_CONFIG: its task {task_id[0]} {task_id[1]} is not among its cluster's")
     if len(hosts) == 1:
-        return Place()
-    return Place(list(hosts).index(here), len(hosts), tuple(hosts.values()))
+        return WorkerInfo()
+    return WorkerInfo(list(hosts).index(task_id), len(hosts), tuple(hosts.values()))
 
 
 def _addresses(value: object) -> list[str]:

@@ -6,7 +6,7 @@ from fer_pipeline import cores
 from fer_pipeline.errors import UserError
 
 
-def pin(*, seed: int, threads: int | None, deterministic: bool) -> int:
+def configure(*, seed: int, threads: int | None, deterministic: bool) -> int:
     """Sets how many threads TensorFlow computes with, and what it may do with them.
 
     How many threads share a sum decides its order, hence its last bits: equal counts give equal

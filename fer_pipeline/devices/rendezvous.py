@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from fer_pipeline.devices.cluster import Place
+from fer_pipeline.devices.cluster import WorkerInfo
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import interruption
 
@@ -32,7 +32,9 @@ _GO, _REPLACED, _UNKNOWN, _MISSING = "go", "replaced", "unknown", "missing"
 _ALONE = "--strategy=one_device, or no TF_CONFIG, trains on this host alone"
 
 
-def wait_for_workers(here: Place, *, minutes: float, say: Callable[[str], None] = print) -> None:
+def wait_for_workers(
+    worker: WorkerInfo, *, minutes: float, say: Callable[[str], None] = print
+) -> None:
     """Waits until every host of the job is there.
 
     Args:
@@ -44,46 +46,47 @@ def wait_for_workers(here: Place, *, minutes: float, say: Callable[[str], None] 
       UserError: this host's port is taken, a host has not come in time, or the chief knows
         another TF_CONFIG or another process of this number.
     """
-    others = [address for i, address in enumerate(here.addresses) if i != here.worker]
-    awaited = others if here.chief else here.addresses[:1]
+    others = [address for i, address in enumerate(worker.addresses) if i != worker.index]
+    awaited = others if worker.chief else worker.addresses[:1]
     say(
-        f"worker {here.worker} of {here.workers}: waiting up to {minutes:g} minutes for "
+        f"worker {worker.index} of {worker.count}: waiting up to {minutes:g} minutes for "
         f"{', '.join(awaited)} (from TF_CONFIG); {_ALONE}"
     )
     deadline = time.monotonic() + 60 * minutes
-    with _listening(here.addresses[here.worker]) as server:
-        if here.chief:
-            missing = _gather(server, here, deadline)
-    if not here.chief:
-        missing = _report(here, deadline)
+    with _listening(worker.addresses[worker.index]) as server:
+        if worker.chief:
+            missing = _gather(server, worker, deadline)
+    if not worker.chief:
+        missing = _report(worker, deadline)
     if missing:
         raise UserError(
             f"TF_CONFIG: {', '.join(missing)} has not come within {minutes:g} minutes; start the "
             f"same command on all hosts, or raise --join_minutes; {_ALONE}"
         )
     say(
-        f"worker {here.worker}: all hosts are there; they connect, or end after {minutes:g} minutes"
+        f"worker {worker.index}: all hosts are there; "
+        f"they connect, or end after {minutes:g} minutes"
     )
 
 
-def _gather(server: socket.socket, here: Place, deadline: float) -> list[str]:
+def _gather(server: socket.socket, worker: WorkerInfo, deadline: float) -> list[str]:
     """Takes the reports of all other hosts and lets them go on; the addresses of those missing."""
     server.settimeout(_PAUSE)
     reported: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
-        while len(reported) < here.workers - 1 and time.monotonic() < deadline:
+        while len(reported) < worker.count - 1 and time.monotonic() < deadline:
             # Nobody comes within the pause, or somebody who breaks off.
             with contextlib.suppress(OSError):
                 connection = stack.enter_context(server.accept()[0])
-                worker = _number_of(connection)
-                if worker in range(1, here.workers):
-                    if before := reported.pop(worker, None):
+                index = _number_of(connection)
+                if index in range(1, worker.count):
+                    if before := reported.pop(index, None):
                         _tell(before, _REPLACED)
-                    reported[worker] = connection
+                    reported[index] = connection
                 else:
                     _tell(connection, _UNKNOWN)
-            reported = {worker: one for worker, one in reported.items() if _is_open(one)}
-        missing = [here.addresses[i] for i in range(1, here.workers) if i not in reported]
+            reported = {i: one for i, one in reported.items() if _is_open(one)}
+        missing = [worker.addresses[i] for i in range(1, worker.count) if i not in reported]
         for connection in reported.values():
             _tell(connection, " ".join([_MISSING, *missing]) if missing else _GO)
     return missing
@@ -114,13 +117,13 @@ def _is_open(connection: socket.socket) -> bool:
         return False
 
 
-def _report(here: Place, deadline: float) -> list[str]:
+def _report(worker: WorkerInfo, deadline: float) -> list[str]:
     """Reports to the chief until it says to go on; the addresses of the hosts that are missing.
 
     Raises:
       UserError: the chief does not count this process among its hosts.
     """
-    host, _, port = here.addresses[0].rpartition(":")
+    host, _, port = worker.addresses[0].rpartition(":")
     while time.monotonic() < deadline:
         answer = ""
         # Refused, cut off, or a name that nobody knows: tried again.
@@ -128,19 +131,19 @@ def _report(here: Place, deadline: float) -> list[str]:
             contextlib.suppress(OSError, UnicodeError),
             socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE) as chief,
         ):
-            chief.sendall(_HELLO + b" %d\n" % here.worker)
+            chief.sendall(_HELLO + b" %d\n" % worker.index)
             answer = _answer(chief, deadline)
         word, *missing = answer.split() or [""]
         if word in (_GO, _MISSING):
             return missing
         if word in (_REPLACED, _UNKNOWN):
             raise UserError(
-                f"TF_CONFIG: the chief at {here.addresses[0]} has "
-                f"{'another' if word == _REPLACED else 'no'} worker {here.worker}; give every host "
-                "the same cluster and a task of its own"
+                f"TF_CONFIG: the chief at {worker.addresses[0]} has "
+                f"{'another' if word == _REPLACED else 'no'} worker {worker.index}; "
+                "give every host the same cluster and a task of its own"
             )
         time.sleep(_PAUSE)
-    return [here.addresses[0]]
+    return [worker.addresses[0]]
 
 
 def _answer(chief: socket.socket, deadline: float) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fer_pipeline import gpus
 from fer_pipeline.devices import rendezvous
-from fer_pipeline.devices.cluster import Place, Share, place
+from fer_pipeline.devices.cluster import Shard, WorkerInfo, worker_info
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import interruption
 
@@ -34,16 +34,16 @@ _LOST = (
 _OF_PEERS = re.compile(r"collective|coordination|heartbeat|peer|socket closed|connection", re.I)
 
 
-class Job(NamedTuple):
+class Devices(NamedTuple):
     """A training's devices.
 
     Attributes:
       strategy: the ``tf.distribute`` strategy; the default one for a single device.
-      place: of this process.
+      worker: this process.
     """
 
     strategy: tf.distribute.Strategy
-    place: Place
+    worker: WorkerInfo
 
     @property
     def replicas(self) -> int:
@@ -51,10 +51,10 @@ class Job(NamedTuple):
         return self.strategy.num_replicas_in_sync
 
     @property
-    def share(self) -> Share:
+    def shard(self) -> Shard:
         """The part of every batch that this process gathers."""
-        count = self.replicas // self.place.workers
-        return Share(self.place.worker * count, count, self.replicas)
+        count = self.replicas // self.worker.count
+        return Shard(self.worker.index * count, count, self.replicas)
 
 
 def join(
@@ -63,7 +63,7 @@ def join(
     batch_size: int | None = None,
     join_minutes: float = 10.0,
     say: Callable[[str], None] = print,
-) -> Job:
+) -> Devices:
     """Makes the strategy; with several hosts, waits for all of them.
 
     It has to come before anything else that TensorFlow does in the process.
@@ -82,20 +82,20 @@ def join(
     import tensorflow as tf
 
     gpus.allow_growth()
-    here = place(strategy)
-    if here.workers > 1:
-        rendezvous.wait_for_workers(here, minutes=join_minutes, say=say)
+    worker = worker_info(strategy)
+    if worker.count > 1:
+        rendezvous.wait_for_workers(worker, minutes=join_minutes, say=say)
         with (
-            lost_worker_explained(here, "cannot reach another worker; start all of them"),
+            lost_worker_explained(worker, "cannot reach another worker; start all of them"),
             rendezvous.limited(join_minutes),
         ):
-            return Job(tf.distribute.MultiWorkerMirroredStrategy(), here)
+            return Devices(tf.distribute.MultiWorkerMirroredStrategy(), worker)
     count = len(tf.config.list_physical_devices("GPU"))
     if strategy == "mirrored" or (strategy != "one_device" and _share_pays(count, batch_size, say)):
         # Of a CPU there is one, unless somebody has split it into logical devices.
         devices = None if count else [d.name for d in tf.config.list_logical_devices("CPU")]
-        return Job(tf.distribute.MirroredStrategy(devices), here)
-    return Job(tf.distribute.get_strategy(), here)
+        return Devices(tf.distribute.MirroredStrategy(devices), worker)
+    return Devices(tf.distribute.get_strategy(), worker)
 
 
 def _share_pays(count: int, batch_size: int | None, say: Callable[[str], None]) -> bool:
@@ -111,102 +111,102 @@ def _share_pays(count: int, batch_size: int | None, say: Callable[[str], None]) 
     return False
 
 
-def training_gpus(job: Job) -> list[gpus.Gpu]:
+def training_gpus(devices: Devices) -> list[gpus.Gpu]:
     """The GPUs of this host that train; none where its CPU does."""
-    return gpus.visible()[: job.share.count]
+    return gpus.visible()[: devices.shard.count]
 
 
-def batches(job: Job, make: Callable[[Share], tf.data.Dataset]) -> tf.data.Iterator:
+def batches(devices: Devices, make: Callable[[Shard], tf.data.Dataset]) -> tf.data.Iterator:
     """Iterates over batches spread over the replicas.
 
     Args:
-      job: the devices.
+      devices: of the training.
       make: the endless dataset for a share. (The end of a finite one would cost the hosts a
         question to one another before every batch.)
     """
-    return iter(job.strategy.distribute_datasets_from_function(lambda _: make(job.share)))
+    return iter(devices.strategy.distribute_datasets_from_function(lambda _: make(devices.shard)))
 
 
-def any_worker(job: Job, flag: bool) -> bool:
+def any_worker(devices: Devices, flag: bool) -> bool:
     """Whether ``flag`` is true on any host. All hosts have to ask."""
-    return flag if job.place.workers == 1 else bool(_sum(job, np.array([flag], np.int64))[0])
+    return flag if devices.worker.count == 1 else bool(_sum(devices, np.array([flag], np.int64))[0])
 
 
-def raise_together(job: Job, problem: UserError | None) -> None:
+def raise_on_all_workers(devices: Devices, problem: UserError | None) -> None:
     """Ends all hosts where one has a problem, so that none waits for it. All hosts have to call.
 
     Raises:
       UserError: this host's problem, or word of another's.
     """
-    if not any_worker(job, problem is not None):
+    if not any_worker(devices, problem is not None):
         return
-    of_chief = from_chief(job, str(problem or "").encode())
+    of_chief = broadcast_from_chief(devices, str(problem or "").encode())
     if problem:
         raise problem
     raise UserError(of_chief.decode() or "another worker has stopped; see what it printed")
 
 
 @contextlib.contextmanager
-def together(job: Job) -> Iterator[None]:
+def errors_on_all_workers(devices: Devices) -> Iterator[None]:
     """A block that all hosts enter, and that ends all of them where one's raises UserError."""
     problem = None
     try:
         yield
     except UserError as error:
         problem = error
-    raise_together(job, problem)
+    raise_on_all_workers(devices, problem)
 
 
-def check_same(job: Job, settings: dict[str, Any]) -> None:
+def check_same(devices: Devices, settings: dict[str, Any]) -> None:
     """Checks that all hosts were started alike; ``settings`` are JSON values.
 
     Raises:
       UserError: on all of them, where one was not.
     """
-    chiefs = json.loads(from_chief(job, json.dumps(settings).encode()))
+    chiefs = json.loads(broadcast_from_chief(devices, json.dumps(settings).encode()))
     different = [name for name, value in settings.items() if chiefs.get(name) != value]
-    with together(job):
+    with errors_on_all_workers(devices):
         if different:
             name = different[0]
             raise UserError(
-                f"worker {job.place.worker}: its {name} is {settings[name]}, the chief's "
+                f"worker {devices.worker.index}: its {name} is {settings[name]}, the chief's "
                 f"{chiefs.get(name)}; start all workers with the same flags and data"
             )
 
 
-def from_chief(job: Job, content: bytes | None) -> bytes | None:
+def broadcast_from_chief(devices: Devices, content: bytes | None) -> bytes | None:
     """What the chief holds, on every host; ``content`` counts on the chief alone.
 
     All hosts have to ask. Files need no folder that the hosts share this way.
     """
-    if job.place.workers == 1:
+    if devices.worker.count == 1:
         return content
-    mine = content if job.place.chief else None
+    mine = content if devices.worker.chief else None
     header = np.array([mine is not None, len(mine or b"")], np.int64)
-    known, size = _sum(job, header if job.place.chief else np.zeros_like(header))
+    known, size = _sum(devices, header if devices.worker.chief else np.zeros_like(header))
     words = np.zeros(-(-size // 8), np.int64)
     if mine is not None:
         words.view(np.uint8)[:size] = np.frombuffer(mine, np.uint8)
     # Every other host adds zeros to the chief's words, which leaves their bits as they are.
-    return _sum(job, words).tobytes()[:size] if known else None
+    return _sum(devices, words).tobytes()[:size] if known else None
 
 
-def number_from_chief(job: Job, number: float) -> float:
+def broadcast_number(devices: Devices, number: float) -> float:
     """The chief's number, on every host. All hosts have to ask."""
-    return struct.unpack("d", from_chief(job, struct.pack("d", number)))[0]
+    return struct.unpack("d", broadcast_from_chief(devices, struct.pack("d", number)))[0]
 
 
-def _sum(job: Job, values: np.ndarray) -> np.ndarray:
+def _sum(devices: Devices, values: np.ndarray) -> np.ndarray:
     """Adds the int64 arrays ``[N]`` of all hosts."""
     import tensorflow as tf
 
     def of_replica(context: tf.distribute.ValueContext) -> tf.Tensor:
-        first = context.replica_id_in_sync_group % job.share.count == 0
+        first = context.replica_id_in_sync_group % devices.shard.count == 0
         return tf.constant(values if first else np.zeros_like(values))
 
-    parts = job.strategy.experimental_distribute_values_from_function(of_replica)
-    with lost_worker_explained(job.place), interruption.ended_at_once():
-        return _compiled_sum(job.strategy)(parts).numpy()
+    parts = devices.strategy.experimental_distribute_values_from_function(of_replica)
+    with lost_worker_explained(devices.worker), interruption.ended_at_once():
+        return _compiled_sum(devices.strategy)(parts).numpy()
 
 
 @functools.cache
@@ -220,7 +220,7 @@ def _compiled_sum(strategy: tf.distribute.Strategy) -> Callable[[Any], tf.Tensor
 
 
 @contextlib.contextmanager
-def lost_worker_explained(here: Place, what: str = _LOST) -> Iterator[None]:
+def lost_worker_explained(worker: WorkerInfo, what: str = _LOST) -> Iterator[None]:
     """Turns TensorFlow's ways to say that another host has gone into a UserError."""
     import tensorflow as tf
 
@@ -228,7 +228,7 @@ def lost_worker_explained(here: Place, what: str = _LOST) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-        if here.workers == 1 or not (isinstance(error, gone) or _OF_PEERS.search(str(error))):
+        if worker.count == 1 or not (isinstance(error, gone) or _OF_PEERS.search(str(error))):
             raise
         kind = type(error).__name__
-        raise UserError(f"worker {here.worker} of {here.workers}: {what} ({kind})") from error
+        raise UserError(f"worker {worker.index} of {worker.count}: {what} ({kind})") from error

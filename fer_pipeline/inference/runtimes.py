@@ -68,7 +68,7 @@ def open_model(path: Path, *, trust: bool = False) -> Model:
 def _open_model(path: Path, trust: bool) -> Model:
     if path.is_dir():
         if (path / run_dir.CONFIG).is_file():
-            return _keras_function(twin(path), path)
+            return _keras_function(reference_model(path), path)
         if version := _saved_model_version(path):
             integrity.check(version)
             if not trust:
@@ -105,7 +105,7 @@ def _exported_model(folder: Path) -> Path | None:
     return None
 
 
-def twin(run: Path, which: str | None = None) -> keras.Model:
+def reference_model(run: Path, which: str | None = None) -> keras.Model:
     """The float32 network with a run's weights.
 
     Args:

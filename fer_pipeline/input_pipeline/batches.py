@@ -18,7 +18,7 @@ import numpy as np
 from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.datasets import gather
 from fer_pipeline.datasets.splits import Split
-from fer_pipeline.devices.cluster import WHOLE, Share
+from fer_pipeline.devices.cluster import WHOLE, Shard
 from fer_pipeline.input_pipeline import augment, gathering
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def training_batches(
     epoch: int,
     first_step: int = 0,
     epochs: int | None = 1,
-    share: Share = WHOLE,
+    shard: Shard = WHOLE,
 ) -> tf.data.Dataset:
     """Shuffled and randomly mirrored training batches of one epoch or several in a row.
 
@@ -87,11 +87,11 @@ def training_batches(
         chosen = order[positions]
         return take(chosen, mirrored[positions]), split.labels[chosen]
 
-    return _batches(fetch, size, batch_size, first_step=first_step, epochs=epochs, share=share)
+    return _batches(fetch, size, batch_size, first_step=first_step, epochs=epochs, shard=shard)
 
 
 def evaluation_batches(
-    split: Split, *, batch_size: int, epochs: int | None = 1, share: Share = WHOLE
+    split: Split, *, batch_size: int, epochs: int | None = 1, shard: Shard = WHOLE
 ) -> tf.data.Dataset:
     """The images of a split in their own order, neither shuffled nor mirrored.
 
@@ -108,7 +108,7 @@ def evaluation_batches(
     def fetch(_: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return gather.take(split.images, positions), split.labels[positions]
 
-    return _batches(fetch, len(split.labels), batch_size, epochs=epochs, share=share)
+    return _batches(fetch, len(split.labels), batch_size, epochs=epochs, shard=shard)
 
 
 def num_steps(size: int, batch_size: int) -> int:
@@ -116,9 +116,9 @@ def num_steps(size: int, batch_size: int) -> int:
     return -(-size // batch_size)
 
 
-def _parts(size: int, batch_size: int, share: Share) -> list[range]:
+def _parts(size: int, batch_size: int, shard: Shard) -> list[range]:
     """An epoch's positions that each element of a process holds, in order."""
-    first, count, replicas = share
+    first, count, replicas = shard
     return [
         range(start + length * r // replicas, start + length * (r + 1) // replicas)
         for start in range(0, size, batch_size)
@@ -134,7 +134,7 @@ def _batches(
     *,
     first_step: int = 0,
     epochs: int | None = 1,
-    share: Share,
+    shard: Shard,
 ) -> tf.data.Dataset:
     """Batches of ``fetch(epoch, positions)`` over ``size`` positions, ``epochs`` times.
 
@@ -143,10 +143,10 @@ def _batches(
     """
     import tensorflow as tf
 
-    parts = _parts(size, batch_size, share)
+    parts = _parts(size, batch_size, shard)
     positions = np.fromiter(itertools.chain(*parts), np.int64)
     sizes = np.array([len(part) for part in parts], np.int64)
-    skipped = first_step * share.count
+    skipped = first_step * shard.count
     # No chunk reaches into the next epoch.
     later = range(0, len(positions), _CHUNK)
     first = range(int(sizes[:skipped].sum()), len(positions), _CHUNK)

@@ -27,7 +27,7 @@ from fer_pipeline.models.notebook_cnn import count_parameters
 from fer_pipeline.training import checkpoints
 
 if TYPE_CHECKING:
-    from fer_pipeline.devices.strategy import Job
+    from fer_pipeline.devices.strategy import Devices
 
 #: What makes a run the one that it is: it is continued with the same, or started anew. The data
 #: counts by its pixels and labels, whatever flags it was read with.
@@ -81,10 +81,10 @@ class Run(NamedTuple):
     path: Path
     splits: Splits
     config: dict[str, Any]
-    job: Job
+    devices: Devices
 
 
-def refusal(path: Path, options: Options, *, chief: bool, exporting: bool) -> UserError | None:
+def find_problem(path: Path, options: Options, *, chief: bool, exporting: bool) -> UserError | None:
     """What is wrong, as far as that shows without TensorFlow or reading an image; else None.
 
     Args:
@@ -135,7 +135,7 @@ def check_run(path: Path, options: Options, *, exporting: bool) -> None:
         typed = {name: getattr(options, name) for name in _TYPED_IDENTITY}
         if options.precision != "auto":
             typed["precision"] = options.precision
-        run_dir.refuse_another(path, read_config(path), typed)
+        run_dir.check_same_config(path, read_config(path), typed)
         refuse_finished(path, options, exporting=exporting)
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
@@ -151,11 +151,11 @@ def check_run(path: Path, options: Options, *, exporting: bool) -> None:
 
 
 @contextlib.contextmanager
-def own(opened: Run, options: Options, *, exporting: bool) -> Iterator[None]:
+def lock_run(opened: Run, options: Options, *, exporting: bool) -> Iterator[None]:
     """Holds the run directory and begins or continues the run in it; tells the other hosts."""
     path = opened.path
     with contextlib.ExitStack() as stack:
-        with strategy_lib.together(opened.job):
+        with strategy_lib.errors_on_all_workers(opened.devices):
             stack.enter_context(run_dir.owned(path))
             if options.overwrite:
                 with run_dir.locked(path, run_dir.EXPORT_LOCK, busy=run_dir.EXPORTING):
@@ -163,7 +163,7 @@ def own(opened: Run, options: Options, *, exporting: bool) -> Iterator[None]:
             else:
                 # Another process may have finished it while the data was loaded.
                 refuse_finished(path, options, exporting=exporting)
-            begin(path, opened.config)
+            write_config(path, opened.config)
         yield
 
 
@@ -194,12 +194,12 @@ def refuse_finished(path: Path, options: Options, *, exporting: bool) -> None:
 
 def is_finished(path: Path, epochs: int, export_checkpoint: str, *, exporting: bool) -> bool:
     """Whether a run of so many epochs is evaluated and, if ``exporting``, exported."""
-    if evaluated(path) != {"epochs": epochs, "export_checkpoint": export_checkpoint}:
+    if evaluated_checkpoint(path) != {"epochs": epochs, "export_checkpoint": export_checkpoint}:
         return False
     return not exporting or weights_evaluated(path) == weights_exported(path)
 
 
-def evaluated(path: Path) -> dict[str, Any]:
+def evaluated_checkpoint(path: Path) -> dict[str, Any]:
     """Which weights ``metrics.json`` is about; empty where there is none."""
     if not (path / run_dir.METRICS).exists():
         return {}
@@ -238,19 +238,21 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
     Raises:
       UserError: on all hosts, where one cannot train.
     """
-    threads = determinism.pin(
+    threads = determinism.configure(
         seed=options.seed, threads=options.threads, deterministic=options.deterministic
     )
-    job = strategy_lib.join(
+    devices = strategy_lib.join(
         options.strategy, batch_size=options.batch_size, join_minutes=options.join_minutes, say=_say
     )
-    if job.replicas > 1:
-        print(f"{job.replicas} devices; worker {job.place.worker} of {job.place.workers}")
-    with strategy_lib.together(job):
+    if devices.replicas > 1:
+        print(
+            f"{devices.replicas} devices; worker {devices.worker.index} of {devices.worker.count}"
+        )
+    with strategy_lib.errors_on_all_workers(devices):
         if problem:
             raise problem
         splits = load_data(options)
-    trained_on = strategy_lib.training_gpus(job)
+    trained_on = strategy_lib.training_gpus(devices)
     policy = precision.resolve(options.precision, trained_on)
     config = dataclasses.asdict(options) | {
         "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
@@ -259,11 +261,11 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
         "jit_compile": use_xla(
             options.jit_compile,
             trained_on,
-            replicas=job.replicas,
+            replicas=devices.replicas,
             deterministic=options.deterministic,
         ),
         "threads": threads,
-        "devices": job.replicas,
+        "devices": devices.replicas,
         "versions": versions(),
     }
     for name in ("run_dir", "overwrite"):
@@ -272,7 +274,7 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
     if hint:
         _say(hint)
     _say(gpus.training_line(trained_on, policy, cores.usable()))
-    return Run(path, splits, config, job)
+    return Run(path, splits, config, devices)
 
 
 def _say(line: str) -> None:
@@ -332,7 +334,7 @@ def load_data(options: Options) -> Splits:
     return loaded.splits
 
 
-def identity(config: dict[str, Any]) -> dict[str, Any]:
+def resume_key(config: dict[str, Any]) -> dict[str, Any]:
     """What of a configuration makes a run the one that it is."""
     names = _IDENTITY + (_DETERMINISTIC_IDENTITY if config["deterministic"] else ())
     return {name: config[name] for name in names}
@@ -352,10 +354,10 @@ def versions() -> dict[str, str]:
     }
 
 
-def begin(path: Path, config: dict[str, Any]) -> None:
+def write_config(path: Path, config: dict[str, Any]) -> None:
     """Writes ``config.json``, or checks that the run there was started with the same one."""
     if (path / run_dir.CONFIG).exists():
-        run_dir.refuse_another(path, read_config(path), identity(config))
+        run_dir.check_same_config(path, read_config(path), resume_key(config))
     run_dir.write_json(path / run_dir.CONFIG, config)
 
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from fer_pipeline.training.loop import EpochHook, EpochLog, EpochTiming, Trained
 
 #: Images on which the training network under its policy is compared with the float32 twin.
-_TWIN_IMAGES = 512
+_REFERENCE_IMAGES = 512
 
 #: Share of images on which the two must name the same class; see ``agreement.allowed``.
-_TWIN_AGREEMENT = 0.99
+_REFERENCE_AGREEMENT = 0.99
 
 
 def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
@@ -51,12 +51,12 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
         failed gate.
     """
     start = time.perf_counter()
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     path = Path(options.run_dir or opening.default_run_dir(options))
-    here = cluster.place(options.strategy)
+    worker = cluster.worker(options.strategy)
     exporting = export_stage is not None
-    problem = opening.refusal(path, options, chief=here.chief, exporting=exporting)
-    if problem and here.workers == 1:
+    problem = opening.find_problem(path, options, chief=worker.chief, exporting=exporting)
+    if problem and worker.count == 1:
         raise problem
     if problem:
         print(f"{problem}; the other hosts are told before this one ends", flush=True)
@@ -65,10 +65,10 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
         scratch_log = Path(scratch) / run_dir.TF_LOG
         with native_log.redirected(scratch_log):
             opened = opening.open_run(path, options, problem)
-            if not here.chief:
-                follow(opened, options)
+            if not worker.chief:
+                train_as_worker(opened, options)
                 return path
-        with opening.own(opened, options, exporting=exporting):
+        with opening.lock_run(opened, options, exporting=exporting):
             (path / run_dir.TF_LOG).write_bytes(scratch_log.read_bytes())
             with native_log.redirected(path / run_dir.TF_LOG):
                 draw_data(opened)
@@ -90,12 +90,12 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     return path
 
 
-def follow(opened: Run, options: Options) -> None:
+def train_as_worker(opened: Run, options: Options) -> None:
     """What a host that is not the chief does: it trains."""
     # The chief's word on whether the run directory is its own.
-    strategy.raise_together(opened.job, None)
+    strategy.raise_on_all_workers(opened.devices, None)
     fit(opened, options)
-    print(f"worker {opened.job.place.worker}: done; the chief evaluates and exports")
+    print(f"worker {opened.devices.worker.index}: done; the chief evaluates and exports")
 
 
 def draw_data(opened: Run) -> None:
@@ -110,16 +110,16 @@ def fit(opened: Run, options: Options) -> Trained:
     """Trains, keeping history, timing and curves on disk up to date after every epoch."""
     from fer_pipeline.training import loop
 
-    path, splits, config, job = opened
+    path, splits, config, devices = opened
     names = [field.name for field in dataclasses.fields(loop.Recipe)]
     execution = loop.Execution(
-        job=job,
+        devices=devices,
         steps_per_execution=options.steps_per_execution,
         jit_compile=config["jit_compile"],
         checkpoint_minutes=options.checkpoint_minutes,
     )
     callbacks = []
-    if job.place.chief:
+    if devices.worker.chief:
         print(f"\ntraining; {path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
         if options.tensorboard:
             callbacks.append(_tensorboard(path))
@@ -130,7 +130,7 @@ def fit(opened: Run, options: Options) -> Trained:
         hooks=[record(opened)],
         callbacks=callbacks,
         execution=execution,
-        identity=opening.identity(config),
+        resume_key=opening.resume_key(config),
         say=print,
     )
 
@@ -173,8 +173,8 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     print("\nevaluating the float32 network", flush=True)
     checkpoint = checkpoints.load_end(path, config["export_checkpoint"])
     weights = checkpoint.weights
-    twin = build_model()
-    twin.set_weights(weights)
+    reference_model = build_model()
+    reference_model.set_weights(weights)
     # On this host alone, whatever devices it was trained on.
     trained_network = build_training_model(dtype_policy=config["precision"])
     trained_network.set_weights(weights)
@@ -185,21 +185,21 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
             results[name] = results["validation"]
         else:
             with precision.true_float32():
-                predictions = metrics_lib.predict(twin, split)
+                predictions = metrics_lib.predict(reference_model, split)
             results[name] = metrics_lib.score(predictions, split.labels)
     metrics = {
         "epochs": len(trained.history),
         "checkpoint": config["export_checkpoint"],
         "epoch": checkpoint.state["epoch"],
         "model_selected_on": splits.selected_on,
-        "twin": compare_with_twin(opened, trained_network, twin),
+        "twin": compare_with_reference(opened, trained_network, reference_model),
         **{name: metrics_lib.as_json(result) for name, result in results.items()},
     }
     test = results["test"]
     title = f"{test.confusion.sum():,} test images, accuracy {test.accuracy:.1%}"
     figure = plots.confusion_matrix(test.confusion, title=title)
     plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
-    plots.save(plots.architecture(twin), path / run_dir.ARCHITECTURE_FIGURE)
+    plots.save(plots.architecture(reference_model), path / run_dir.ARCHITECTURE_FIGURE)
     run_dir.write_json(path / run_dir.METRICS, metrics)
     for name, result in results.items():
         print(f"{name:10}  accuracy {result.accuracy:.4f}  loss {result.loss:.4f}")
@@ -207,7 +207,9 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     return checkpoint
 
 
-def compare_with_twin(opened: Run, trained: keras.Model, twin: keras.Model) -> dict[str, Any]:
+def compare_with_reference(
+    opened: Run, trained: keras.Model, reference_model: keras.Model
+) -> dict[str, Any]:
     """How far the training network under its dtype policy is from its float32 twin.
 
     Raises:
@@ -218,15 +220,15 @@ def compare_with_twin(opened: Run, trained: keras.Model, twin: keras.Model) -> d
 
     # Spread evenly: many sources list their images class by class.
     images, labels = opened.splits.validation
-    positions = np.unique(np.linspace(0, len(labels) - 1, _TWIN_IMAGES).astype(int))
+    positions = np.unique(np.linspace(0, len(labels) - 1, _REFERENCE_IMAGES).astype(int))
     few = Split(images[positions], labels[positions])
     # As it was trained, with TF32 where the GPU has it.
     ours = metrics_lib.predict(trained, few).probabilities
     with precision.true_float32():
-        theirs = metrics_lib.predict(twin, few).probabilities
+        theirs = metrics_lib.predict(reference_model, few).probabilities
     differing = int(np.sum(ours.argmax(axis=1) != theirs.argmax(axis=1)))
     agreement = 1 - differing / len(few.labels)
-    limit = allowed(len(few.labels), _TWIN_AGREEMENT)
+    limit = allowed(len(few.labels), _REFERENCE_AGREEMENT)
     if differing > limit:
         raise UserError(
             f"{opened.path}: the {opened.config['precision']} network and its float32 twin agree "

@@ -45,7 +45,7 @@ class Request:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[Request]:
+def deferred_signals() -> Iterator[Request]:
     """Notes SIGTERM and SIGINT in the yielded request while the block runs.
 
     A second Ctrl-C is a ``KeyboardInterrupt`` at once. A signal that the block has not acted on

@@ -32,7 +32,7 @@ def products_alone(
 
     from fer_pipeline.models.notebook_cnn import build_model, build_training_model
 
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     # The layers' classes, which is where the algorithms are; their weights are made anew.
     network = build_training_model(dtype_policy=policy) if ours else build_model()
     kinds = [type(layer) for layer in network.layers if getattr(layer, "kernel", None) is not None]

@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_pipeline import cores
 from fer_pipeline.throughput.cases import CaseError, Column, Row
-from fer_pipeline.throughput.processes import conversation
+from fer_pipeline.throughput.processes import worker_process
 
 #: Every format, in the order of the export's table.
 FORMATS = (
@@ -48,7 +48,7 @@ def write(names: Sequence[str], folder: Path) -> list[Row]:
         with contextlib.ExitStack() as stack:
             asks = {
                 name: stack.enter_context(
-                    conversation(
+                    worker_process(
                         [_WORKER, name, str(folder)],
                         folder / f"{name}.log",
                     )

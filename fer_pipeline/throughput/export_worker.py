@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.spec import artifacts as catalogue
+from export.spec import artifacts
 from fer_pipeline.datasets import synthetic
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.throughput.processes import replies
@@ -31,7 +31,7 @@ def prepare(name: str, folder: Path) -> Callable[[], dict[str, float]]:
     Raises:
       UserError: there is no such format.
     """
-    chosen = catalogue.chosen([name])
+    chosen = artifacts.chosen([name])
     from export.formats.inference_model import inference_model
     from export.pipeline import write_artifacts
     from fer_pipeline.models.notebook_cnn import build_training_model

@@ -223,7 +223,7 @@ def consumer(dataset: tf.data.Dataset, batch_size: int) -> Callable[[], int]:
 
 
 def _ours(split: Split, batch_size: int) -> Callable[[], int]:
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     return consumer(endless(split, batch_size), batch_size)
 
 

@@ -54,7 +54,7 @@ def opener(module: str, arguments: dict[str, Any], logs: Path) -> Opener:
         command = [__name__, module, json.dumps(arguments), case.name]
         log = logs / re.sub(r"\W+", "-", case.name)
         ready = False
-        with conversation(command, log, gpu=case.gpu) as ask:
+        with worker_process(command, log, gpu=case.gpu) as ask:
 
             def turn(calls: int) -> list[Timing]:
                 nonlocal ready
@@ -70,7 +70,7 @@ def opener(module: str, arguments: dict[str, Any], logs: Path) -> Opener:
 
 
 @contextlib.contextmanager
-def conversation(
+def worker_process(
     command: Sequence[str], log: Path, *, gpu: bool = False
 ) -> Iterator[Callable[..., Any]]:
     """Runs a module of this project for as long as the block lasts, and speaks with it.
@@ -142,7 +142,7 @@ def _ending(status: int, said: str) -> str:
 
 
 def replies() -> Callable[[Any], None]:
-    """A function that answers whoever runs this process in a ``conversation``.
+    """A function that answers whoever runs this process in a ``worker_process``.
 
     What anything else prints to stdout goes to stderr from now on.
     """

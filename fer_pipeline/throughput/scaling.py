@@ -94,7 +94,7 @@ def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[
     from fer_pipeline.throughput.input_cases import consumer, endless
 
     # As a training does.
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     # TensorFlow's own start is none of the iterator's time.
     tf.constant(0)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:

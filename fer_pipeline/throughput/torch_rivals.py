@@ -166,7 +166,7 @@ def train_steps(
     import torch
 
     # As our own loop does.
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     if on_gpu:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     net = network(weights).to(device, memory_format=torch.channels_last).train()

@@ -195,7 +195,7 @@ def _loop(folder: Path, batch_size: int, policy: str, jit_compile: bool) -> Take
     from fer_pipeline.training import loop
     from fer_pipeline.training import steps as compiled
 
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     train = input_cases.epoch_beside(folder)
     # A smaller last batch would be compiled once more in the middle of a round.
     whole = len(train.labels) // batch_size * batch_size

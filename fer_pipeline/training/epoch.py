@@ -29,7 +29,7 @@ _SHORT_CALL, _LONG_CALL = 0.5, 2.0
 _LARGEST_CALL = 1024
 
 
-def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
+def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
     """Compiles the steps of training and of validation, and opens their endless batches.
 
     Returns:
@@ -38,29 +38,29 @@ def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
     """
     import tensorflow as tf
 
-    splits, recipe, job, state = session.splits, session.recipe, session.job, session.state
+    splits, recipe, devices, state = session.splits, session.recipe, session.devices, session.state
     train_batches = strategy.batches(
-        job,
-        lambda share: batches_lib.training_batches(
+        devices,
+        lambda shard: batches_lib.training_batches(
             splits.train,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
             epoch=state.epoch,
             first_step=state.step,
             epochs=None,
-            share=share,
+            shard=shard,
         ),
     )
     validation_batches = strategy.batches(
-        job,
-        lambda share: batches_lib.evaluation_batches(
-            splits.validation, batch_size=_EVALUATION_BATCH, epochs=None, share=share
+        devices,
+        lambda shard: batches_lib.evaluation_batches(
+            splits.validation, batch_size=_EVALUATION_BATCH, epochs=None, shard=shard
         ),
     )
     train_steps = steps.compile_train_steps(
         session.model,
         session.optimizer,
-        strategy=job.strategy,
+        strategy=devices.strategy,
         jit_batch_size=recipe.batch_size if session.execution.jit_compile else None,
     )
 
@@ -70,7 +70,7 @@ def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
         sizes = tf.TensorSpec([None], tf.int32, name="sizes")
         return train_steps.get_concrete_function(train_batches, sizes)
 
-    evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=job.strategy)
+    evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=devices.strategy)
     return (
         lambda: _train_epoch(session, lambda sizes: train_call()(train_batches, sizes)),
         lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
@@ -84,15 +84,15 @@ def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
     state, fixed, sizes = session.state, session.execution.steps_per_execution, session.sizes
     while state.step < len(sizes):
         begun = time.perf_counter()
-        count = fixed or session.steps_per_call
+        count = fixed or session.steps_per_execution
         call = sizes[state.step : state.step + count]
         rows = train_steps(tf.constant(call)).numpy()
         seconds = time.perf_counter() - begun
         if not fixed and len(call) == count:
             # Hosts have clocks of their own and have to take the same number of steps.
-            of_chief = strategy.number_from_chief(session.job, seconds)
-            session.steps_per_call = next_call(count, of_chief)
-        session.take(rows, seconds)
+            of_chief = strategy.broadcast_number(session.devices, seconds)
+            session.steps_per_execution = next_steps_per_execution(count, of_chief)
+        session.record_steps(rows, seconds)
         yield
 
 
@@ -108,7 +108,7 @@ def _validate(
         yield evaluate_steps(batches, call).numpy()
 
 
-def next_call(steps: int, seconds: float) -> int:
+def next_steps_per_execution(steps: int, seconds: float) -> int:
     """How many steps the next call should take, after one of ``steps`` that took ``seconds``.
 
     Twice as many after less than half a second, up to 1,024; half after more than two, at least 1.

@@ -15,7 +15,7 @@ from fer_pipeline.training import checkpoints, steps
 _MAX_SKIPS = 20
 
 
-class Where(NamedTuple):
+class TrainingPosition(NamedTuple):
     """Where a training stands, for a message.
 
     Attributes:
@@ -31,7 +31,9 @@ class Where(NamedTuple):
     run: Path | None
 
 
-def check(rows: np.ndarray, where: Where, *, scale: float | None, skips: int) -> int:
+def check(
+    rows: np.ndarray, position: TrainingPosition, *, scale: float | None, consecutive_overflows: int
+) -> int:
     """Looks at the rows of some steps.
 
     Args:
@@ -47,26 +49,26 @@ def check(rows: np.ndarray, where: Where, *, scale: float | None, skips: int) ->
       UserError: without loss scaling, at the first loss that is NaN or infinite; with it, where 20
         updates in a row overflow or the scale falls below 1.
     """
-    overflowed = where
-    for step, row in enumerate(rows, where.step + 1):
-        where = where._replace(step=step)
+    overflowed = position
+    for step, row in enumerate(rows, position.step + 1):
+        position = position._replace(step=step)
         if row[steps.OVERFLOWS]:
-            overflowed = where
-        skips = skips + 1 if row[steps.OVERFLOWS] else 0
-        if skips >= _MAX_SKIPS:
-            stop(where, f"{skips} updates in a row overflowed in float16")
+            overflowed = position
+        consecutive_overflows = consecutive_overflows + 1 if row[steps.OVERFLOWS] else 0
+        if consecutive_overflows >= _MAX_SKIPS:
+            stop(position, f"{consecutive_overflows} updates in a row overflowed in float16")
         if not row[steps.OVERFLOWS] and not np.isfinite(row[steps.LOSS]):
-            stop(where, f"the loss is {row[steps.LOSS]:g}")
+            stop(position, f"the loss is {row[steps.LOSS]:g}")
     if scale is not None and scale < 1:
         stop(overflowed, f"the loss scale has fallen to {scale:g}")
-    return skips
+    return consecutive_overflows
 
 
-def stop(where: Where, problem: str) -> NoReturn:
+def stop(position: TrainingPosition, problem: str) -> NoReturn:
     """Raises the UserError that names a problem and where it came up."""
-    checkpoint = checkpoints.latest(where.run) if where.run else None
+    checkpoint = checkpoints.latest(position.run) if position.run else None
     raise UserError(
-        f"epoch {where.epoch}, step {where.step}: {problem} at learning rate "
-        f"{where.learning_rate:g}; the last good checkpoint is {checkpoint or 'none'}; start anew "
-        "with a lower --learning_rate"
+        f"epoch {position.epoch}, step {position.step}: {problem} at learning rate "
+        f"{position.learning_rate:g}; the last good checkpoint is {checkpoint or 'none'}; "
+        "start anew with a lower --learning_rate"
     )

@@ -20,7 +20,7 @@ import numpy as np
 from fer_pipeline import run_dir
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices import strategy
-from fer_pipeline.devices.strategy import Job
+from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.errors import UserError
 from fer_pipeline.models.notebook_cnn import build_training_model
 from fer_pipeline.terminal import interruption
@@ -62,7 +62,7 @@ def train(
     hooks: Sequence[EpochHook] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     execution: Execution | None = None,
-    identity: Mapping[str, Any] | None = None,
+    resume_key: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
@@ -94,26 +94,26 @@ def train(
       InterruptedByUser: SIGTERM or Ctrl-C came, and a checkpoint is written.
     """
     execution = execution or Execution()
-    job = execution.job or strategy.join("one_device")
-    check_devices(splits, recipe, execution, job)
-    session = _open(splits, recipe, execution, job, run, identity or {})
-    strategy.check_same(job, _settings(session))
-    chief = job.place.chief
+    devices = execution.devices or strategy.join("one_device")
+    check_devices(splits, recipe, execution, devices)
+    session = _open(splits, recipe, execution, devices, run, resume_key or {})
+    strategy.check_same(devices, _settings(session))
+    chief = devices.worker.chief
     if _resume(session, say) and chief and session.state.history:
         # Whoever was interrupted between a checkpoint and its hooks catches up.
         for hook in hooks:
             hook(session.state.history, session.state.timing)
-    with strategy.together(job):
+    with strategy.errors_on_all_workers(devices):
         if session.writes:
             needed = checkpoints.space_needed(run, checkpoints.size(session.capture()))
             run_dir.check_space(run, needed, "its checkpoints")
 
     model, optimizer, state = session.model, session.optimizer, session.state
-    train_calls, validate = epoch_lib.compile_calls(session)
+    train_calls, validate = epoch_lib.compile_epoch(session)
     told = callback_list(callbacks, model, optimizer)
     told.on_train_begin()
-    model.stop_training = strategy.any_worker(job, bool(model.stop_training))
-    with strategy.lost_worker_explained(job.place), interruption.deferred() as request:
+    model.stop_training = strategy.any_worker(devices, bool(model.stop_training))
+    with strategy.lost_worker_explained(devices.worker), interruption.deferred_signals() as request:
         while state.epoch < recipe.epochs and not model.stop_training:
             optimizer.learning_rate = state.schedule.learning_rate
             title = f"epoch {state.epoch + 1}/{recipe.epochs}"
@@ -136,7 +136,7 @@ def train(
                 for hook in hooks:
                     hook(state.history, state.timing)
             told.on_epoch_end(state.epoch - 1, keras_logs(log))
-            model.stop_training = strategy.any_worker(job, bool(model.stop_training))
+            model.stop_training = strategy.any_worker(devices, bool(model.stop_training))
             _stop_if_asked(session, request, save=False)
     told.on_train_end()
     return Trained(model, optimizer, state.history, state.timing)
@@ -148,13 +148,13 @@ def is_best(history: Sequence[EpochLog]) -> bool:
     return all(last.val_accuracy > row.val_accuracy for row in before)
 
 
-def check_devices(splits: Splits, recipe: Recipe, execution: Execution, job: Job) -> None:
+def check_devices(splits: Splits, recipe: Recipe, execution: Execution, devices: Devices) -> None:
     """Checks that a training can be spread over its devices.
 
     Raises:
       UserError: a replica would never get an image, or XLA is asked for on several.
     """
-    replicas = job.replicas
+    replicas = devices.replicas
     if replicas == 1:
         return
     if execution.jit_compile:
@@ -182,13 +182,13 @@ def _open(
     splits: Splits,
     recipe: Recipe,
     execution: Execution,
-    job: Job,
+    devices: Devices,
     run: Path | None,
-    identity: Mapping[str, Any],
+    resume_key: Mapping[str, Any],
 ) -> Session:
-    with job.strategy.scope():
+    with devices.strategy.scope():
         model = build_training_model(
-            dtype_policy=recipe.precision, seed=recipe.seed, replicas=job.replicas
+            dtype_policy=recipe.precision, seed=recipe.seed, replicas=devices.replicas
         )
         optimizer = make_optimizer(recipe)
         optimizer.build(model.trainable_variables)
@@ -199,9 +199,9 @@ def _open(
         splits=splits,
         recipe=recipe,
         execution=execution,
-        job=job,
+        devices=devices,
         run=run,
-        identity=of_recipe | dict(identity),
+        resume_key=of_recipe | dict(resume_key),
         model=model,
         optimizer=optimizer,
         state=State(PlateauSchedule(recipe.learning_rate)),
@@ -210,10 +210,10 @@ def _open(
 
 def _settings(session: Session) -> dict[str, Any]:
     """What all hosts have to be started with, or they would wait for one another for ever."""
-    settings = session.identity | {
+    settings = session.resume_key | {
         "epochs": session.recipe.epochs,
         "steps_per_execution": session.execution.steps_per_execution,
-        "number of devices": session.job.share.count,
+        "number of devices": session.devices.shard.count,
         "number of training images": len(session.splits.train.labels),
         "number of validation images": len(session.splits.validation.labels),
     }
@@ -224,12 +224,12 @@ def _settings(session: Session) -> dict[str, Any]:
 
 def _resume(session: Session, say: Callable[[str], None]) -> bool:
     """Puts the newest checkpoint's values in place, on every host; whether there was one."""
-    job, state = session.job, session.state
-    with strategy.together(job):
+    devices, state = session.devices, session.state
+    with strategy.errors_on_all_workers(devices):
         found = checkpoints.load_latest(session.run, say) if session.writes else None
         if found:
-            run_dir.refuse_another(session.run, found.state["identity"], session.identity)
-    content = strategy.from_chief(job, checkpoints.pack(found) if found else None)
+            run_dir.check_same_config(session.run, found.state["identity"], session.resume_key)
+    content = strategy.broadcast_from_chief(devices, checkpoints.pack(found) if found else None)
     if content is None:
         return False
     checkpoint = checkpoints.unpack(content)
@@ -247,18 +247,18 @@ def _finish_epoch(
     """The rows of the epoch whose last step is done."""
     state = session.state
     begun = time.perf_counter()
-    sums = np.zeros(3)
+    metric_sums = np.zeros(3)
     for rows in validate():
-        sums = steps.add(sums, rows)
+        metric_sums = steps.accumulate_metrics(metric_sums, rows)
         # Continued, the run begins with this validation.
         _stop_if_asked(session, request, save=True)
-    val_loss = float(sums[steps.LOSS] / sums[steps.IMAGES])
-    val_accuracy = float(sums[steps.CORRECT] / sums[steps.IMAGES])
-    loss, correct, images = state.sums
+    val_loss = float(metric_sums[steps.LOSS] / metric_sums[steps.IMAGES])
+    val_accuracy = float(metric_sums[steps.CORRECT] / metric_sums[steps.IMAGES])
+    loss, correct, images = state.metric_sums
     if not math.isfinite(val_loss):
-        guards.stop(session.where(), f"the validation loss is {val_loss:g}")
+        guards.stop(session.position(), f"the validation loss is {val_loss:g}")
     if not images:
-        guards.stop(session.where(), "no step of the epoch had a finite loss")
+        guards.stop(session.position(), "no step of the epoch had a finite loss")
     log = EpochLog(
         epoch=state.epoch + 1,
         learning_rate=state.schedule.learning_rate,
@@ -273,7 +273,7 @@ def _finish_epoch(
 
 def _stop_if_asked(session: Session, request: interruption.Request, *, save: bool) -> None:
     """Ends training where a signal has come on any host, with a checkpoint if ``save``."""
-    if not strategy.any_worker(session.job, bool(request)):
+    if not strategy.any_worker(session.devices, bool(request)):
         return
     if save:
         session.save()

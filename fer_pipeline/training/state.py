@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fer_pipeline.datasets.splits import Splits
-from fer_pipeline.devices.strategy import Job
+from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.training import checkpoints, guards, steps
 from fer_pipeline.training.schedules import PlateauSchedule
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 #: Steps of the first call: what a step costs is not known yet, and a signal waits for its end.
-FIRST_CALL = 1
+FIRST_EXECUTION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Execution:
     """How a recipe is carried out; none of it changes what is computed but its rounding.
 
     Attributes:
-      job: the devices; None is the first one of this host.
+      devices: where it runs; None is the first one of this host.
       steps_per_execution: steps between two looks at the clock; None finds how many take about a
         second.
       jit_compile: compile steps by XLA; for a single device.
       checkpoint_minutes: between two checkpoints inside an epoch.
     """
 
-    job: Job | None = None
+    devices: Devices | None = None
     steps_per_execution: int | None = None
     jit_compile: bool = False
     checkpoint_minutes: float = 10.0
@@ -81,17 +81,17 @@ class EpochTiming(NamedTuple):
 class State:
     """Everything about a training that is no variable of its model or optimizer.
 
-    ``step``, ``sums`` and ``seconds`` are those of the epoch that is under way; ``skips`` counts
-    the updates that loss scaling has just skipped in a row.
+    ``step``, ``metric_sums`` and ``seconds`` are those of the current epoch;
+    ``consecutive_overflows`` counts the updates in a row that loss scaling has just skipped.
     """
 
     schedule: PlateauSchedule
     history: list[EpochLog] = dataclasses.field(default_factory=list)
     timing: list[EpochTiming] = dataclasses.field(default_factory=list)
     step: int = 0
-    sums: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
+    metric_sums: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
     seconds: float = 0.0
-    skips: int = 0
+    consecutive_overflows: int = 0
 
     @property
     def epoch(self) -> int:
@@ -101,9 +101,9 @@ class State:
         return {
             "epoch": self.epoch,
             "step": self.step,
-            "sums": self.sums.tolist(),
+            "sums": self.metric_sums.tolist(),
             "seconds": self.seconds,
-            "skips": self.skips,
+            "skips": self.consecutive_overflows,
             "schedule": self.schedule.state(),
             "history": self.history,
             "timing": self.timing,
@@ -114,13 +114,13 @@ class State:
         self.history = [EpochLog(*row) for row in value["history"]]
         self.timing = [EpochTiming(*row) for row in value["timing"]]
         self.step, self.seconds = value["step"], value["seconds"]
-        self.sums, self.skips = np.array(value["sums"]), value["skips"]
+        self.metric_sums, self.consecutive_overflows = np.array(value["sums"]), value["skips"]
 
     def finish_epoch(self, log: EpochLog, timing: EpochTiming) -> None:
         self.history.append(log)
         self.timing.append(timing)
         self.schedule.update(log.val_loss)
-        self.step, self.sums, self.seconds = 0, np.zeros(3), 0.0
+        self.step, self.metric_sums, self.seconds = 0, np.zeros(3), 0.0
 
 
 @dataclasses.dataclass
@@ -130,18 +130,18 @@ class Session:
     splits: Splits
     recipe: Recipe
     execution: Execution
-    job: Job
+    devices: Devices
     run: Path | None
-    identity: dict[str, Any]
+    resume_key: dict[str, Any]
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     state: State
-    steps_per_call: int = FIRST_CALL
+    steps_per_execution: int = FIRST_EXECUTION
 
     @property
     def writes(self) -> bool:
         """Whether this process writes checkpoints."""
-        return self.run is not None and self.job.place.chief
+        return self.run is not None and self.devices.worker.chief
 
     @property
     def sizes(self) -> np.ndarray:
@@ -154,14 +154,14 @@ class Session:
         """Training images done in the epoch under way."""
         return int(self.sizes[: self.state.step].sum())
 
-    def where(self) -> guards.Where:
+    def position(self) -> guards.TrainingPosition:
         """Where it stands, for a message."""
         rate = self.state.schedule.learning_rate
-        return guards.Where(self.state.epoch + 1, self.state.step, rate, self.run)
+        return guards.TrainingPosition(self.state.epoch + 1, self.state.step, rate, self.run)
 
     def capture(self) -> checkpoints.Checkpoint:
         """Everything that it takes to continue."""
-        state = self.state.as_json() | {"identity": self.identity}
+        state = self.state.as_json() | {"identity": self.resume_key}
         return checkpoints.capture(self.model, self.optimizer, state)
 
     def save(self, *, best: bool = False) -> None:
@@ -169,15 +169,15 @@ class Session:
         if self.writes:
             checkpoints.save(self.run, self.capture(), best=best)
 
-    def take(self, rows: np.ndarray, seconds: float) -> None:
+    def record_steps(self, rows: np.ndarray, seconds: float) -> None:
         """Adds the rows of a call's steps to the epoch, unless something has gone wrong."""
         scale = getattr(self.optimizer, "dynamic_scale", None)
-        self.state.skips = guards.check(
+        self.state.consecutive_overflows = guards.check(
             rows,
-            self.where(),
+            self.position(),
             scale=None if scale is None else float(np.asarray(scale)),
-            skips=self.state.skips,
+            consecutive_overflows=self.state.consecutive_overflows,
         )
-        self.state.sums = steps.add(self.state.sums, rows)
+        self.state.metric_sums = steps.accumulate_metrics(self.state.metric_sums, rows)
         self.state.step += len(rows)
         self.state.seconds += seconds

@@ -116,7 +116,7 @@ def compile_evaluate_steps(
     return evaluate_steps
 
 
-def add(sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def accumulate_metrics(metric_sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Adds the rows ``[S, 4]`` of some steps to sums of losses, right answers and images.
 
     In float64 and one by one, so that the sums of an epoch do not depend on where it was cut. A
@@ -124,7 +124,7 @@ def add(sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """
     lost = (rows[:, OVERFLOWS] > 0) & ~np.isfinite(rows[:, LOSS])
     counted = rows[~lost, :OVERFLOWS].astype(np.float64)
-    return np.concatenate([sums[np.newaxis], counted]).cumsum(axis=0)[-1]
+    return np.concatenate([metric_sums[np.newaxis], counted]).cumsum(axis=0)[-1]
 
 
 def cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:

@@ -100,7 +100,7 @@ def faces(pool, network):
 
 
 @pytest.fixture(scope="session")
-def twin(faces, network):
+def reference_model(faces, network):
     """The network's probabilities on ``faces``: float32 ``[280, 7]``."""
     return network.predict(faces.images.astype(np.float32), verbose=0)
 

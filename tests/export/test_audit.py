@@ -78,9 +78,9 @@ def test_golden_outputs_catch_another_network_with_right_hashes(small, weights, 
         audit.verify_folder(small)
 
 
-def test_accuracy_is_measured_where_there_are_labels(small, faces, twin):
+def test_accuracy_is_measured_where_there_are_labels(small, faces, reference_model):
     [report] = audit.verify_folder(small, evaluation=(faces.images, faces.labels))
-    assert report.comparison.accuracy == np.mean(twin.argmax(axis=1) == faces.labels)
+    assert report.comparison.accuracy == np.mean(reference_model.argmax(axis=1) == faces.labels)
     # It is compared with itself, and the report says so.
     assert report.reference
 
@@ -153,8 +153,8 @@ def test_the_manifests_own_gates_count_unless_a_flag_overrides(
     monkeypatch.setitem(ARTIFACTS, "float32", artifact)
     # In the twin's place a network that names all as these labels do, and the file names none so.
     labels = (faces.labels + 1) % 7
-    twin = np.eye(7, dtype=np.float32)[labels]
-    monkeypatch.setattr(audit, "_twin_of", lambda *_: (twin, None))
+    reference_model = np.eye(7, dtype=np.float32)[labels]
+    monkeypatch.setattr(audit, "_twin_of", lambda *_: (reference_model, None))
     wide = {"max_difference": None, "agreement": None, "accuracy_drop": 100.0}
 
     def lax(stored):

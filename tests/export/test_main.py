@@ -20,7 +20,8 @@ COMMAND = """
 import sys
 from types import SimpleNamespace
 import numpy as np
-from fer_pipeline import datasets, model
+from fer_pipeline import datasets
+from fer_pipeline.models import notebook_cnn as model
 from fer_pipeline.datasets.splits import Split, Splits
 model.CONVOLUTIONS, model.DENSE_UNITS = {convolutions}, {dense_units}
 faces = np.load({faces!r})
@@ -130,9 +131,9 @@ def test_mistakes_are_one_line(tmp_path, arguments, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, twin):
-    losses = -np.log(twin[np.arange(len(twin)), faces.labels])
-    predictions = metrics_lib.Predictions(twin, losses)
+def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, reference_model):
+    losses = -np.log(reference_model[np.arange(len(reference_model)), faces.labels])
+    predictions = metrics_lib.Predictions(reference_model, losses)
     result_of = metrics_lib.as_json(metrics_lib.score(predictions, faces.labels))
     splits = dict.fromkeys(("train", "validation", "test"), result_of)
     metrics = {"epochs": 1, "checkpoint": "best", "model_selected_on": "validation"} | splits
@@ -147,7 +148,7 @@ def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, t
         ours, theirs = run / "export" / name, exported.folder / name
         assert ours.read_bytes() == theirs.read_bytes()
     card = (run / "export/MODEL_CARD.md").read_text()
-    accuracy = np.mean(twin.argmax(axis=1) == faces.labels)
+    accuracy = np.mean(reference_model.argmax(axis=1) == faces.labels)
     assert re.search(rf"^\| test \| 280 \| {accuracy:.2%} \|", card, re.MULTILINE)
 
 

@@ -70,10 +70,10 @@ def test_mediapipe_gives_what_litert_gives(mediapipe, classifier, exported, colo
         np.testing.assert_allclose(probabilities, expected, atol=1e-2)
 
 
-def test_mediapipe_gives_the_networks_probabilities(mediapipe, classifier, faces, twin):
+def test_mediapipe_gives_the_networks_probabilities(mediapipe, classifier, faces, reference_model):
     grey = faces.images[:70].repeat(3, axis=-1)
     found = _probabilities(mediapipe, classifier("float32_rgb"), grey)
-    np.testing.assert_allclose(found, twin[:70], atol=1e-2)
+    np.testing.assert_allclose(found, reference_model[:70], atol=1e-2)
     assert len(set(found.argmax(axis=1))) > 1
 
 

@@ -18,9 +18,10 @@ WRITE = """
 import sys
 from pathlib import Path
 import numpy as np
-from export import artifacts, pipeline
-from export.inference_model import inference_model
-from fer_pipeline import model
+from export.spec import artifacts
+from export import pipeline
+from export.formats.inference_model import inference_model
+from fer_pipeline.models import notebook_cnn as model
 from fer_pipeline.datasets.splits import Split
 model.CONVOLUTIONS, model.DENSE_UNITS = {convolutions}, {dense_units}
 given = np.load({given!r})
@@ -49,10 +50,10 @@ def _export(run, faces, weights, **options):
     return pipeline.export_run(run, weights, **(arguments | options))
 
 
-def test_every_artifact_passes_and_is_reported(exported, faces, twin):
+def test_every_artifact_passes_and_is_reported(exported, faces, reference_model):
     assert [report.name for report in exported.reports] == list(artifacts.ARTIFACTS)
     assert all(report.failures == () for report in exported.reports)
-    accuracy = np.mean(twin.argmax(axis=1) == faces.labels)
+    accuracy = np.mean(reference_model.argmax(axis=1) == faces.labels)
     assert exported.reports[0].comparison.accuracy == pytest.approx(accuracy)
 
 

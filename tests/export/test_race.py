@@ -25,7 +25,8 @@ import sys
 from pathlib import Path
 from absl import flags
 from export import __main__ as command
-from fer_pipeline import checkpoints, run_dir
+from fer_pipeline.training import checkpoints
+from fer_pipeline import run_dir
 from fer_pipeline.errors import UserError
 
 def load_end(run, which):

@@ -55,22 +55,22 @@ def test_the_rounding_is_that_of_ten_bits():
     np.testing.assert_allclose(rounded(tf.constant(values)).numpy(), expected, rtol=0, atol=0)
 
 
-def test_tf32_alone_would_miss_the_gate(with_tf32, monkeypatch, weights, faces, twin):
+def test_tf32_alone_would_miss_the_gate(with_tf32, monkeypatch, weights, faces, reference_model):
     """As an export does whose twin a GPU computes."""
     monkeypatch.setattr(inference_model, "DEVICE", None)
     model = inference_model.inference_model(weights)
     found = inference_model.probabilities(model, faces.images)
-    assert np.abs(found - twin).max() > LIMIT
+    assert np.abs(found - reference_model).max() > LIMIT
 
 
 def test_the_twin_and_the_keras_files_are_computed_in_full(
-    with_tf32, weights, faces, twin, exported
+    with_tf32, weights, faces, reference_model, exported
 ):
     model = inference_model.inference_model(weights)
     np.testing.assert_allclose(
-        inference_model.probabilities(model, faces.images), twin, rtol=0, atol=LIMIT / 10
+        inference_model.probabilities(model, faces.images), reference_model, rtol=0, atol=LIMIT / 10
     )
     for name in ("keras", "keras_v3"):
         loaded = keras_files.load(exported.folder / ARTIFACTS[name].path)
         found = inference_model.probabilities(loaded, faces.images[:20])
-        np.testing.assert_allclose(found, twin[:20], rtol=0, atol=LIMIT / 10)
+        np.testing.assert_allclose(found, reference_model[:20], rtol=0, atol=LIMIT / 10)

@@ -68,7 +68,7 @@ def test_a_users_own_export_is_not_taken_for_ours(with_own_export):
     assert "--verify_only" in result.stdout
     script = (
         "from fer_pipeline import export_package; print(export_package.load())\n"
-        "from export import artifacts; print(artifacts.__name__, export_package.load())"
+        "from export.spec import artifacts; print(artifacts.__name__, export_package.load())"
     )
     result = run("-c", script, cwd=with_own_export)
     assert result.returncode == 0, result.stderr

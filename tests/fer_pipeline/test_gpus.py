@@ -12,7 +12,7 @@ import tensorflow as tf
 from fer_pipeline import gpus
 from fer_pipeline.devices import precision
 from fer_pipeline.devices import strategy as strategy_lib
-from fer_pipeline.devices.cluster import Place
+from fer_pipeline.devices.cluster import WorkerInfo
 from fer_pipeline.errors import UserError
 from fer_pipeline.gpus import Gpu
 from fer_pipeline.models.notebook_cnn import build_training_model
@@ -75,14 +75,14 @@ def with_gpus(monkeypatch):
 def test_float16_from_capability_7_and_float32_below(with_gpus, monkeypatch, listed, policy):
     with_gpus(*listed)
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
-    job = strategy_lib.join("auto", batch_size=64, say=str)
-    assert precision.resolve("auto", strategy_lib.training_gpus(job)) == policy
+    devices = strategy_lib.join("auto", batch_size=64, say=str)
+    assert precision.resolve("auto", strategy_lib.training_gpus(devices)) == policy
 
 
 def test_several_gpus_share_the_policy_of_the_weakest(with_gpus):
     with_gpus(HOPPER, PASCAL)
-    job = strategy_lib.join("auto", batch_size=512, say=str)
-    assert precision.resolve("auto", strategy_lib.training_gpus(job)) == "float32"
+    devices = strategy_lib.join("auto", batch_size=512, say=str)
+    assert precision.resolve("auto", strategy_lib.training_gpus(devices)) == "float32"
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_several_gpus_share_the_policy_of_the_weakest(with_gpus):
 def test_several_gpus_train_where_that_is_faster(with_gpus, strategy, batch_size, replicas, said):
     with_gpus(HOPPER, HOPPER)
     lines = []
-    job = strategy_lib.join(strategy, batch_size=batch_size, say=lines.append)
-    assert job.replicas == replicas
-    assert len(strategy_lib.training_gpus(job)) == replicas
+    devices = strategy_lib.join(strategy, batch_size=batch_size, say=lines.append)
+    assert devices.replicas == replicas
+    assert len(strategy_lib.training_gpus(devices)) == replicas
     if said is None:
         assert lines == []
     else:
@@ -174,7 +174,7 @@ def test_a_driver_without_a_gpu_in_tensorflow_is_told_of(tmp_path):
 
 def test_a_process_of_one_device_is_the_chief(with_gpus):
     with_gpus(HOPPER)
-    assert strategy_lib.join("auto", batch_size=64).place == Place()
+    assert strategy_lib.join("auto", batch_size=64).worker == WorkerInfo()
 
 
 def test_hidden_gpus_are_hidden_from_children_alone():

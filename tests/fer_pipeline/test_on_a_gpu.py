@@ -22,15 +22,15 @@ def faces(count, seed):
 
 
 def test_a_training_with_the_choices_of_auto_runs_there():
-    job = strategy.join("auto", batch_size=64)
-    trained_on = strategy.training_gpus(job)
+    devices = strategy.join("auto", batch_size=64)
+    trained_on = strategy.training_gpus(devices)
     policy = precision.resolve("auto", trained_on)
     assert gpus.training_line(trained_on, policy, 1).startswith("training on GPU 0: ")
-    compiled = opening.use_xla("auto", trained_on, replicas=job.replicas, deterministic=False)
+    compiled = opening.use_xla("auto", trained_on, replicas=devices.replicas, deterministic=False)
     trained = loop.train(
         Splits(faces(150, 0), faces(20, 1), faces(20, 1)),
         loop.Recipe(epochs=2, precision=policy),
-        execution=loop.Execution(job=job, jit_compile=compiled),
+        execution=loop.Execution(devices=devices, jit_compile=compiled),
         say=str,
     )
     assert np.isfinite(trained.history).all()
@@ -44,7 +44,7 @@ def test_in_true_float32_it_answers_as_the_cpu_does():
     with precision.true_float32():
         on_gpu = model(images, training=False).numpy()
     with tf.device("CPU:0"):
-        twin = build_model()
-        twin.set_weights(model.get_weights())
-        on_cpu = twin(images, training=False).numpy()
+        reference_model = build_model()
+        reference_model.set_weights(model.get_weights())
+        on_cpu = reference_model(images, training=False).numpy()
     np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-5)

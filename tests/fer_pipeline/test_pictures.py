@@ -312,5 +312,5 @@ def test_grey_by_pillow_is_grey_by_tensorflow_for_all_colours_of_a_kind():
     for green in (0, 1, 86, 255):
         colours = np.stack([red, np.full_like(red, green), blue], axis=-1).astype(np.uint8)
         levels, as_it_is = pictures.read(saved(Image.fromarray(colours), "BMP"))
-        np.testing.assert_array_equal(levels, images.grey(colours).numpy()[..., 0])
+        np.testing.assert_array_equal(levels, images.to_grayscale(colours).numpy()[..., 0])
         assert not as_it_is

@@ -125,7 +125,7 @@ def test_a_run_answers_with_the_checkpoint_that_it_exported(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     np.testing.assert_allclose(runtimes.open_model(tmp_path)(faces(3)), last, atol=1e-5)
     (tmp_path / "config.json").write_text(json.dumps(config | {"export_checkpoint": "best"}))
-    for found, wanted in zip(runtimes.twin(tmp_path).get_weights(), best, strict=True):
+    for found, wanted in zip(runtimes.reference_model(tmp_path).get_weights(), best, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 

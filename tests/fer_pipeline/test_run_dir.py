@@ -16,7 +16,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     run_dir.write_json(path, {"old": 1})
 
     def write_half():
-        with run_dir.whole_file(path) as temporary:
+        with run_dir.atomic_write(path) as temporary:
             temporary.write_text("half")
             raise OSError("no space left on device")
 

@@ -116,7 +116,7 @@ def main(options):
         run=options.run,
         callbacks=[trace] if trace else [],
         execution=loop.Execution(
-            job=job,
+            devices=job,
             checkpoint_minutes=options.checkpoint_minutes,
             steps_per_execution=options.steps_per_execution,
             jit_compile=options.jit_compile,

@@ -99,7 +99,7 @@ def test_stopped_between_the_renames_the_old_export_comes_back(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from export import staging
+from export.delivery import staging
 run = Path(sys.argv[1])
 staging.exchange = lambda first, second: False
 rename = Path.rename
@@ -211,7 +211,7 @@ def test_two_exports_of_one_run_do_not_meet(tmp_path):
 
 def test_who_is_told_to_waits_for_the_other(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from export import staging\n"
+        "import sys; from pathlib import Path; from export.delivery import staging\n"
         "with staging.staged(Path(sys.argv[1])):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )

@@ -5,13 +5,13 @@ from export.formats.inference_model import inference_model, probabilities
 from fer_pipeline.errors import UserError
 
 
-def test_gives_the_probabilities_of_the_trained_network(faces, weights, twin):
+def test_gives_the_probabilities_of_the_trained_network(faces, weights, reference_model):
     model = inference_model(weights)
     assert all(layer.compute_dtype == "float32" for layer in model.layers)
     # 280 images are four full batches and a remainder.
     found = probabilities(model, faces.images)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, twin, atol=1e-6)
+    np.testing.assert_allclose(found, reference_model, atol=1e-6)
 
 
 def test_refuses_weights_of_another_network(weights):

@@ -9,21 +9,21 @@ from export.formats import keras_files
 from export.formats.inference_model import inference_model
 
 
-def test_stock_keras_3_loads_both_files(exported, faces, twin):
+def test_stock_keras_3_loads_both_files(exported, faces, reference_model):
     import keras
 
     model = keras.models.model_from_json((exported.folder / "model.json").read_text())
     model.load_weights(exported.folder / "model_weights.h5")
     found = model.predict(faces.images.astype(np.float32), verbose=0)
-    np.testing.assert_allclose(found, twin, atol=1e-5)
+    np.testing.assert_allclose(found, reference_model, atol=1e-5)
 
 
-def test_stock_keras_3_loads_the_archive(exported, faces, twin):
+def test_stock_keras_3_loads_the_archive(exported, faces, reference_model):
     import keras
 
     model = keras.models.load_model(exported.folder / "model.keras")
     found = model.predict(faces.images.astype(np.float32), verbose=0)
-    np.testing.assert_allclose(found, twin, atol=1e-5)
+    np.testing.assert_allclose(found, reference_model, atol=1e-5)
 
 
 def test_the_archive_knows_no_time_and_no_random_state(exported, weights, tmp_path):
@@ -42,13 +42,13 @@ def test_read_weights_gives_them_in_the_networks_order(exported, weights):
         np.testing.assert_array_equal(ours, original)
 
 
-def test_keras_2_loads_both_files(exported, faces, twin):
+def test_keras_2_loads_both_files(exported, faces, reference_model):
     import tf_keras
 
     model = tf_keras.models.model_from_json((exported.folder / "model.json").read_text())
     model.load_weights(exported.folder / "model_weights.h5")
     found = model.predict(faces.images.astype(np.float32), verbose=0)
-    np.testing.assert_allclose(found, twin, atol=1e-5)
+    np.testing.assert_allclose(found, reference_model, atol=1e-5)
 
 
 def test_the_json_has_keras_2s_form(exported):

@@ -26,10 +26,10 @@ class TestRgbModel:
         np.testing.assert_allclose(found, _predict(network, grey), atol=1e-5)
         assert len(set(found.argmax(axis=1))) > 1
 
-    def test_leaves_the_network_as_it_was(self, weights, faces, twin):
+    def test_leaves_the_network_as_it_was(self, weights, faces, reference_model):
         model = inference_model(weights)
         rgb.rgb_model(model)
-        np.testing.assert_array_equal(_predict(model, faces.images), twin)
+        np.testing.assert_array_equal(_predict(model, faces.images), reference_model)
         for ours, theirs in zip(model.get_weights(), weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 

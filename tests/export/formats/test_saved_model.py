@@ -39,24 +39,24 @@ def _files(folder):
     }
 
 
-def test_serving_default_takes_any_batch(loaded, faces, twin):
+def test_serving_default_takes_any_batch(loaded, faces, reference_model):
     import tensorflow as tf
 
     serve = loaded.signatures["serving_default"]
     for count in (1, 33):
         image = tf.constant(faces.images[:count], tf.float32)
         found = serve(image=image)["probabilities"].numpy()
-        np.testing.assert_allclose(found, twin[:count], atol=1e-5)
+        np.testing.assert_allclose(found, reference_model[:count], atol=1e-5)
 
 
-def test_classify_takes_bytes_and_gives_names_and_scores(loaded, faces, twin):
+def test_classify_takes_bytes_and_gives_names_and_scores(loaded, faces, reference_model):
     import tensorflow as tf
 
     result = loaded.signatures["classify"](image=tf.constant(faces.images[:50]))
     labels = [label.decode() for label in result["label"].numpy()]
-    assert labels == [CLASS_NAMES[i] for i in twin[:50].argmax(axis=1)]
+    assert labels == [CLASS_NAMES[i] for i in reference_model[:50].argmax(axis=1)]
     assert len(set(labels)) > 3
-    np.testing.assert_allclose(result["score"].numpy(), twin[:50].max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(result["score"].numpy(), reference_model[:50].max(axis=1), atol=1e-5)
 
 
 def test_serve_encoded_takes_image_files_of_any_kind_and_size(loaded, network, faces):

@@ -35,16 +35,16 @@ def _interpreter(content):
 
 
 @pytest.mark.parametrize(("name", "limit"), [("float32", 1e-4), ("float16", 5e-3)])
-def test_float_files_give_the_networkslitert(contents, faces, twin, name, limit, litert):
+def test_float_files_give_the_networkslitert(contents, faces, reference_model, name, limit, litert):
     found = litert(contents[name], faces.images[:70])
-    np.testing.assert_allclose(found, twin[:70], atol=limit)
+    np.testing.assert_allclose(found, reference_model[:70], atol=limit)
 
 
-def test_int8_takes_bytes_and_gives_256ths(contents, faces, twin, litert):
+def test_int8_takes_bytes_and_gives_256ths(contents, faces, reference_model, litert):
     found = litert(contents["int8"], faces.images)
     assert found.dtype == np.uint8
-    assert np.mean(found.argmax(axis=1) == twin.argmax(axis=1)) >= 0.97
-    assert np.abs(found / 256 - twin).mean() < 0.02
+    assert np.mean(found.argmax(axis=1) == reference_model.argmax(axis=1)) >= 0.97
+    assert np.abs(found / 256 - reference_model).mean() < 0.02
 
 
 @pytest.mark.parametrize("name", NAMES + RGB_NAMES)

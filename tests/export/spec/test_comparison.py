@@ -9,9 +9,9 @@ def _rows(*rows):
 
 
 def test_counts_by_hand():
-    twin = _rows([0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.6, 0.4, 0.0])
+    reference_model = _rows([0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.6, 0.4, 0.0])
     ours = _rows([0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4], [0.4, 0.6, 0.0])
-    found = compare(ours, twin, np.array([0, 1, 2, 1]))
+    found = compare(ours, reference_model, np.array([0, 1, 2, 1]))
     assert found.images == 4
     # Right: 0, 1 and 3; the third is a tie whose first class is wrong. The twin: 0, 1 and 2.
     assert found.accuracy == 0.75
@@ -26,16 +26,16 @@ def test_counts_by_hand():
 
 
 def test_the_drop_is_in_percentage_points():
-    twin, ours = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 2, 0]]
-    assert compare(ours, twin, np.arange(4)).accuracy_drop == 25.0
+    reference_model, ours = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 2, 0]]
+    assert compare(ours, reference_model, np.arange(4)).accuracy_drop == 25.0
 
 
 def test_of_many_images_one_in_a_hundred_is_left_out():
-    twin = np.zeros((3000, 7), np.float32)
-    ours = twin.copy()
+    reference_model = np.zeros((3000, 7), np.float32)
+    ours = reference_model.copy()
     # The differences 0.001, 0.002, ... 0.031 of 31 images.
     ours[np.arange(31) * 90, 3] = np.arange(1, 32) / 1000
-    found = compare(ours, twin, np.zeros(3000, int))
+    found = compare(ours, reference_model, np.zeros(3000, int))
     assert found.max_difference == pytest.approx(0.031)
     # 30 of 3,000 are left out.
     assert found.p99_difference == pytest.approx(0.001)

@@ -9,24 +9,24 @@ from export.verification import runtime
 from export.verification.runtime import RuntimeFailedError, opened
 
 
-def test_litert_runs_without_tensorflow_and_this_project(exported, faces, twin):
+def test_litert_runs_without_tensorflow_and_this_project(exported, faces, reference_model):
     with opened(ARTIFACTS["float32"], exported.folder, None) as opened_artifact:
         found = opened_artifact.predict(faces.images[:9])
         modules = set(opened_artifact.modules())
-    np.testing.assert_allclose(found, twin[:9], atol=1e-4)
+    np.testing.assert_allclose(found, reference_model[:9], atol=1e-4)
     assert "ai_edge_litert" in modules
     assert not modules & {"tensorflow", "keras", "export", "fer_pipeline"}
 
 
-def test_the_saved_model_runs_without_keras_and_this_project(exported, faces, twin):
+def test_the_saved_model_runs_without_keras_and_this_project(exported, faces, reference_model):
     with opened(ARTIFACTS["saved_model"], exported.folder, None) as opened_artifact:
         # 70 images: a full batch and a remainder.
         found = opened_artifact.predict(faces.images[:70])
         decoded = opened_artifact.encoded(faces.images[:70])
         seconds = opened_artifact.seconds(faces.images[:2], 3)
         modules = set(opened_artifact.modules())
-    np.testing.assert_allclose(found, twin[:70], atol=1e-4)
-    np.testing.assert_allclose(decoded, twin[:70], atol=1e-4)
+    np.testing.assert_allclose(found, reference_model[:70], atol=1e-4)
+    np.testing.assert_allclose(decoded, reference_model[:70], atol=1e-4)
     assert len(seconds) == 3
     assert min(seconds) > 0
     assert "tensorflow" in modules

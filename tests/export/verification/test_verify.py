@@ -12,31 +12,31 @@ from export.verification import verify
 from export.verification.runtime import Runtime, RuntimeFailedError
 
 
-def _verify(folder, names, faces, twin, **options):
+def _verify(folder, names, faces, reference_model, **options):
     return verify.verify_artifacts(
         folder,
         {name: ARTIFACTS[name] for name in names},
-        verify.Evaluation(faces.images[:70], faces.labels[:70], twin[:70]),
+        verify.Evaluation(faces.images[:70], faces.labels[:70], reference_model[:70]),
         golden_lib.read(folder / "golden.npz"),
         log_path=None,
         **options,
     )
 
 
-def test_an_exchanged_file_breaks_the_contract(copy, faces, twin):
+def test_an_exchanged_file_breaks_the_contract(copy, faces, reference_model):
     shutil.copy(copy / "model_int8.tflite", copy / "model_float32.tflite")
-    [report] = _verify(copy, ["float32"], faces, twin)
+    [report] = _verify(copy, ["float32"], faces, reference_model)
     assert "inputs and outputs" in report.failures[0]
     assert report.comparison is None
 
 
-def test_a_network_with_other_weights_misses_its_gates(copy, faces, twin, weights):
+def test_a_network_with_other_weights_misses_its_gates(copy, faces, reference_model, weights):
     from export.formats import keras_files
     from export.formats.inference_model import inference_model
 
     other = inference_model([*weights[:-1], weights[-1] + np.arange(7, dtype=np.float32)])
     keras_files.write(other, copy)
-    [report] = _verify(copy, ["keras"], faces, twin)
+    [report] = _verify(copy, ["keras"], faces, reference_model)
     difference, agreement, on_golden = report.failures
     assert difference.startswith("a probability differs by")
     assert agreement.startswith("names ")
@@ -45,10 +45,10 @@ def test_a_network_with_other_weights_misses_its_gates(copy, faces, twin, weight
     assert report.golden_difference > 0.01
 
 
-def test_one_damaged_file_leaves_the_others_their_figures(copy, faces, twin):
+def test_one_damaged_file_leaves_the_others_their_figures(copy, faces, reference_model):
     path = copy / "model_float16.tflite"
     path.write_bytes(path.read_bytes()[:5000])
-    damaged, whole = _verify(copy, ["float16", "int8"], faces, twin)
+    damaged, whole = _verify(copy, ["float16", "int8"], faces, reference_model)
     assert damaged.failures
     assert damaged.comparison is None
     assert damaged.latency is None
@@ -57,7 +57,7 @@ def test_one_damaged_file_leaves_the_others_their_figures(copy, faces, twin):
     assert whole.latency.p50_ms > 0
 
 
-def test_a_file_that_goes_away_meanwhile_is_a_failure(copy, faces, twin, monkeypatch):
+def test_a_file_that_goes_away_meanwhile_is_a_failure(copy, faces, reference_model, monkeypatch):
     measure = verify.measure_latency
 
     def and_delete(*arguments):
@@ -65,7 +65,7 @@ def test_a_file_that_goes_away_meanwhile_is_a_failure(copy, faces, twin, monkeyp
         return measure(*arguments)
 
     monkeypatch.setattr(verify, "measure_latency", and_delete)
-    [report] = _verify(copy, ["float32"], faces, twin)
+    [report] = _verify(copy, ["float32"], faces, reference_model)
     assert report.failures == ("cannot be read (No such file or directory)",)
 
 
@@ -95,7 +95,9 @@ def test_serve_encoded_must_not_contradict_serving_default(change, right):
     assert verify._wrong_decoding(fewer, None, probabilities)
 
 
-def test_ctrl_c_does_not_wait_for_running_predictions(exported, faces, twin, monkeypatch, tmp_path):
+def test_ctrl_c_does_not_wait_for_running_predictions(
+    exported, faces, reference_model, monkeypatch, tmp_path
+):
     # A child that takes a request, says so and never replies; after a minute it ends itself.
     asked = tmp_path / "asked"
     os.mkfifo(asked)
@@ -118,7 +120,7 @@ def test_ctrl_c_does_not_wait_for_running_predictions(exported, faces, twin, mon
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        _verify(exported.folder, ["float32"], faces, twin, written=interrupted())
+        _verify(exported.folder, ["float32"], faces, reference_model, written=interrupted())
     assert time.monotonic() - started < 45
 
 

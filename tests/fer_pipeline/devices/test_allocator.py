@@ -16,7 +16,7 @@ FAULTS = """
 import ctypes
 import resource
 import numpy as np
-from fer_pipeline import allocator
+from fer_pipeline.devices import allocator
 mallopt = ctypes.CDLL(None).mallopt
 if {limit}:
     # As older versions of glibc, which refuse more than 32 MiB.
@@ -83,13 +83,13 @@ def settings(monkeypatch):
 )
 def test_nothing_else_is_set_where_the_threshold_of_mmap_is_refused(limit, expected, settings):
     settings.limit = limit
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     assert settings.accepted == expected
 
 
 def test_a_library_without_settings_is_left_alone(settings):
     settings.library = SimpleNamespace()
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     assert not settings.accepted
 
 
@@ -112,7 +112,7 @@ def test_memory_is_kept_where_that_pays(flags, devices, visible, is_set, setting
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     assert bool(settings.accepted) == is_set
 
 
@@ -123,5 +123,5 @@ def test_memory_is_kept_where_that_pays(flags, devices, visible, is_set, setting
 def test_whoever_chooses_tensorflows_kernels_is_heard(flags, chosen, is_set, settings, monkeypatch):
     monkeypatch.setattr(allocator, "cpu_flags", lambda: flags)
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
     assert bool(settings.accepted) == is_set

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fer_pipeline.devices.cluster import Place, place
+from fer_pipeline.devices.cluster import WorkerInfo, worker_info
 from fer_pipeline.errors import UserError
 
 HOSTS = ["10.0.0.1:20000", "10.0.0.2:20000"]
@@ -16,25 +16,27 @@ def config(cluster, kind, index):
 
 @pytest.mark.parametrize("strategy", ["auto", "one_device", "mirrored"])
 def test_without_tf_config_a_process_is_alone(strategy):
-    assert place(strategy, {}) == Place(0, 1)
-    assert place(strategy, {}).chief
+    assert worker_info(strategy, {}) == WorkerInfo(0, 1)
+    assert worker_info(strategy, {}).chief
 
 
 def test_a_worker_is_numbered_and_the_first_is_the_chief():
-    assert place("auto", config({"worker": HOSTS}, "worker", 0)) == Place(0, 2, tuple(HOSTS))
-    second = place("multi_worker", config({"worker": HOSTS}, "worker", 1))
-    assert second == Place(1, 2, tuple(HOSTS))
+    assert worker_info("auto", config({"worker": HOSTS}, "worker", 0)) == WorkerInfo(
+        0, 2, tuple(HOSTS)
+    )
+    second = worker_info("multi_worker", config({"worker": HOSTS}, "worker", 1))
+    assert second == WorkerInfo(1, 2, tuple(HOSTS))
     assert not second.chief
 
 
 def test_a_task_called_chief_comes_before_the_workers():
     cluster = {"chief": HOSTS[:1], "worker": HOSTS[1:]}
-    assert place("auto", config(cluster, "chief", 0)) == Place(0, 2, tuple(HOSTS))
-    assert place("auto", config(cluster, "worker", 0)) == Place(1, 2, tuple(HOSTS))
+    assert worker_info("auto", config(cluster, "chief", 0)) == WorkerInfo(0, 2, tuple(HOSTS))
+    assert worker_info("auto", config(cluster, "worker", 0)) == WorkerInfo(1, 2, tuple(HOSTS))
 
 
 def test_one_device_does_not_look_at_tf_config():
-    assert place("one_device", {"TF_CONFIG": "nonsense"}) == Place(0, 1)
+    assert worker_info("one_device", {"TF_CONFIG": "nonsense"}) == WorkerInfo(0, 1)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +54,4 @@ def test_one_device_does_not_look_at_tf_config():
 )
 def test_a_tf_config_that_does_not_work_is_one_line(environ, said):
     with pytest.raises(UserError, match=said):
-        place("multi_worker", environ)
+        worker_info("multi_worker", environ)

@@ -12,8 +12,8 @@ from fer_pipeline.errors import UserError
 
 SCRIPT = """
 import keras, numpy as np, random, tensorflow as tf
-from fer_pipeline import determinism
-assert determinism.pin(seed=3, threads=1, deterministic=True) == 1
+from fer_pipeline.devices import determinism
+assert determinism.configure(seed=3, threads=1, deterministic=True) == 1
 print(tf.config.threading.get_intra_op_parallelism_threads())
 print(random.random(), np.random.rand(), float(keras.random.uniform(())))
 """
@@ -29,7 +29,7 @@ def test_a_repetition_draws_the_same_on_as_many_threads():
 
 
 def test_without_a_wish_there_is_a_thread_a_core():
-    assert determinism.pin(seed=0, threads=None, deterministic=False) == len(
+    assert determinism.configure(seed=0, threads=None, deterministic=False) == len(
         os.sched_getaffinity(0)
     )
 
@@ -38,4 +38,4 @@ def test_too_late_is_said():
     tf.constant(0)
     count = tf.config.threading.get_intra_op_parallelism_threads() + 1
     with pytest.raises(UserError, match="TensorFlow runs already"):
-        determinism.pin(seed=0, threads=count, deterministic=False)
+        determinism.configure(seed=0, threads=count, deterministic=False)

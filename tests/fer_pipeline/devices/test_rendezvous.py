@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fer_pipeline.devices import rendezvous
-from fer_pipeline.devices.cluster import Place
+from fer_pipeline.devices.cluster import WorkerInfo
 from fer_pipeline.errors import UserError
 
 
@@ -24,7 +24,9 @@ def free_address():
 
 
 def wait(worker, hosts, *, minutes=1.0, say=str):
-    rendezvous.wait_for_workers(Place(worker, len(hosts), tuple(hosts)), minutes=minutes, say=say)
+    rendezvous.wait_for_workers(
+        WorkerInfo(worker, len(hosts), tuple(hosts)), minutes=minutes, say=say
+    )
 
 
 def test_a_host_that_never_comes_is_named_with_the_way_out(capsys):
@@ -146,7 +148,7 @@ def test_a_signal_ends_the_waiting(tmp_path, number, status):
 def run_limited(minutes, number=None, *, before="SIG_DFL"):
     """How a process ends that sends itself a signal inside the block, or waits for the clock."""
     script = (
-        "import os, signal, sys; from fer_pipeline import rendezvous\n"
+        "import os, signal, sys; from fer_pipeline.devices import rendezvous\n"
         f"signal.signal(signal.SIGINT, signal.{before})\n"
         f"with rendezvous.limited({minutes}):\n"
         f"    {f'os.kill(os.getpid(), {int(number)})' if number else 'signal.pause()'}\n"

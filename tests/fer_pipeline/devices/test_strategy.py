@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fer_pipeline.devices import strategy
-from fer_pipeline.devices.cluster import Place, Share
+from fer_pipeline.devices.cluster import Shard, WorkerInfo
 from fer_pipeline.errors import UserError
 
 JOB = Path(__file__).parents[2] / "proofs" / "job.py"
@@ -116,23 +116,28 @@ def test_sigterm_is_heard_once_the_hosts_have_met(results, name):
 
 
 def test_a_single_process_asks_nobody():
-    job = strategy.join("one_device")
-    assert job.replicas == 1
-    assert job.place == Place()
-    assert job.share == Share(0, 1, 1)
-    assert strategy.any_worker(job, True)
-    assert not strategy.any_worker(job, False)
-    assert strategy.from_chief(job, b"content") == b"content"
+    devices = strategy.join("one_device")
+    assert devices.replicas == 1
+    assert devices.worker == WorkerInfo()
+    assert devices.shard == Shard(0, 1, 1)
+    assert strategy.any_worker(devices, True)
+    assert not strategy.any_worker(devices, False)
+    assert strategy.broadcast_from_chief(devices, b"content") == b"content"
 
 
 def test_one_hosts_refusal_ends_all(monkeypatch):
-    job = strategy.join("one_device")
-    with strategy.together(job):
+    devices = strategy.join("one_device")
+    with strategy.errors_on_all_workers(devices):
         pass
-    with pytest.raises(UserError, match="my own"), strategy.together(job):
+    with pytest.raises(UserError, match="my own"), strategy.errors_on_all_workers(devices):
         raise UserError("my own")
     # As it is on a host that is well, while the chief is not.
-    monkeypatch.setattr(strategy, "any_worker", lambda job, flag: True)
-    monkeypatch.setattr(strategy, "from_chief", lambda job, content: b"the chief's disk is full")
-    with pytest.raises(UserError, match="the chief's disk is full"), strategy.together(job):
+    monkeypatch.setattr(strategy, "any_worker", lambda devices, flag: True)
+    monkeypatch.setattr(
+        strategy, "from_chief", lambda devices, content: b"the chief's disk is full"
+    )
+    with (
+        pytest.raises(UserError, match="the chief's disk is full"),
+        strategy.errors_on_all_workers(devices),
+    ):
         pass

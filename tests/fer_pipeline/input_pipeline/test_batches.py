@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from fer_pipeline.datasets.splits import Split
-from fer_pipeline.devices.cluster import Share
+from fer_pipeline.devices.cluster import Shard
 from fer_pipeline.input_pipeline import augment
 from fer_pipeline.input_pipeline import batches as batches_lib
 
@@ -171,7 +171,7 @@ def test_the_shares_of_all_processes_put_together_are_the_batches(size, workers,
     of_workers = [
         as_lists(
             batches_lib.training_batches(
-                split, **options, share=Share(worker * local, local, replicas)
+                split, **options, shard=Shard(worker * local, local, replicas)
             )
         )
         for worker in range(workers)

@@ -23,12 +23,12 @@ def test_a_twin_that_answers_otherwise_is_refused(tmp_path):
     split = Split(np.zeros((30, 48, 48, 1), np.uint8), np.zeros(30, np.int32))
     opened = run.Run(tmp_path, Splits(split, split, split), {"precision": "mixed_float16"}, None)
     trained = network([1, 0, 0, 0, 0, 0, 0])
-    near = run.compare_with_twin(opened, trained, network([0.9, 0, 0, 0, 0, 0, 0]))
+    near = run.compare_with_reference(opened, trained, network([0.9, 0, 0, 0, 0, 0, 0]))
     assert near["agreement"] == 1.0
     e, f = np.exp(1.0), np.exp(0.9)
     assert near["max_probability_difference"] == pytest.approx(e / (e + 6) - f / (f + 6), rel=1e-4)
     with pytest.raises(UserError, match=r"agree on 0\.00% of 30 images.*--precision=float32"):
-        run.compare_with_twin(opened, trained, network([0, 1, 0, 0, 0, 0, 0]))
+        run.compare_with_reference(opened, trained, network([0, 1, 0, 0, 0, 0, 0]))
 
 
 def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
@@ -44,5 +44,5 @@ def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
         ),
     )
     opened = run.Run(tmp_path, Splits(split, split, split), {"precision": "float32"}, None)
-    run.compare_with_twin(opened, None, None)
+    run.compare_with_reference(opened, None, None)
     assert seen == [[0, 50, 100]] * 2

@@ -9,7 +9,8 @@ import pytest
 SCRIPT = """
 import sys
 from absl import flags
-from fer_pipeline import cli, errors
+from fer_pipeline.terminal import cli
+from fer_pipeline import errors
 COUNT = flags.DEFINE_integer("count", 3, "How many.")
 
 def main(argv):

@@ -25,7 +25,7 @@ def handled():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_noted_inside_and_reaches_the_handler_before_it_at_the_end(handled, number):
     before = signal.getsignal(number)
-    with interruption.deferred() as request:
+    with interruption.deferred_signals() as request:
         assert not request
         os.kill(os.getpid(), number)
         assert request
@@ -37,7 +37,7 @@ def test_a_signal_is_noted_inside_and_reaches_the_handler_before_it_at_the_end(h
 
 def test_a_signal_that_was_acted_on_does_not_come_again(handled):
     def act():
-        with interruption.deferred() as request:
+        with interruption.deferred_signals() as request:
             os.kill(os.getpid(), signal.SIGTERM)
             raise interruption.InterruptedByUser(request.signum, "saved")
 
@@ -47,7 +47,7 @@ def test_a_signal_that_was_acted_on_does_not_come_again(handled):
 
 
 def test_a_second_ctrl_c_is_not_put_off(handled):
-    with interruption.deferred():
+    with interruption.deferred_signals():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
@@ -71,7 +71,7 @@ def test_ctrl_c_while_a_command_is_still_being_imported_leaves_no_traceback(tmp_
 def test_where_ctrl_c_is_ignored_it_stays_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interruption.deferred() as request:
+        with interruption.deferred_signals() as request:
             os.kill(os.getpid(), signal.SIGINT)
             assert not request
     finally:
@@ -84,7 +84,7 @@ def test_a_call_that_waits_is_ended_at_once_unless_signals_are_noted(handled):
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is ours
-    with interruption.deferred() as request, interruption.ended_at_once():
+    with interruption.deferred_signals() as request, interruption.ended_at_once():
         assert signal.getsignal(signal.SIGTERM) is request
 
 
@@ -92,7 +92,7 @@ def test_in_another_thread_nothing_is_noted_and_nothing_breaks():
     seen = []
 
     def work():
-        with interruption.deferred() as request:
+        with interruption.deferred_signals() as request:
             seen.append(bool(request))
 
     thread = threading.Thread(target=work)

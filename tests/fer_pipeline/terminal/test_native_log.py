@@ -5,7 +5,8 @@ import sys
 
 SCRIPT = """
 import os, sys
-from fer_pipeline import errors, native_log
+from fer_pipeline import errors
+from fer_pipeline.terminal import native_log
 raised = {"none": None, "defect": ValueError("defect"), "user": errors.UserError("user")}
 try:
     with native_log.redirected(sys.argv[1]):
@@ -27,7 +28,7 @@ def terminal(log, raised):
 
 NESTED = """
 import os, sys
-from fer_pipeline import native_log
+from fer_pipeline.terminal import native_log
 try:
     with native_log.redirected(sys.argv[1]):
         with native_log.redirected(sys.argv[1]):

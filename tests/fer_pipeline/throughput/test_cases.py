@@ -224,7 +224,7 @@ def test_a_process_sees_a_gpu_only_where_its_case_computes_on_one(gpu, tmp_path,
     assert told.value.args[0] == ["0" if gpu else "-1", "true"]
     # Whatever only exports, or feeds.
     assert processes.answer("tell") == ["-1", "true"]
-    with processes.conversation(["tell"], tmp_path / "log") as ask:
+    with processes.worker_process(["tell"], tmp_path / "log") as ask:
         assert ask() == ["-1", "true"]
 
 

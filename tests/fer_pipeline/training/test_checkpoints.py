@@ -186,13 +186,13 @@ def test_killed_between_an_epochs_file_and_the_best_the_best_is_made_up_for(tmp_
     before = checkpoints.load(tmp_path / run_dir.CHECKPOINTS / "best.npz")
     model.layers[0].bias.assign(np.full(3, 2.0))
     second = checkpoints.capture(model, optimizer, {"epoch": 2})
-    whole_file, written = run_dir.whole_file, []
+    atomic_write, written = run_dir.atomic_write, []
 
     def killed_at_the_second(target):
         written.append(target.name)
         if len(written) == 2:
             raise KeyboardInterrupt
-        return whole_file(target)
+        return atomic_write(target)
 
     with monkeypatch.context() as patch:
         patch.setattr(run_dir, "whole_file", killed_at_the_second)

@@ -88,7 +88,7 @@ def test_evaluation_is_keras_evaluate(splits):
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     expected = model.evaluate(batches(splits.validation, 9), verbose=0)
     rows = steps.compile_evaluate_steps(model)(iter(batches(splits.validation, 5)), tf.constant(2))
-    loss, correct, images = steps.add(np.zeros(3), rows.numpy())
+    loss, correct, images = steps.accumulate_metrics(np.zeros(3), rows.numpy())
     assert images == 9
     np.testing.assert_allclose([loss / 9, correct / 9], expected, rtol=1e-5)
 
@@ -218,12 +218,12 @@ def test_a_best_epoch_that_a_kill_cost_its_copy_is_the_best_once_continued(split
 
 def test_a_checkpoint_of_another_training_is_refused(splits, tmp_path):
     recipe = loop.Recipe(epochs=1, batch_size=16)
-    loop.train(splits, recipe, run=tmp_path, identity={"fingerprint": "a"}, say=str)
+    loop.train(splits, recipe, run=tmp_path, resume_key={"fingerprint": "a"}, say=str)
     other = loop.Recipe(epochs=2, batch_size=8)
     with pytest.raises(UserError, match="--batch_size=16, not 8"):
         loop.train(splits, other, run=tmp_path, say=str)
     with pytest.raises(UserError, match="other images"):
-        loop.train(splits, recipe, run=tmp_path, identity={"fingerprint": "b"}, say=str)
+        loop.train(splits, recipe, run=tmp_path, resume_key={"fingerprint": "b"}, say=str)
 
 
 def test_keras_callbacks_see_what_fit_would_show_them(splits, tmp_path):
@@ -256,11 +256,11 @@ def test_keras_callbacks_see_what_fit_would_show_them(splits, tmp_path):
 
 
 def test_a_call_takes_about_a_second():
-    assert epoch_lib.next_call(8, 0.1) == 16
-    assert epoch_lib.next_call(8, 1.0) == 8
-    assert epoch_lib.next_call(8, 3.0) == 4
-    assert epoch_lib.next_call(1, 30.0) == 1
-    assert epoch_lib.next_call(1024, 0.1) == 1024
+    assert epoch_lib.next_steps_per_execution(8, 0.1) == 16
+    assert epoch_lib.next_steps_per_execution(8, 1.0) == 8
+    assert epoch_lib.next_steps_per_execution(8, 3.0) == 4
+    assert epoch_lib.next_steps_per_execution(1, 30.0) == 1
+    assert epoch_lib.next_steps_per_execution(1024, 0.1) == 1024
 
 
 def test_xla_gives_the_same_training(splits, monkeypatch):
