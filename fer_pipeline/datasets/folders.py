@@ -84,11 +84,11 @@ def scan_folder(root: str) -> tuple[list[str], set[str]]:
         # What lies beside the source's own folders need not be readable.
         level = [child for folder in level for child in _scan(root, folder, strict=False)[1]]
         folders.update(level)
-        if any(layout.leaf(folder) in layout.SPLITS for folder in level):
+        if any(layout.last_part(folder) in layout.SPLITS for folder in level):
             break
     prefix = layout.prefix_of(root, folders)
     names: list[str] = []
-    splits = [f for f in level if f.startswith(prefix) and layout.leaf(f) in layout.SPLITS]
+    splits = [f for f in level if f.startswith(prefix) and layout.last_part(f) in layout.SPLITS]
     todo = [(folder, (os.path.realpath(root),)) for folder in splits]
     while todo:
         folder, above = todo.pop()
