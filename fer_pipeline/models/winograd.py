@@ -11,8 +11,6 @@ for Convolutional Neural Networks" (2016), whose names F(m, r), A, B and G are u
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,7 +21,8 @@ if TYPE_CHECKING:
 #: Where the polynomials are evaluated, besides infinity; the first n - 1 of them are taken. Small
 #: and with small inverses: the matrices' norms bound the rounding error. With these the largest
 #: error of a 3x3 layer of this network is 5e-6 of its largest output, that of the definition 3e-7.
-_POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
+#: Their products and sums are exact in float64.
+_POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 
 
 class Transforms(NamedTuple):
@@ -54,14 +53,21 @@ def transforms(tile: int, taps: int) -> Transforms:
     size = tile + taps - 1
     if size - 1 > len(_POINTS):
         raise ValueError(f"F({tile}, {taps}) needs {size - 1} points, there are {len(_POINTS)}")
-    points = _POINTS[: size - 1]
-    outputs = np.transpose(_evaluation(points, tile))
-    inputs = np.transpose(_inverse(_evaluation(points, size)))
-    kernel = np.array(_evaluation(points, taps))
+    points = np.array(_POINTS[: size - 1])
+    # Lagrange's polynomials, whose coefficients are the inverse: each is 0 at all points but one,
+    # the last at all.
+    zeros = [*(np.delete(points, i) for i in range(size - 1)), points]
+    inputs = np.zeros((size, size))
+    for row, others in zip(inputs, zeros, strict=True):
+        row[: len(others) + 1] = np.polynomial.polynomial.polyfromroots(others)
+    at_point = np.array([*(np.prod(points[i] - zeros[i]) for i in range(size - 1)), 1.0])
     # Rows of one may be scaled if those of the other are scaled back.
-    scale = np.max(np.abs(inputs), axis=1, keepdims=True)
-    exact = outputs, inputs / scale, kernel * scale
-    return Transforms(*(matrix.astype(np.float64) for matrix in exact))
+    scale = np.max(np.abs(inputs), axis=1)
+    return Transforms(
+        outputs=_evaluation(points, tile).T,
+        inputs=inputs / scale[:, np.newaxis],
+        kernel=_evaluation(points, taps) * (scale / at_point)[:, np.newaxis],
+    )
 
 
 def convolution(inputs: tf.Tensor, kernel: tf.Tensor, *, tile: int) -> tf.Tensor:
@@ -126,22 +132,7 @@ def _patches(inputs: tf.Tensor, *, tile: int, size: int, border: int) -> tf.Tens
     return tf.concat([here, right], axis=1)
 
 
-def _evaluation(points: Sequence[Fraction], coefficients: int) -> list[list[Fraction]]:
+def _evaluation(points: np.ndarray, coefficients: int) -> np.ndarray:
     """The matrix that evaluates a polynomial of so many coefficients at the points and infinity."""
-    finite = [[point**power for power in range(coefficients)] for point in points]
-    return [*finite, [Fraction(0)] * (coefficients - 1) + [Fraction(1)]]
-
-
-def _inverse(matrix: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
-    """Gauss and Jordan's inverse, exact."""
-    size = len(matrix)
-    rows = [[*row, *(Fraction(int(i == j)) for j in range(size))] for i, row in enumerate(matrix)]
-    for i in range(size):
-        pivot = next(k for k in range(i, size) if rows[k][i])
-        rows[i], rows[pivot] = rows[pivot], rows[i]
-        rows[i] = [value / rows[i][i] for value in rows[i]]
-        for k in range(size):
-            if k != i and rows[k][i]:
-                factor = rows[k][i]
-                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
-    return [row[size:] for row in rows]
+    at_infinity = np.eye(1, coefficients, coefficients - 1)
+    return np.vstack([np.vander(points, coefficients, increasing=True), at_infinity])
