@@ -10,6 +10,7 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.images import FACE_SHAPE
+from fer_pipeline.terminal.tables import format_table
 
 #: Where an image lay in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/``
 #: under one of Kaggle's two names, or in ``test/`` under any other. Sources list their images in
@@ -120,12 +121,10 @@ def class_table(splits: Splits) -> str:
     else:
         columns["validation"] = class_counts(splits.validation)
         columns["test"] = class_counts(splits.test)
-    rows = [("class", *columns)]
-    for name, label in [*zip(CLASS_NAMES, range(NUM_CLASSES), strict=True), ("all", slice(None))]:
-        rows.append((name, *(f"{counts[label].sum():,}" for counts in columns.values())))
-    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows
+    rows = zip(*([*counts, counts.sum()] for counts in columns.values()), strict=True)
+    named = zip((*CLASS_NAMES, "all"), rows, strict=True)
+    return format_table(
+        [("class", *columns), *((name, *(f"{n:,}" for n in row)) for name, row in named)]
     )
 
 

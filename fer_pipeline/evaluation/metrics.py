@@ -9,6 +9,7 @@ import numpy as np
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.input_pipeline import batches as batches_lib
+from fer_pipeline.terminal.tables import format_table
 from fer_pipeline.training import steps
 
 if TYPE_CHECKING:
@@ -114,12 +115,10 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def format_report(evaluation: Evaluation) -> str:
     """The per-class table for the terminal."""
-    lines = [f"{'':10}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}"]
-    for name, row in evaluation.per_class.items():
-        lines.append(
-            f"{name:10}{row.precision:10.3f}{row.recall:10.3f}{row.f1:10.3f}{row.support:10,d}"
-        )
-    return "\n".join(lines)
+    rows = [("", "precision", "recall", "F1", "images")]
+    for name, (*ratios, support) in evaluation.per_class.items():
+        rows.append((name, *(f"{ratio:.3f}" for ratio in ratios), f"{support:,}"))
+    return format_table(rows, min_width=8)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
