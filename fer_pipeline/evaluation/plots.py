@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
 from fer_pipeline import run_dir
 from fer_pipeline.classes import CLASS_NAMES
@@ -96,19 +95,19 @@ def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> F
 
 def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
     """Counts, shaded by the share of the true class: int ``[7, 7]``, rows are true classes."""
-    shard = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6, 5.4), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(shard, cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*confusion.shape):
         axis.text(
             j,
             i,
-            f"{confusion[i, j]:,}\n{shard[i, j]:.0%}",
+            f"{confusion[i, j]:,}\n{share[i, j]:.0%}",
             ha="center",
             va="center",
             fontsize=7,
-            color="white" if shard[i, j] > 0.5 else "black",
+            color="white" if share[i, j] > 0.5 else "black",
         )
     axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right")
     axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
@@ -135,28 +134,11 @@ def architecture(model: keras.Model) -> Figure:
     text = {"va": "center", "fontsize": 8}
     for x, title in ((0.3, "layer"), (5.2, "output"), (7.6, "parameters")):
         axis.text(x, -0.8, title, fontweight="bold", **text)
+    places = range(len(rows))
+    axis.barh(places, 9.6, 0.76, left=0.2, color=[_shade(kind) for kind, *_ in rows])
+    # Each layer's share of the parameters.
+    axis.barh(places, [row[3] / largest for row in rows], 0.4, left=8.7, color=_TRAIN)
     for i, (kind, name, shape, parameters) in enumerate(rows):
-        # The bar is the layer's share of the parameters: it shows at a glance where they sit.
-        axis.add_patch(
-            FancyBboxPatch(
-                (0.2, i - 0.38),
-                9.6,
-                0.76,
-                boxstyle="round,pad=0,rounding_size=0.1",
-                facecolor=_shade(kind),
-                edgecolor="none",
-            )
-        )
-        axis.add_patch(
-            FancyBboxPatch(
-                (8.7, i - 0.2),
-                max(1.0 * parameters / largest, 1e-3),
-                0.4,
-                boxstyle="square,pad=0",
-                facecolor=_TRAIN if parameters else "none",
-                edgecolor="none",
-            )
-        )
         axis.text(0.35, i, kind, **text)
         axis.text(2.4, i, name, color="0.35", **text)
         axis.text(5.2, i, " x ".join(str(size) for size in shape), **text)
