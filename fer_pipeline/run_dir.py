@@ -1,4 +1,4 @@
-"""Names of every file a run writes, atomic writes, and one owner at a time."""
+"""A run's directory: the names of its files, its locks, and what may be written to it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fer_pipeline.atomic_files import TEMPORARY
+from fer_pipeline.atomic_files import atomic_write as atomic_write
+from fer_pipeline.atomic_files import write_json as write_json
+from fer_pipeline.atomic_files import write_text as write_text
 from fer_pipeline.errors import UserError
 
 CONFIG = "config.json"
@@ -32,7 +35,6 @@ EXPORTING = "another process is exporting it; wait"
 PREVIOUS = "previous"
 _LOCK = ".lock"
 _BUSY = "another process is training there; wait or name another one"
-_TEMPORARY = ".tmp-"
 
 #: Everything a run writes: what ``--overwrite`` deletes.
 _WRITTEN = (
@@ -63,58 +65,6 @@ CLASS_COUNTS_FIGURE = f"{FIGURES}/class_counts.png"
 CURVES_FIGURE = f"{FIGURES}/curves.png"
 CONFUSION_MATRIX_FIGURE = f"{FIGURES}/confusion_matrix.png"
 ARCHITECTURE_FIGURE = f"{FIGURES}/architecture.png"
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` and renames it there when the block succeeds.
-
-    The file is flushed to disk before the rename, so that a reader, or a machine that loses
-    power, sees the old file or the new one and nothing between. When the block raises, ``path``
-    is left as it was. The temporary file keeps the suffix of ``path``, since writers such as
-    matplotlib and Keras choose the format by it.
-
-    Raises:
-      UserError: the file cannot be written: no space, no permission.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes files private; a run directory is as readable as its owner's umask says.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); put that right and start the "
-            "same command again"
-        ) from error
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text file whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes ``value`` as indented JSON, whole or not at all.
-
-    Raises:
-      ValueError: it holds NaN or infinity, for which JSON has no word.
-    """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -207,7 +157,7 @@ def owned(run: Path) -> Iterator[None]:
         raise UserError(f"--run_dir={run}: cannot be made ({error.strerror})") from error
     with locked(run, _LOCK, busy=_BUSY):
         for folder in (run, run / CHECKPOINTS, run / FIGURES):
-            for temporary in folder.glob(f"{_TEMPORARY}*"):
+            for temporary in folder.glob(f"{TEMPORARY}*"):
                 temporary.unlink()
         yield
 
@@ -357,7 +307,7 @@ def check_usable(run: Path) -> None:
         return
     names = (path.name for path in run.iterdir())
     # A start or an export that was killed leaves these.
-    left = (_TEMPORARY, EXPORT_WORKSHOP)
+    left = (TEMPORARY, EXPORT_WORKSHOP)
     strangers = sorted(n for n in names if n not in (_LOCK, EXPORT_LOCK) and not n.startswith(left))
     if CONFIG in strangers:
         read_config(run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.splits import Split, Splits, class_counts
 
@@ -157,7 +157,7 @@ def architecture(model: keras.Model) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, whole or not at all."""
-    with run_dir.atomic_write(path) as temporary:
+    with atomic_files.atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
 
