@@ -219,7 +219,7 @@ def _decode_by_tensorflow(
         if not alike or kind != "JPEG" or width * height > _UNROLLED_PIXELS:
             faces, converted = _trace(_decode_mixed, (None,), "string")(tf.constant(encoded))
             return faces.numpy(), converted.numpy()
-        # Padded: decoding one image a few more times is cheaper than tracing a graph of another size.
+        # Padded: to decode one image a few more times is cheaper than a graph of another size.
         filled = [*encoded, *encoded[:1] * (-len(encoded) % _UNROLLED)]
         decode = _trace(_decode_jpegs, (_UNROLLED,), "string")
         starts = range(0, len(filled), _UNROLLED)
@@ -271,8 +271,8 @@ def decode_faces(
     layouts = [pictures.read_plain_header(one) for one in encoded]
     plain = [i for i, layout in enumerate(layouts) if layout]
     left = set(range(len(encoded)))
-    # All plain images at once; if one of them cannot be decoded, each on its own. (UnicodeDecodeError:
-    # TensorFlow's message may quote bytes of the file that are not UTF-8.)
+    # All plain images at once; if one of them cannot be decoded, each on its own. (TensorFlow's
+    # message may quote bytes of the file that are not UTF-8, hence the UnicodeDecodeError.)
     with contextlib.suppress(OpError, UnicodeDecodeError):
         if plain:
             found = _decode_by_tensorflow([encoded[i] for i in plain], [layouts[i] for i in plain])

@@ -2,8 +2,8 @@
 
 A row is an emotion from 0 to 6, 2,304 grey levels separated by spaces, and a usage. Columns are
 found by the header, in any order and with spaces around the names: the second file's are
-``emotion, Usage, pixels``. No field spans lines or holds a comma, so a row is a line, and quotes
-are passed over.
+``emotion, Usage, pixels``. No field contains a line break or a comma, so a row is a line, and
+quotes are ignored.
 
 Source: Goodfellow et al., "Challenges in representation learning: a report on three machine
 learning contests", 2013.
@@ -28,14 +28,14 @@ from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.errors import UserError
 from fer_pipeline.images import FACE_SHAPE, OnBadImage
 
-#: The file's numbers of the classes, whose order is not that of ``CLASS_NAMES``.
+#: Classes in the order of the file's numbers, which is not that of ``CLASS_NAMES``.
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _LABELS = {str(code): CLASS_NAMES.index(name) for code, name in enumerate(_EMOTIONS)}
 _CODES = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
 
 _GROUPS = {"training": splits_lib.TRAIN, **layout.FAMILIES}
 
-#: What in a header tells another kind of file.
+#: Characters in a header that show another kind of file.
 _NOT_OURS = {
     "\0": "its encoding is UTF-16 or UTF-32",
     ";": "its columns are separated by semicolons",
@@ -46,7 +46,7 @@ _NOT_OURS = {
 _COLUMNS = ("emotion", "pixels", "usage")
 _NUM_PIXELS = int(np.prod(FACE_SHAPE))
 
-#: Characters of the longest line that is read. A face takes 9,300 at most.
+#: Characters of the longest line that is read. A face has at most 9,300.
 _MAX_LINE = 2**16
 
 
@@ -55,7 +55,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
 
     Args:
       path: of the file.
-      on_bad_image: ``"fail"`` stops at a row that is no labelled face, ``"skip"`` leaves it out.
+      on_bad_image: ``"fail"`` stops at a row that is not a labelled face, ``"skip"`` skips it.
 
     Returns:
       The images in the order of the rows.
@@ -67,7 +67,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
     where = os.fspath(path)
     pixels, labels, groups, skipped = bytearray(), [], [], []
     with warnings.catch_warnings():
-        # NumPy before 2.3 only warns of text that is no number.
+        # NumPy before 2.3 only warns of text that is not a number.
         warnings.simplefilter("error", DeprecationWarning)
         rows = _rows(where)
         emotion, faces, usage = _columns(where, next(rows, None))
@@ -103,14 +103,14 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
 
 
 def csv_members(names: Iterable[str]) -> list[str]:
-    """Those of a .zip's members that are CSV files."""
+    """Selects a .zip's members that are CSV files."""
     return [n for n in names if n.lower().endswith(".csv") and not files.is_debris(n)]
 
 
 def _rows(where: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line that is not blank, and its fields without quotes and spaces.
+    """Yields the number of each line that is not blank, and its fields, without quotes and spaces.
 
-    Undecodable bytes turn up as bad fields.
+    Bytes that are not UTF-8 make bad fields.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -144,7 +144,7 @@ def _rows(where: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(where: str, header: tuple[int, Sequence[str]] | None) -> tuple[int, int, int]:
-    """Where emotion, pixels and usage stand."""
+    """Finds the columns of emotion, pixels and usage."""
     if header is None:
         raise UserError(f"{where}: empty file; fetch it again")
     names = [name.lower() for name in header[1]]
@@ -162,9 +162,9 @@ def _columns(where: str, header: tuple[int, Sequence[str]] | None) -> tuple[int,
 
 
 def _face(field: str) -> bytes:
-    """The grey levels in a field, as 2,304 bytes."""
+    """Parses the grey levels in a field, to 2,304 bytes."""
     try:
-        # Of the ways to parse these numbers the fastest; int64, as it wraps around silently.
+        # The fastest way to parse these numbers; int64, because overflow is silent.
         levels = np.fromstring(field, np.int64, sep=" ")
     except (ValueError, DeprecationWarning):
         strange = next((t for t in field.split() if not t.isdecimal()), "none")

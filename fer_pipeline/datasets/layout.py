@@ -1,4 +1,4 @@
-"""Which of a source's files are images of which split and class, by their paths.
+"""Finds the split and class of a source's images from their paths.
 
 Paths are relative to the source, with ``/`` between their parts.
 """
@@ -25,14 +25,14 @@ SPLITS = {
     "test": splits_lib.TEST,
 }
 
-#: Kaggle's two halves of ``test/``, by what comes before the first ``_`` of a file name; and in
-#: its CSV by the usage.
+#: Kaggle's two halves of ``test/``: by the part of a file name before its first ``_``, and in the
+#: CSV by the usage.
 FAMILIES = {"publictest": splits_lib.PUBLIC_TEST, "privatetest": splits_lib.PRIVATE_TEST}
 
 _LABELS = {name: label for label, name in enumerate(CLASS_NAMES)}
 _CLASSES = ", ".join(CLASS_NAMES)
 
-#: How many folders deep ``train/`` may lie.
+#: How many folders deep ``train/`` may be.
 MAX_DEPTH = 3
 
 
@@ -64,12 +64,12 @@ def list_images(
       where: the source.
       names: of its files.
       folders: all folders in it.
-      files_of: makes files of names, to look into those whose names tell nothing.
+      files_of: opens the files of given names, to read those without an image's suffix.
 
     Raises:
-      UserError: an image lies in no class folder, or a split or class is missing.
+      UserError: an image is in no class folder, or a split or class is missing.
     """
-    prefix = prefix_of(where, folders)
+    prefix = find_prefix(where, folders)
     rows, left_out, present = [], [], set()
     for name in names:
         split, *inner = name.removeprefix(prefix).split("/")
@@ -105,7 +105,7 @@ def list_images(
 def _check_complete(
     where: str, prefix: str, folders: set[str], present: set[tuple[int, int]]
 ) -> None:
-    """Checks that ``train/`` is there, and for every split folder an image of every class.
+    """Checks that there is ``train/``, and in every split folder an image of every class.
 
     ``present`` are the pairs of split and class that have one.
     """
@@ -130,8 +130,8 @@ def _check_complete(
                 )
 
 
-def prefix_of(where: str, folders: set[str]) -> str:
-    """The path, ``""`` or ending in ``/``, of the folder in which the split folders lie."""
+def find_prefix(where: str, folders: set[str]) -> str:
+    """Finds the parent of the split folders: ``""``, or a path that ends in ``/``."""
     parents = {f[: len(f) - len(last_part(f))] for f in folders if last_part(f) in SPLITS}
     depth = min((parent.count("/") for parent in parents), default=MAX_DEPTH)
     if depth >= MAX_DEPTH:
