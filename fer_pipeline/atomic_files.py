@@ -12,18 +12,17 @@ from typing import Any
 
 from fer_pipeline.errors import UserError
 
-#: How the name of a file begins that is not finished; a killed process leaves some.
+#: Prefix of unfinished files, which a killed process may leave.
 TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` and renames it there when the block succeeds.
+    """Yields a temporary path, and renames it to ``path`` when the block succeeds.
 
-    The file is flushed to disk before the rename, so that a reader, or a machine that loses
-    power, sees the old file or the new one and nothing between. When the block raises, ``path``
-    is left as it was. The temporary file keeps the suffix of ``path``, since writers such as
-    matplotlib and Keras choose the format by it.
+    The file is flushed to disk before the rename, so readers see the old file or the new one, even
+    after a loss of power. If the block raises, ``path`` stays as it was. The temporary file has the
+    suffix of ``path``, since Matplotlib and Keras choose the format by it.
 
     Raises:
       UserError: the file cannot be written: no space, no permission.
@@ -38,7 +37,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files private; a run directory is as readable as its owner's umask says.
+        # mkstemp makes files private; these are as readable as the user's umask says.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -63,6 +62,6 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes ``value`` as indented JSON, whole or not at all.
 
     Raises:
-      ValueError: it holds NaN or infinity, for which JSON has no word.
+      ValueError: it has NaN or infinity, which JSON lacks.
     """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,1 +1,1 @@
-"""How good a network is: metrics and figures."""
+"""Metrics and figures of a trained network."""

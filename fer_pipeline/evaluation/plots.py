@@ -1,4 +1,4 @@
-"""The figures of a run, drawn without pyplot so that no display or global state is involved."""
+"""The figures of a run, drawn without pyplot, so without a display or global state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DPI = 110
 
 
 def samples(split: Split, *, columns: int = 9) -> Figure:
-    """A row of real examples for every class, evenly spaced through the split."""
+    """Draws a row of examples for every class, evenly spaced through the split."""
     rows = len(CLASS_NAMES)
     figure = Figure(figsize=(0.75 * columns + 1.1, 0.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -43,7 +43,7 @@ def samples(split: Split, *, columns: int = 9) -> Figure:
 
 
 def counts(splits: Splits) -> Figure:
-    """Images of each class and split, as grouped bars."""
+    """Draws the number of images of each class and split, as grouped bars."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axis = figure.subplots()
     parts = {"train": (splits.train, _TRAIN)}
@@ -63,7 +63,7 @@ def counts(splits: Splits) -> Figure:
 
 
 def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> Figure:
-    """Loss and accuracy of every epoch so far; dotted lines mark a lower learning rate."""
+    """Draws loss and accuracy of every epoch; dotted lines mark a lower learning rate."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     epochs = [row.epoch for row in history]
     held_out = "validation" if selected_on == "validation" else "validation (test images)"
@@ -94,7 +94,7 @@ def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> F
 
 
 def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
-    """Counts, shaded by the share of the true class: int ``[7, 7]``, rows are true classes."""
+    """Draws counts int ``[7, 7]``, shaded by the share of the true class, which is the row."""
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6, 5.4), layout="constrained")
     axis = figure.subplots()
@@ -119,7 +119,7 @@ def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
 
 
 def architecture(model: keras.Model) -> Figure:
-    """The network's layers from top to bottom with output shapes and parameters."""
+    """Draws the network's layers from top to bottom, with output shapes and parameters."""
     rows = [("input", "image", model.input_shape[1:], 0)]
     rows += [
         (type(layer).__name__, layer.name, layer.output.shape[1:], layer.count_params())

@@ -1,4 +1,4 @@
-"""Batched, stateless image operations: a function of the seed, the epoch and the position."""
+"""Shuffling and flipping as functions of the seed, the epoch and the position."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import functools
 
 import numpy as np
 
-#: Domains of the random streams, so that the order and the flips of one epoch are independent.
+#: Numbers of the random streams, so that the order and the flips of an epoch are independent.
 _ORDER, _FLIP = 0, 1
 
 
 def epoch_order(size: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The order in which an epoch visits the training images: a permutation, int64 ``[size]``.
+    """Draws the order of an epoch's training images: a permutation, int64 ``[size]``.
 
-    It is a function of its arguments alone: whoever resumes inside an epoch, and every worker of
-    a distributed job, computes the same one.
+    It depends on the arguments alone, so a resumed run and all workers of a distributed one compute
+    the same order.
     """
     return _generator(_ORDER, seed, epoch).permutation(size)
 
 
 def flip_mask(size: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Which positions of an epoch are mirrored, each with probability 1/2: bool ``[size]``.
+    """Draws which positions of an epoch are flipped, with probability 1/2: bool ``[size]``.
 
     Position ``step * batch_size + i`` belongs to image ``i`` of that step's batch.
     """
@@ -28,25 +28,25 @@ def flip_mask(size: int, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def flip_horizontally(images: np.ndarray, mask: np.ndarray) -> None:
-    """Mirrors in place the images ``[B, H, W, C]`` where the bool ``mask`` ``[B]`` is true.
+    """Flips in place the images ``[B, H, W, C]`` where the bool ``mask`` ``[B]`` is true.
 
-    Grey uint8 images whose width is a multiple of 8 are mirrored by words of eight pixels, which
-    is several times faster: the words of a row change places and the bytes of each word too.
+    Grey uint8 images whose width is a multiple of 8 are flipped in words of eight pixels, which is
+    several times faster: the order of the words of a row is reversed, and the bytes of each word.
     """
     chosen = np.flatnonzero(mask)
     size, height, width, channels = images.shape
     in_words = images.dtype == np.uint8 and channels == 1 and width % 8 == 0
     if in_words and images.flags.c_contiguous:
         words = images.reshape(size, height * width).view(np.uint64)
-        mirrored = words[chosen].take(_mirrored_order(height, width // 8), axis=1)
+        mirrored = words[chosen].take(_reversed_rows(height, width // 8), axis=1)
         words[chosen] = mirrored.byteswap(inplace=True)
     else:
         images[chosen] = images[chosen, :, ::-1]
 
 
 @functools.cache
-def _mirrored_order(height: int, width: int) -> np.ndarray:
-    """Where each cell of a mirrored grid comes from, row by row: int64 ``[height * width]``."""
+def _reversed_rows(height: int, width: int) -> np.ndarray:
+    """Indices that reverse the rows of a flat grid: int64 ``[height * width]``."""
     return np.arange(height * width).reshape(height, width)[:, ::-1].ravel()
 
 

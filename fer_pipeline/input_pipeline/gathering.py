@@ -1,4 +1,4 @@
-"""Images by their positions, some of them mirrored, in as few passes over memory as can be."""
+"""Gathers images, some of them flipped, with few passes over memory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import numpy as np
 from fer_pipeline.datasets.gather import take
 from fer_pipeline.input_pipeline import augment
 
-#: The largest data set, in bytes, that is kept with its mirror images beside it: twice FER-2013.
-#: The table of both takes twice as much again.
+#: The largest data set, in bytes, of which a second table with all flipped images is kept: twice
+#: FER-2013. The table has twice its size.
 _MAX_MIRRORED = 2**27
 
 
 def take_mirrored(images: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function ``(rows, mask) -> take(images, rows)``, mirrored where the bool ``[B]`` mask is.
+    """Makes a function ``(rows, mask) -> take(images, rows)``, flipped where the bool mask is true.
 
-    Images in memory that are not too many are mirrored once for all, at the first call, into a
-    table of both, twice their size: to choose between an image and its mirror image is then a
-    matter of the row, and costs half of mirroring what was taken.
+    If the images are in memory and not too many, the first call makes a table of the images and
+    their flipped copies. Gathering from it takes half the time of flipping what was gathered.
     """
 
     @functools.cache

@@ -1,1 +1,1 @@
-"""The networks, and faster layers to train them with."""
+"""The networks, and faster layers for training."""

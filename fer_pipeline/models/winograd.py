@@ -1,8 +1,8 @@
 """Convolutions with fewer multiplications: the algorithms of Toom, Cook and Winograd.
 
 A tile of m outputs of a filter with r taps needs n = m + r - 1 multiplications instead of m r, and
-its square in two dimensions: F(4x4, 3x3) takes 36 where the definition takes 144. A multiplication
-is that of a matrix here, over channels, so that BLAS does nearly all of the work.
+its square in two dimensions: F(4x4, 3x3) takes 36, the definition 144. Here a multiplication is a
+matrix product over channels, so BLAS does nearly all of the work.
 
 S. Winograd, "Arithmetic Complexity of Computations" (1980); A. Lavin and S. Gray, "Fast Algorithms
 for Convolutional Neural Networks" (2016), whose names F(m, r), A, B and G are used.
@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Where the polynomials are evaluated, besides infinity; the first n - 1 of them are taken. Small
+#: Where the polynomials are evaluated, besides infinity; the first n - 1 of them are used. Small
 #: and with small inverses: the matrices' norms bound the rounding error. With these the largest
 #: error of a 3x3 layer of this network is 5e-6 of its largest output, that of the definition 3e-7.
 #: Their products and sums are exact in float64.
@@ -61,7 +61,7 @@ def transforms(tile: int, taps: int) -> Transforms:
     for row, others in zip(inputs, zeros, strict=True):
         row[: len(others) + 1] = np.polynomial.polynomial.polyfromroots(others)
     at_point = np.array([*(np.prod(points[i] - zeros[i]) for i in range(size - 1)), 1.0])
-    # Rows of one may be scaled if those of the other are scaled back.
+    # The rows of one may be scaled if those of the other are scaled back.
     scale = np.max(np.abs(inputs), axis=1)
     return Transforms(
         outputs=_evaluation(points, tile).T,
@@ -92,7 +92,7 @@ def convolution(inputs: tf.Tensor, kernel: tf.Tensor, *, tile: int) -> tf.Tensor
     patches = _patches(inputs, tile=tile, size=size, border=taps // 2)
     points = tf.matmul(to_inputs, tf.reshape(patches, [size**2, -1]))
     kernels = tf.matmul(to_kernel, tf.reshape(kernel, [taps**2, -1]))
-    # A loop: on a CPU one batched product of as many matrices is up to three times slower.
+    # A loop: on a CPU a batched product of the same matrices is up to three times slower.
     products = [
         tf.matmul(point, kernel_point)
         for point, kernel_point in zip(
@@ -110,14 +110,14 @@ def convolution(inputs: tf.Tensor, kernel: tf.Tensor, *, tile: int) -> tf.Tensor
 def _patches(inputs: tf.Tensor, *, tile: int, size: int, border: int) -> tf.Tensor:
     """Overlapping patches of ``[B, H, W, C]``: ``[size, size, B * tiles, tiles * C]``.
 
-    Positions in a tile come first. Those beyond ``tile`` are the next tile's first ones, so a shift
-    by one tile in each direction is all it takes; a slice a position would be ``size ** 2`` copies.
+    Positions in a tile come first. Those beyond ``tile`` are the next tile's first ones, so one
+    shift in each direction is enough; a slice for each position would be ``size ** 2`` copies.
     """
     import tensorflow as tf
 
     _, rows, _, channels = inputs.shape
     tiles, overlap = rows // tile, size - tile
-    # One tile more than there are outputs of, for the last one's neighbour.
+    # One more tile than outputs have, as the neighbour of the last one.
     padding = [border, (tiles + 1) * tile - rows - border]
     padded = tf.pad(inputs, [[0, 0], padding, padding, [0, 0]])
     split = tf.reshape(padded, [-1, tiles + 1, tile, tiles + 1, tile, channels])
@@ -133,6 +133,6 @@ def _patches(inputs: tf.Tensor, *, tile: int, size: int, border: int) -> tf.Tens
 
 
 def _evaluation(points: np.ndarray, coefficients: int) -> np.ndarray:
-    """The matrix that evaluates a polynomial of so many coefficients at the points and infinity."""
+    """The matrix from a polynomial's coefficients to its values at the points and infinity."""
     at_infinity = np.eye(1, coefficients, coefficients - 1)
     return np.vstack([np.vander(points, coefficients, increasing=True), at_infinity])

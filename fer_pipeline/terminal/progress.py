@@ -1,4 +1,4 @@
-"""One line on the terminal that says how far, how fast and how much longer."""
+"""A progress bar for an epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-# Bars of one thread need neither the thread that redraws others nor a lock between processes.
+# One bar in one thread needs neither tqdm's monitor thread nor its lock between processes.
 tqdm.monitor_interval = 0
 tqdm.set_lock(threading.RLock())
 
