@@ -19,7 +19,7 @@ from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.datasets import gather
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices.cluster import WHOLE, Shard
-from fer_pipeline.input_pipeline import augment, gathering
+from fer_pipeline.input_pipeline import augment
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -73,7 +73,7 @@ def training_batches(
       A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``shard.count`` elements a batch.
     """
     size = len(split.labels)
-    take = gathering.take_mirrored(split.images)
+    take = augment.make_gather(split.images)
 
     # Two: the next epoch is gathered ahead while one ends.
     @functools.lru_cache(maxsize=2)

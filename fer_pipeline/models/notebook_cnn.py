@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.devices.precision import cpu_flags
@@ -125,51 +126,41 @@ def _sequential(
     import keras
     from keras import layers
 
-    count: dict[str, int] = {}
+    count: Counter[str] = Counter()
+    model = keras.Sequential(name="sequential")
 
-    def options(name: str) -> dict[str, str]:
-        """Keras' automatic names: the first of a kind has no number."""
-        index = count.get(name, 0)
-        count[name] = index + 1
-        return {"name": f"{name}_{index}" if index else name, "dtype": dtype_policy}
+    def layer_seed() -> int | None:
+        """The seed of the next layer: every layer has its own random stream."""
+        return None if seed is None else seed * 1000 + len(model.layers)
 
-    def seed_of(layer_index: int) -> int | None:
-        """Every layer has its own random stream."""
-        return None if seed is None else seed * 1000 + layer_index
+    def add(
+        layer: Callable[..., keras.layers.Layer], name: str, *args: Any, **options: Any
+    ) -> None:
+        """Adds a layer, named as Keras does: the first of a kind has no number."""
+        numbered = f"{name}_{count[name]}" if count[name] else name
+        count[name] += 1
+        model.add(layer(*args, name=numbered, **{"dtype": dtype_policy} | options))
 
     def initializer() -> keras.initializers.Initializer:
-        return keras.initializers.GlorotUniform(seed=seed_of(len(model.layers)))
+        return keras.initializers.GlorotUniform(seed=layer_seed())
 
-    model = keras.Sequential(name="sequential")
+    activation = (layers.Activation, "activation", "relu")
+    pooling = (layers.MaxPooling2D, "max_pooling2d", 2)
     model.add(keras.Input(batch_shape=(batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), name="image"))
-    for filters, kernel_size in CONVOLUTIONS:
-        model.add(
-            convolution(
-                filters,
-                kernel_size,
-                padding="same",
-                kernel_initializer=initializer(),
-                **options("conv2d"),
-            )
-        )
-        model.add(batch_normalization(**options("batch_normalization")))
-        activation = layers.Activation("relu", **options("activation"))
-        pooling = layers.MaxPooling2D(2, **options("max_pooling2d"))
+    for filters, size in CONVOLUTIONS:
+        kernel = {"padding": "same", "kernel_initializer": initializer()}
+        add(convolution, "conv2d", filters, size, **kernel)
+        add(batch_normalization, "batch_normalization")
         for layer in (pooling, activation) if pool_before_activation else (activation, pooling):
-            model.add(layer)
-        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
-    model.add(layers.Flatten(**options("flatten")))
+            add(*layer)
+        add(dropout, "dropout", DROPOUT_RATE, seed=layer_seed())
+    add(layers.Flatten, "flatten")
     for units in DENSE_UNITS:
-        model.add(layers.Dense(units, kernel_initializer=initializer(), **options("dense")))
-        model.add(batch_normalization(**options("batch_normalization")))
-        model.add(layers.Activation("relu", **options("activation")))
-        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
-    model.add(
-        layers.Dense(
-            NUM_CLASSES,
-            activation="softmax",
-            kernel_initializer=initializer(),
-            **options("dense") | {"dtype": "float64" if dtype_policy == "float64" else "float32"},
-        )
-    )
+        add(layers.Dense, "dense", units, kernel_initializer=initializer())
+        add(batch_normalization, "batch_normalization")
+        add(*activation)
+        add(dropout, "dropout", DROPOUT_RATE, seed=layer_seed())
+    output = {"activation": "softmax", "kernel_initializer": initializer()}
+    output["dtype"] = "float64" if dtype_policy == "float64" else "float32"
+    add(layers.Dense, "dense", NUM_CLASSES, **output)
     return model
