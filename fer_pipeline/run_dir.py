@@ -277,7 +277,7 @@ def check_space(run: Path, needed: int, what: str) -> None:
     Raises:
       UserError: they are not; the message says ``what`` they are for.
     """
-    free = shutil.disk_usage(existing(run)).free
+    free = shutil.disk_usage(nearest_existing(run)).free
     if free < needed:
         raise UserError(
             f"--run_dir={run}: {free / 1e6:,.0f} MB are free and {what} need {needed / 1e6:,.0f} "
@@ -299,7 +299,7 @@ def check_usable(run: Path) -> None:
     """
     if run.exists() and not run.is_dir():
         raise UserError(f"--run_dir={run}: is a file; name a directory")
-    parent = existing(run)
+    parent = nearest_existing(run)
     if not os.access(parent, os.R_OK | os.W_OK | os.X_OK):
         raise UserError(f"--run_dir={run}: {parent} cannot be written; name another directory")
     if not run.is_dir():
@@ -317,6 +317,6 @@ def check_usable(run: Path) -> None:
         )
 
 
-def existing(path: Path) -> Path:
+def nearest_existing(path: Path) -> Path:
     """The path itself, or the nearest folder above it that exists."""
     return next(above for above in (path, *path.absolute().parents) if above.exists())

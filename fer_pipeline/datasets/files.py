@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = (
 )
 
 #: Files and folders that operating systems create, besides names that begin with a dot.
-_DEBRIS = frozenset(
+_SYSTEM_FILES = frozenset(
     "__macosx thumbs.db ehthumbs.db desktop.ini @eadir #recycle @recycle $recycle.bin".split()
 )
 
@@ -117,9 +117,9 @@ def printable(name: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def is_debris(name: str) -> bool:
+def is_system_file(name: str) -> bool:
     """Whether a relative path (``/`` between parts) is hidden or made by an operating system."""
-    return "/." in f"/{name}" or not _DEBRIS.isdisjoint(name.lower().split("/"))
+    return "/." in f"/{name}" or not _SYSTEM_FILES.isdisjoint(name.lower().split("/"))
 
 
 def is_image(name: str, files_of: Callable[[Sequence[str]], Files]) -> bool:

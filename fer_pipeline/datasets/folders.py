@@ -57,7 +57,7 @@ def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> 
     Raises:
       UserError: as ``list_folder``; or it is encrypted, or neither stored nor deflated.
     """
-    members = {info.filename: info for info in infos if not files_lib.is_debris(info.filename)}
+    members = {info.filename: info for info in infos if not files_lib.is_system_file(info.filename)}
     folders = set()
     for name in members:
         parts = name.split("/")[:-1]
@@ -113,7 +113,7 @@ def _scan(root: str, folder: str, *, strict: bool = True) -> tuple[list[str], li
     found: tuple[list[str], list[str]] = ([], [])
     with _reading(strict=strict or not folder), os.scandir(os.path.join(root, folder)) as entries:
         for entry in entries:
-            if not files_lib.is_debris(entry.name):
+            if not files_lib.is_system_file(entry.name):
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 with _reading(strict=strict):
                     found[entry.is_dir()].append(name)

@@ -53,7 +53,7 @@ class Listing(NamedTuple):
 
 
 def list_images(
-    where: str,
+    source: str,
     names: Iterable[str],
     folders: set[str],
     files_of: Callable[[Sequence[str]], Files],
@@ -61,7 +61,7 @@ def list_images(
     """Finds the images among a source's files.
 
     Args:
-      where: the source.
+      source: its name in error messages.
       names: of its files.
       folders: all folders in it.
       files_of: opens the files of given names, to read those without an image's suffix.
@@ -69,7 +69,7 @@ def list_images(
     Raises:
       UserError: an image is in no class folder, or a split or class is missing.
     """
-    prefix = find_prefix(where, folders)
+    prefix = find_prefix(source, folders)
     rows, left_out, present = [], [], set()
     for name in names:
         split, *inner = name.removeprefix(prefix).split("/")
@@ -77,14 +77,14 @@ def list_images(
         if group is None or not name.startswith(prefix):
             continue
         if not files_lib.is_image(name, files_of):
-            left_out.append(printable(f"{where}/{name}"))
+            left_out.append(printable(f"{source}/{name}"))
             continue
         if len(inner) < 2:
-            raise UserError(f"{where}/{name}: in no class folder; move it to one of {_CLASSES}")
+            raise UserError(f"{source}/{name}: in no class folder; move it to one of {_CLASSES}")
         label = _LABELS.get(inner[0].lower())
         if label is None:
             raise UserError(
-                f"{where}/{prefix}{split}/{inner[0]}: not a class; rename or remove the folder, "
+                f"{source}/{prefix}{split}/{inner[0]}: not a class; rename or remove the folder, "
                 f"the classes are {_CLASSES}"
             )
         present.add((group, label))
@@ -93,7 +93,7 @@ def list_images(
             group = FAMILIES.get(family, group)
         rows.append((group, label, name))
     rows.sort()
-    _check_complete(where, prefix, folders, present)
+    _check_complete(source, prefix, folders, present)
     return Listing(
         files_of([name for _, _, name in rows]),
         np.array([label for _, label, _ in rows], np.int32),
@@ -103,7 +103,7 @@ def list_images(
 
 
 def _check_complete(
-    where: str, prefix: str, folders: set[str], present: set[tuple[int, int]]
+    source: str, prefix: str, folders: set[str], present: set[tuple[int, int]]
 ) -> None:
     """Checks that there is ``train/``, and in every split folder an image of every class.
 
@@ -113,24 +113,24 @@ def _check_complete(
     for folder in sorted(f for f in folders if f.startswith(prefix)):
         group = SPLITS.get(folder[len(prefix) :].lower())
         if group in splits:
-            raise UserError(f"{where}: has both {splits[group]}/ and {folder}/; keep one of them")
+            raise UserError(f"{source}: has both {splits[group]}/ and {folder}/; keep one of them")
         if group is not None:
             splits[group] = folder
     if splits_lib.TRAIN not in splits:
         others = ", ".join(f"{folder}/" for folder in splits.values())
-        raise UserError(f"{where}: has {others} but no {prefix}train/; add the training images")
+        raise UserError(f"{source}: has {others} but no {prefix}train/; add the training images")
     lower = {folder.lower() for folder in folders}
     for group, folder in splits.items():
         for label, name in enumerate(CLASS_NAMES):
             if (group, label) not in present:
                 there = f"{folder}/{name}".lower() in lower
                 raise UserError(
-                    f"{where}/{folder}/{name}: {'no images in it' if there else 'not there'}; "
+                    f"{source}/{folder}/{name}: {'no images in it' if there else 'not there'}; "
                     f"every split needs images of {_CLASSES}"
                 )
 
 
-def find_prefix(where: str, folders: set[str]) -> str:
+def find_prefix(source: str, folders: set[str]) -> str:
     """Finds the parent of the split folders: ``""``, or a path that ends in ``/``."""
     parents = {f[: len(f) - len(last_part(f))] for f in folders if last_part(f) in SPLITS}
     depth = min((parent.count("/") for parent in parents), default=MAX_DEPTH)
@@ -138,12 +138,12 @@ def find_prefix(where: str, folders: set[str]) -> str:
         found = sorted(folder for folder in folders if "/" not in folder)
         seen = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
         raise UserError(
-            f"{where}: no train/<class>/ folders in it (found {seen or 'no folders'}); "
+            f"{source}: no train/<class>/ folders in it (found {seen or 'no folders'}); "
             f"expected train/ and test/, each with {_CLASSES}"
         )
     nearest = sorted(parent for parent in parents if parent.count("/") == depth)
     if len(nearest) > 1:
-        raise UserError(f"{where}: several data sets ({', '.join(nearest)}); pass one of them")
+        raise UserError(f"{source}: several data sets ({', '.join(nearest)}); pass one of them")
     return nearest[0]
 
 

@@ -51,7 +51,7 @@ def run_app(
 
     def guarded(argv: list[str]) -> int:
         interruption.end_at_sigterm()
-        interruption.heed_ctrl_c()
+        interruption.raise_at_ctrl_c()
         gpus.allow_growth()
         try:
             status = main(argv) or 0
@@ -74,12 +74,12 @@ def run_app(
         # one of them could hang Python's shutdown.
         _fail(message)
 
-    with readers_may_go():
+    with exit_on_broken_pipe():
         app.run(guarded, flags_parser=parse)
 
 
 @contextlib.contextmanager
-def readers_may_go() -> Iterator[None]:
+def exit_on_broken_pipe() -> Iterator[None]:
     """Ends the process with status 141 and no message if the reader of its output closes it.
 
     Standard streams that the caller has closed are opened first.

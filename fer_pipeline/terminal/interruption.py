@@ -98,7 +98,7 @@ def _handlers(handler: Callable | signal.Handlers) -> Iterator[None]:
 
 
 def end_quietly_at_ctrl_c() -> None:
-    """Makes Ctrl-C end the process at once, without a traceback, until ``heed_ctrl_c``.
+    """Makes Ctrl-C end the process at once, without a traceback, until ``raise_at_ctrl_c``.
 
     For the time that a command takes for its imports. If Ctrl-C is ignored, as in a background job
     of a shell, it stays ignored.
@@ -107,7 +107,7 @@ def end_quietly_at_ctrl_c() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def heed_ctrl_c() -> None:
+def raise_at_ctrl_c() -> None:
     """Makes Ctrl-C raise KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
