@@ -8,8 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from fer_pipeline.datasets import cache as cache_lib
 from fer_pipeline.datasets import files, folders, kaggle_csv, splitting
-from fer_pipeline.datasets import splits as splits_lib
-from fer_pipeline.datasets.splits import Splits
+from fer_pipeline.datasets.splits import Faces, Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.images import OnBadImage
 
@@ -85,7 +84,7 @@ def load(
     return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded)
 
 
-def read(source: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splits_lib.Faces:
+def read(source: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> Faces:
     """Reads all images of a source into memory, to be split by ``splitting.split``.
 
     Args:
@@ -181,7 +180,7 @@ def _list_images(source: str, kind: str) -> folders.Listing | None:
     return folders.list_zip(source, members)
 
 
-def _decode(source: str, kind: str, on_bad_image: OnBadImage, **options: Any) -> splits_lib.Faces:
+def _decode(source: str, kind: str, on_bad_image: OnBadImage, **options: Any) -> Faces:
     """Reads the images of a source; ``options`` are for ``folders.decode`` alone."""
     listing = _list_images(source, kind)
     if listing is None:
@@ -196,7 +195,7 @@ def _read_cached(
     cache_dir: str | os.PathLike[str] | None,
     *,
     write: bool,
-) -> tuple[splits_lib.Faces, bool]:
+) -> tuple[Faces, bool]:
     """Reads the images through the cache on disk; also returns whether they were decoded."""
     digest = _digest(source, kind)
     folder = cache_lib.entry_folder(cache_dir, source_name(source), digest, [kind, on_bad_image])
@@ -210,7 +209,7 @@ def _read_cached(
         if _digest(source, kind) != digest:
             raise UserError(f"{source}: changed while it was read; start again")
 
-    def decode(allocate: cache_lib.Allocate) -> splits_lib.Faces:
+    def decode(allocate: cache_lib.Allocate) -> Faces:
         return _decode(source, kind, on_bad_image, allocate=allocate)
 
     return cache_lib.store(folder, decode, check_source)

@@ -21,13 +21,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from fer_pipeline import cores
-from fer_pipeline import images as faces_lib
+from fer_pipeline import images as images_lib
 from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets import layout, splitting
-from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.datasets.files import Files, printable
 from fer_pipeline.datasets.layout import Listing
-from fer_pipeline.datasets.splits import LazyImages
+from fer_pipeline.datasets.splits import Faces, LazyImages
 from fer_pipeline.errors import UserError
 from fer_pipeline.images import FACE_SHAPE, Decoded, OnBadImage
 
@@ -150,7 +149,7 @@ def decoded_batches(
     def work(start: int) -> list[Decoded]:
         decoded, begin = [], start
         for names, encoded in _read(files, positions[start : start + size], on_bad_image):
-            one = faces_lib.decode_faces(encoded, names, on_bad_image=on_bad_image)
+            one = images_lib.decode_faces(encoded, names, on_bad_image=on_bad_image)
             decoded.append(one._replace(kept=one.kept + begin))
             begin += len(encoded)
         return decoded
@@ -204,7 +203,7 @@ def decode(
     on_bad_image: OnBadImage = "fail",
     allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None,
     stream: bool = False,
-) -> splits_lib.Faces:
+) -> Faces:
     """Decodes all images of a listing.
 
     Args:
@@ -234,7 +233,7 @@ def decode(
         raise UserError(f"{skipped[0]}: no readable image, nor is any other; fetch them again")
     good = np.concatenate(kept)
     read = functools.partial(_decoded, listing.files)
-    return splits_lib.Faces(
+    return Faces(
         LazyImages(read, good) if stream else images[:end],
         listing.labels[good],
         listing.groups[good],

@@ -24,7 +24,7 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import files, layout
-from fer_pipeline.datasets import splits as splits_lib
+from fer_pipeline.datasets.splits import TRAIN, Faces
 from fer_pipeline.errors import UserError
 from fer_pipeline.images import FACE_SHAPE, OnBadImage
 
@@ -33,7 +33,7 @@ _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _LABELS = {str(code): CLASS_NAMES.index(name) for code, name in enumerate(_EMOTIONS)}
 _CODES = ", ".join(f"{code} {name}" for code, name in enumerate(_EMOTIONS))
 
-_GROUPS = {"training": splits_lib.TRAIN, **layout.FAMILIES}
+_GROUPS = {"training": TRAIN, **layout.FAMILIES}
 
 #: Characters in a header that show another kind of file.
 _OTHER_FORMATS = {
@@ -50,7 +50,7 @@ _NUM_PIXELS = int(np.prod(FACE_SHAPE))
 _MAX_LINE = 2**16
 
 
-def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> splits_lib.Faces:
+def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> Faces:
     """Reads a CSV file, or the only CSV file in a .zip, into memory.
 
     Args:
@@ -94,7 +94,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
             groups.append(group)
     if not labels:
         raise UserError(f"{source}: no faces below its header; fetch the file again")
-    return splits_lib.Faces(
+    return Faces(
         images=np.frombuffer(pixels, np.uint8).reshape(-1, *FACE_SHAPE),
         labels=np.array(labels, np.int32),
         groups=np.array(groups, np.int8),

@@ -12,22 +12,22 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import files as files_lib
-from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.datasets.files import Files, printable
+from fer_pipeline.datasets.splits import PRIVATE_TEST, PUBLIC_TEST, TEST, TRAIN, VALIDATION
 from fer_pipeline.errors import UserError
 
 #: Names of split folders.
 SPLITS = {
-    "train": splits_lib.TRAIN,
-    "validation": splits_lib.VALIDATION,
-    "valid": splits_lib.VALIDATION,
-    "val": splits_lib.VALIDATION,
-    "test": splits_lib.TEST,
+    "train": TRAIN,
+    "validation": VALIDATION,
+    "valid": VALIDATION,
+    "val": VALIDATION,
+    "test": TEST,
 }
 
 #: Kaggle's two halves of ``test/``: by the part of a file name before its first ``_``, and in the
 #: CSV by the usage.
-FAMILIES = {"publictest": splits_lib.PUBLIC_TEST, "privatetest": splits_lib.PRIVATE_TEST}
+FAMILIES = {"publictest": PUBLIC_TEST, "privatetest": PRIVATE_TEST}
 
 _LABELS = {name: label for label, name in enumerate(CLASS_NAMES)}
 _CLASSES = ", ".join(CLASS_NAMES)
@@ -42,7 +42,7 @@ class Listing(NamedTuple):
     Attributes:
       files: the image files.
       labels: int32 ``[N]``.
-      groups: int8 ``[N]``, see ``splits_lib.TRAIN``.
+      groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST`` of ``splits``.
       left_out: names of the other files in the split folders.
     """
 
@@ -88,7 +88,7 @@ def list_images(
                 f"the classes are {_CLASSES}"
             )
         present.add((group, label))
-        if group == splits_lib.TEST:
+        if group == TEST:
             family = inner[-1].lower().partition("_")[0]
             group = FAMILIES.get(family, group)
         rows.append((group, label, name))
@@ -116,7 +116,7 @@ def _check_complete(
             raise UserError(f"{source}: has both {splits[group]}/ and {folder}/; keep one of them")
         if group is not None:
             splits[group] = folder
-    if splits_lib.TRAIN not in splits:
+    if TRAIN not in splits:
         others = ", ".join(f"{folder}/" for folder in splits.values())
         raise UserError(f"{source}: has {others} but no {prefix}train/; add the training images")
     lower = {folder.lower() for folder in folders}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from fer_pipeline import datasets
+from fer_pipeline.datasets.splits import TRAIN, Splits, fingerprint
+from fer_pipeline.datasets.splitting import split
 from fer_pipeline.errors import UserError
-
-if TYPE_CHECKING:
-    from fer_pipeline.datasets.splits import Splits
 
 #: Settings of a run that its validation images depend on.
 _SPLITTING = ("seed", "validation_fraction")
@@ -48,9 +48,6 @@ def load(
     Raises:
       UserError: as ``datasets.load``.
     """
-    from fer_pipeline import datasets
-    from fer_pipeline.datasets.splits import fingerprint
-
     bad = on_bad_image or config.get("on_bad_image") or "fail"
     splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
     source = data or config["data"]
@@ -69,10 +66,6 @@ def _split_if_own(
     source: str, on_bad_image: str, splitting: dict[str, Any], expected: str | None
 ) -> RunData:
     """Reads a source once, and splits it as in the run if its images are the run's."""
-    from fer_pipeline import datasets
-    from fer_pipeline.datasets.splits import TRAIN, fingerprint
-    from fer_pipeline.datasets.splitting import split
-
     faces = datasets.read(source, on_bad_image=on_bad_image)
     # The run's split of other images may leave a part empty, which is no error.
     with contextlib.suppress(UserError):
