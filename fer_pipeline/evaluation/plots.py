@@ -96,19 +96,19 @@ def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> F
 
 def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
     """Counts, shaded by the share of the true class: int ``[7, 7]``, rows are true classes."""
-    shard = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6, 5.4), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(shard, cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*confusion.shape):
         axis.text(
             j,
             i,
-            f"{confusion[i, j]:,}\n{shard[i, j]:.0%}",
+            f"{confusion[i, j]:,}\n{share[i, j]:.0%}",
             ha="center",
             va="center",
             fontsize=7,
-            color="white" if shard[i, j] > 0.5 else "black",
+            color="white" if share[i, j] > 0.5 else "black",
         )
     axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right")
     axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)

@@ -38,13 +38,13 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
     """
     import tensorflow as tf
 
-    splits, recipe, devices, state = session.splits, session.recipe, session.devices, session.state
+    splits, config, devices, state = session.splits, session.config, session.devices, session.state
     train_batches = strategy.batches(
         devices,
         lambda shard: batches_lib.training_batches(
             splits.train,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
+            batch_size=config.batch_size,
+            seed=config.seed,
             epoch=state.epoch,
             first_step=state.step,
             epochs=None,
@@ -61,7 +61,7 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
         session.model,
         session.optimizer,
         strategy=devices.strategy,
-        jit_batch_size=recipe.batch_size if session.execution.jit_compile else None,
+        jit_batch_size=config.batch_size if config.jit_compile == "true" else None,
     )
 
     @functools.cache
@@ -81,7 +81,7 @@ def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
     """Trains what is left of the epoch, yielding after each call."""
     import tensorflow as tf
 
-    state, fixed, sizes = session.state, session.execution.steps_per_execution, session.sizes
+    state, fixed, sizes = session.state, session.config.steps_per_execution, session.sizes
     while state.step < len(sizes):
         begun = time.perf_counter()
         count = fixed or session.steps_per_execution

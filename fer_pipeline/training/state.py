@@ -1,4 +1,4 @@
-"""What a training is: its recipe, how it is carried out, and where it stands."""
+"""The state of a training: its settings, its position, and its record so far."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.training import checkpoints, guards, steps
@@ -18,43 +19,6 @@ if TYPE_CHECKING:
 
 #: Steps of the first call: what a step costs is not known yet, and a signal waits for its end.
 FIRST_EXECUTION = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How the weights are fitted; the defaults are the seed's.
-
-    Attributes:
-      epochs: passes over the training images.
-      batch_size: images of a step, over all replicas.
-      learning_rate: Adam's, at the start.
-      seed: seed of the initial weights, the dropout masks, the shuffling and the flips.
-      precision: Keras dtype policy of the training network.
-    """
-
-    epochs: int = 15
-    batch_size: int = 64
-    learning_rate: float = 5e-4
-    seed: int = 0
-    precision: str = "float32"
-
-
-@dataclasses.dataclass(frozen=True)
-class Execution:
-    """How a recipe is carried out; none of it changes what is computed but its rounding.
-
-    Attributes:
-      devices: where it runs; None is the first one of this host.
-      steps_per_execution: steps between two looks at the clock; None finds how many take about a
-        second.
-      jit_compile: compile steps by XLA; for a single device.
-      checkpoint_minutes: between two checkpoints inside an epoch.
-    """
-
-    devices: Devices | None = None
-    steps_per_execution: int | None = None
-    jit_compile: bool = False
-    checkpoint_minutes: float = 10.0
 
 
 class EpochLog(NamedTuple):
@@ -128,8 +92,7 @@ class Session:
     """A training under way."""
 
     splits: Splits
-    recipe: Recipe
-    execution: Execution
+    config: Config
     devices: Devices
     run: Path | None
     resume_key: dict[str, Any]
@@ -146,7 +109,7 @@ class Session:
     @property
     def sizes(self) -> np.ndarray:
         """Images of every step of an epoch: int32 ``[S]``."""
-        images, size = len(self.splits.train.labels), self.recipe.batch_size
+        images, size = len(self.splits.train.labels), self.config.batch_size
         return np.minimum(size, images - np.arange(0, images, size)).astype(np.int32)
 
     @property
