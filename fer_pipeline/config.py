@@ -88,7 +88,7 @@ class Config:
     precision: str = _setting(
         "auto",
         "Keras dtype policy of the training.",
-        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16", "float64"),
         fixed="always",
         from_device=True,
     )

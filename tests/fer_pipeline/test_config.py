@@ -21,7 +21,7 @@ OUT_OF_RANGE = [
     ("learning_rate", float("nan"), "must be a number above 0"),
     ("learning_rate", 0.0, "must be a number above 0"),
     ("seed", 2**32, "must be a whole number from 0 and up to 4,294,967,295"),
-    ("precision", "float8", "must be one of auto, float32, mixed_bfloat16, mixed_float16"),
+    ("precision", "float8", "must be one of auto, float32, mixed_bfloat16, mixed_float16, float64"),
     ("validation_fraction", 1.0, "must be a number above 0 and below 1"),
     ("checkpoint_minutes", float("inf"), "must be a number from 0"),
     ("join_minutes", 0.0, "must be a number above 0"),
@@ -33,7 +33,7 @@ WRONG_TYPE = [
     ("epochs", "15", "must be a whole number from 1"),
     ("epochs", True, "must be a whole number from 1"),
     ("deterministic", 1, "must be true or false"),
-    ("data", 3, "must be a text"),
+    ("cache_dir", 3, "must be a text"),
     ("learning_rate", "fast", "must be a number above 0"),
 ]
 
