@@ -38,12 +38,12 @@ def main(argv: list[str]) -> None:
     if _FORMATS.value and not _EXPORT.value:
         raise UserError("--formats: has no effect with --noexport; leave one of them out")
     settings = _settings()
-    from fer_pipeline.stages.run import run as run_stages
+    from fer_pipeline import stages
 
     with cli.narration():
         if _OTHER_EXPORT:
             print(f"{_OTHER_EXPORT}: is not this software's package export, which is used instead")
-        run_stages(settings, export_stage=_export if _EXPORT.value else None)
+        stages.run_training(settings, export_stage=_export if _EXPORT.value else None)
 
 
 def _export(**arguments) -> None:

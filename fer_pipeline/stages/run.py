@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from fer_pipeline.training.checkpoints import Checkpoint
     from fer_pipeline.training.loop import EpochHook, EpochLog, EpochTiming, Trained
 
-#: Images on which the training network under its policy is compared with the float32 twin.
+#: Images on which the training network under its policy is compared with the
+#: float32 reference model.
 _REFERENCE_IMAGES = 512
 
 #: Share of images on which the two must name the same class; see ``agreement.allowed``.
 _REFERENCE_AGREEMENT = 0.99
 
 
-def run(config: Config, export_stage: Callable[..., None] | None) -> Path:
+def run_training(config: Config, export_stage: Callable[..., None] | None) -> Path:
     """Trains, evaluates and exports; returns the run directory.
 
     With several hosts all of them train, and the chief does everything else.
@@ -91,8 +92,8 @@ def run(config: Config, export_stage: Callable[..., None] | None) -> Path:
 
 
 def train_as_worker(opened: Run) -> None:
-    """What a host that is not the chief does: it trains."""
-    # The chief's word on whether the run directory is its own.
+    """The part of a host that is not the chief: it only trains."""
+    # The chief may be unable to lock the run directory; then all hosts end.
     strategy.raise_on_all_workers(opened.devices, None)
     fit(opened)
     print(f"worker {opened.devices.worker.index}: done; the chief evaluates and exports")
@@ -156,7 +157,7 @@ def as_csv(rows: Sequence[NamedTuple]) -> str:
 
 
 def evaluate(opened: Run, trained: Trained) -> Checkpoint:
-    """Evaluates the float32 twin on every split and returns the checkpoint of its weights."""
+    """Evaluates the float32 reference model on every split; returns the checkpoint it used."""
     from fer_pipeline.evaluation import metrics as metrics_lib
     from fer_pipeline.evaluation import plots
     from fer_pipeline.models.notebook_cnn import build_model, build_training_model
@@ -202,10 +203,10 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
 def compare_with_reference(
     opened: Run, trained: keras.Model, reference_model: keras.Model
 ) -> dict[str, Any]:
-    """How far the training network under its dtype policy is from its float32 twin.
+    """Compares the training network, under its dtype policy, with the float32 reference model.
 
     Raises:
-      UserError: they agree on too few images for the twin's figures to stand for what was trained.
+      UserError: they agree on too few images for the figures to describe what was trained.
     """
     from fer_pipeline.datasets.splits import Split
     from fer_pipeline.evaluation import metrics as metrics_lib
@@ -223,7 +224,7 @@ def compare_with_reference(
     limit = allowed(len(few.labels), _REFERENCE_AGREEMENT)
     if differing > limit:
         raise UserError(
-            f"{opened.path}: the {opened.config.precision} network and its float32 twin agree "
+            f"{opened.path}: the {opened.config.precision} network and the same in float32 agree "
             f"on {agreement:.2%} of {len(few.labels)} images, where {limit} may differ; train "
             "with --precision=float32"
         )

@@ -68,7 +68,7 @@ def train(
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
 
-    On SIGTERM or Ctrl-C the steps of the call under way are finished and a checkpoint written.
+    On SIGTERM or Ctrl-C the current execution is finished and a checkpoint saved.
 
     Args:
       splits: the data; training uses ``train`` and ``validation``. The same on every host.
@@ -77,7 +77,7 @@ def train(
       run: the run directory for checkpoints, or None to keep nothing on disk. With several hosts
         the chief's counts.
       hooks: called on the chief after every epoch, once its checkpoint is safe.
-      callbacks: Keras callbacks that act when training or an epoch begins or ends; they are told
+      callbacks: Keras callbacks that act when training or an epoch begins or ends; they get
         ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` and ``learning_rate``, and may set
         ``model.stop_training``; the learning rate is the schedule's. With several hosts they run on
         all of them. What they count is not part of a checkpoint, so that a run which one of them
@@ -100,7 +100,7 @@ def train(
     strategy.check_same(devices, _settings(session))
     chief = devices.worker.chief
     if _resume(session, log) and chief and session.state.history:
-        # Whoever was interrupted between a checkpoint and its hooks catches up.
+        # The run may have been interrupted after a checkpoint and before its hooks.
         for hook in hooks:
             hook(session.state.history, session.state.timing)
     with strategy.errors_on_all_workers(devices):
@@ -109,7 +109,7 @@ def train(
             run_dir.check_space(run, needed, "its checkpoints")
 
     model, optimizer, state = session.model, session.optimizer, session.state
-    train_calls, validate = epoch_lib.compile_epoch(session)
+    executions, validate = epoch_lib.compile_epoch(session)
     keras_callbacks = callback_list(callbacks, model, optimizer)
     keras_callbacks.on_train_begin()
     model.stop_training = strategy.any_worker(devices, bool(model.stop_training))
@@ -120,7 +120,7 @@ def train(
             progress = Progress(title, len(splits.train.labels), done=session.images)
             keras_callbacks.on_epoch_begin(state.epoch)
             saved = time.monotonic()
-            for _ in train_calls():
+            for _ in executions():
                 if chief:
                     progress.update(session.images)
                 _stop_if_asked(session, request, save=True)
@@ -130,7 +130,7 @@ def train(
             row, timing = _finish_epoch(session, validate, request)
             state.finish_epoch(row, timing)
             session.save(best=is_best(state.history))
-            # Only now: an epoch that is on the terminal is one that will not be lost.
+            # Printed only now: an epoch that is shown is saved.
             if chief:
                 progress.close(_summary(row, timing))
                 for hook in hooks:

@@ -17,12 +17,12 @@ from fer_pipeline.training.schedules import PlateauSchedule
 if TYPE_CHECKING:
     import keras
 
-#: Steps of the first call: what a step costs is not known yet, and a signal waits for its end.
+#: Steps of the first execution: its duration is not known yet, and signals wait for its end.
 FIRST_EXECUTION = 1
 
 
 class EpochLog(NamedTuple):
-    """One row of ``history.csv``: what a repetition of the run would reproduce."""
+    """One row of ``history.csv``: values that a repetition of the run reproduces."""
 
     epoch: int
     learning_rate: float
@@ -33,7 +33,7 @@ class EpochLog(NamedTuple):
 
 
 class EpochTiming(NamedTuple):
-    """One row of ``timing.csv``: what it would not. Seconds of wall time."""
+    """One row of ``timing.csv``: wall-clock times in seconds; not reproducible."""
 
     epoch: int
     train_seconds: float
@@ -43,7 +43,7 @@ class EpochTiming(NamedTuple):
 
 @dataclasses.dataclass
 class State:
-    """Everything about a training that is no variable of its model or optimizer.
+    """The state of a training apart from the variables of its model and optimizer.
 
     ``step``, ``metric_sums`` and ``seconds`` are those of the current epoch;
     ``consecutive_overflows`` counts the updates in a row that loss scaling has just skipped.
@@ -118,12 +118,12 @@ class Session:
         return int(self.sizes[: self.state.step].sum())
 
     def position(self) -> guards.TrainingPosition:
-        """Where it stands, for a message."""
+        """The position, for an error message."""
         rate = self.state.schedule.learning_rate
         return guards.TrainingPosition(self.state.epoch + 1, self.state.step, rate, self.run)
 
     def capture(self) -> checkpoints.Checkpoint:
-        """Everything that it takes to continue."""
+        """Everything needed to continue."""
         state = self.state.as_json() | {"identity": self.resume_key}
         return checkpoints.capture(self.model, self.optimizer, state)
 
@@ -132,15 +132,15 @@ class Session:
         if self.writes:
             checkpoints.save(self.run, self.capture(), best=best)
 
-    def record_steps(self, rows: np.ndarray, seconds: float) -> None:
-        """Adds the rows of a call's steps to the epoch, unless something has gone wrong."""
+    def record_steps(self, step_metrics: np.ndarray, seconds: float) -> None:
+        """Adds the metrics of some steps to the epoch, after checking them."""
         scale = getattr(self.optimizer, "dynamic_scale", None)
         self.state.consecutive_overflows = guards.check(
-            rows,
+            step_metrics,
             self.position(),
             scale=None if scale is None else float(np.asarray(scale)),
             consecutive_overflows=self.state.consecutive_overflows,
         )
-        self.state.metric_sums = steps.accumulate_metrics(self.state.metric_sums, rows)
-        self.state.step += len(rows)
+        self.state.metric_sums = steps.accumulate_metrics(self.state.metric_sums, step_metrics)
+        self.state.step += len(step_metrics)
         self.state.seconds += seconds
