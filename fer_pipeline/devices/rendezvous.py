@@ -38,7 +38,7 @@ def wait_for_workers(
     """Waits until every host of the job is there.
 
     Args:
-      here: this process among the hosts.
+      worker: this process among the hosts.
       minutes: how long to wait.
       log: takes the lines that say what is waited for.
 

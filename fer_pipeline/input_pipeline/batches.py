@@ -68,10 +68,10 @@ def training_batches(
         same for every replica.
       first_step: batches of the first epoch to leave out, for a resumed one.
       epochs: how many; None goes on for ever.
-      share: the part of every batch to gather.
+      shard: the part of every batch to gather.
 
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``shard.count`` elements a batch.
     """
     size = len(split.labels)
     take = gathering.take_mirrored(split.images)
@@ -99,10 +99,10 @@ def evaluation_batches(
       split: the images and labels.
       batch_size: images of a batch, over all replicas.
       epochs: how often; None goes on for ever.
-      share: the part of every batch to gather.
+      shard: the part of every batch to gather.
 
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``shard.count`` elements a batch.
     """
 
     def fetch(_: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
