@@ -15,6 +15,7 @@ from fer_pipeline.atomic_files import TEMPORARY
 from fer_pipeline.atomic_files import atomic_write as atomic_write
 from fer_pipeline.atomic_files import write_json as write_json
 from fer_pipeline.atomic_files import write_text as write_text
+from fer_pipeline.config import record_problem
 from fer_pipeline.errors import UserError
 
 CONFIG = "config.json"
@@ -50,16 +51,6 @@ _WRITTEN = (
     EXPORT_FAILED,
 )
 
-#: Types of optional settings; configurations of older versions have fewer.
-_CONFIG_TYPES = {
-    "seed": int,
-    "validation_fraction": float,
-    "on_bad_image": str,
-    "cache": str,
-    "cache_dir": str,
-    "export_checkpoint": str,
-}
-
 SAMPLES_FIGURE = f"{FIGURES}/samples.png"
 CLASS_COUNTS_FIGURE = f"{FIGURES}/class_counts.png"
 CURVES_FIGURE = f"{FIGURES}/curves.png"
@@ -74,19 +65,8 @@ def read_config(run: Path) -> dict[str, Any]:
       UserError: it is missing, damaged or not written by a training run.
     """
     config = _read_object(run / CONFIG, {"data": str, "fingerprint": str, "versions": dict})
-    for name, kind in _CONFIG_TYPES.items():
-        if not isinstance(config.get(name), kind | None):
-            raise UserError(f"{run / CONFIG}: its {name} is {config[name]!r:.50}; restore it")
-    fraction, seed = config.get("validation_fraction"), config.get("seed")
-    for name, right in (
-        ("validation_fraction", fraction is None or 0 < fraction < 1),
-        ("seed", seed is None or seed >= 0),
-    ):
-        if not right:
-            raise UserError(f"{run / CONFIG}: its {name} is {config[name]!r:.50}; restore it")
-    if config.get("export_checkpoint") not in (None, "last", "best"):
-        value = config["export_checkpoint"]
-        raise UserError(f"{run / CONFIG}: its export_checkpoint is {value!r:.50}; restore it")
+    if problem := record_problem(config):
+        raise UserError(f"{run / CONFIG}: {problem}; restore it")
     return config
 
 

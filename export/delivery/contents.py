@@ -37,7 +37,7 @@ _ENDLESS = sys.float_info.max
 #: A copy of the labels inside an artifact.
 _LABELS_ASSET = f"{artifacts.SAVED_MODEL}/assets/{artifacts.LABELS}"
 
-#: What TensorFlow writes of an export's SavedModel: all variables go in one shard.
+#: What TensorFlow writes of an export's SavedModel: all variables go in one share.
 _SAVED_MODEL_FILES = (
     f"{artifacts.SAVED_MODEL}/saved_model.pb",
     f"{artifacts.SAVED_MODEL}/fingerprint.pb",

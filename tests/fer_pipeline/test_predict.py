@@ -243,7 +243,7 @@ def test_keras_models_and_runs_take_batches_too(models, tmp_path, monkeypatch, n
     path = models / name
     if name == "run":
         path = tmp_path
-        monkeypatch.setattr(runtimes, "twin", lambda run: small_model())
+        monkeypatch.setattr(runtimes, "reference_model", lambda run: small_model())
         (path / "config.json").touch()
     runtimes.open_model(path)(faces(70))
     assert seen == [(70, None)]
