@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
+from fer_pipeline.config import problem_of
 from fer_pipeline.datasets import cache as cache_lib
 from fer_pipeline.datasets import files, folders, kaggle_csv, splitting
 from fer_pipeline.datasets.splits import Faces, Splits
@@ -140,16 +141,14 @@ def _check_arguments(
       UserError: the source is none of these, or another argument is wrong.
     """
     source = os.fspath(source)
-    if validation_fraction is not None and not 0 < validation_fraction < 1:
-        raise UserError(
-            f"--validation_fraction={validation_fraction}: must lie between 0 and 1, as 0.1 does"
-        )
-    for flag, value, values in (
-        ("on_bad_image", on_bad_image, get_args(OnBadImage)),
-        ("cache", cache, get_args(Cache)),
-    ):
-        if value not in values:
-            raise UserError(f"--{flag}={value}: must be one of {', '.join(values)}")
+    options = {
+        "validation_fraction": validation_fraction,
+        "on_bad_image": on_bad_image,
+        "cache": cache,
+    }
+    for name, value in options.items():
+        if problem := problem_of(name, value):
+            raise UserError(f"--{name}={value}: {problem}")
     if source == SYNTHETIC:
         if validation_fraction is not None:
             raise UserError(
