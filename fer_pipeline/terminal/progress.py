@@ -33,7 +33,7 @@ class Progress:
             dynamic_ncols=True,
             mininterval=0,
             miniters=1,
-            bar_format="{desc}  [{bar:24}] {n_fmt}/{total_fmt}  {rate_noinv_fmt}  {remaining} left",
+            bar_format="{desc}  [{bar}] {n_fmt}/{total_fmt}  {rate_noinv_fmt}  {remaining} left",
         )
 
     def update(self, done: int) -> None:
