@@ -17,8 +17,8 @@ _RISK = 1e-3
 
 
 @functools.cache
-def allowed(images: int, shard: float) -> int:
-    """How many of ``images`` may differ where ``shard`` of them has to agree.
+def allowed(images: int, share: float) -> int:
+    """How many of ``images`` may differ where ``share`` of them has to agree.
 
     On 2,000 images or more ``(1 - share) * images``, rounded down. That limit refuses a pair that
     differs at a certain rate once in a thousand draws of 2,000 images; on fewer images the limit
@@ -29,30 +29,30 @@ def allowed(images: int, shard: float) -> int:
       images: how many are compared, at least 1.
       share: 0..1.
     """
-    plain = _plain(images, shard)
+    plain = _plain(images, share)
     if images >= REFERENCE:
         return plain
-    rate = _rate(shard)
+    rate = _rate(share)
     limit = 0
     while _more_than(limit, images, rate) > _RISK:
         limit += 1
     return max(limit, plain)
 
 
-def _plain(images: int, shard: float) -> int:
+def _plain(images: int, share: float) -> int:
     # 0.001 is not exact in binary, and 2.0000000000000018 would be no harm but 1.999... would.
-    return math.floor(round((1 - shard) * images, 9))
+    return math.floor(round((1 - share) * images, 9))
 
 
 @functools.cache
-def _rate(shard: float) -> float:
+def _rate(share: float) -> float:
     """The highest rate of differing images that the limit on ``REFERENCE`` images refuses rarely.
 
     It is the lower end of Clopper and Pearson's interval (Biometrika 26, 1934) for a count one
     above the limit.
     """
-    limit = _plain(REFERENCE, shard)
-    low, high = 0.0, 1 - shard
+    limit = _plain(REFERENCE, share)
+    low, high = 0.0, 1 - share
     for _ in range(60):
         middle = (low + high) / 2
         if _more_than(limit, REFERENCE, middle) > _RISK:

@@ -19,18 +19,18 @@ def tail(limit, images, rate):
     ("share", "images", "limit"),
     [(0.97, 2000, 60), (0.97, 3589, 107), (0.99, 2000, 20), (0.999, 2000, 2), (1.0, 50, 0)],
 )
-def test_on_2000_images_or_more_the_share_is_the_limit(shard, images, limit):
-    assert allowed(images, shard) == limit
+def test_on_2000_images_or_more_the_share_is_the_limit(share, images, limit):
+    assert allowed(images, share) == limit
 
 
 @pytest.mark.parametrize("share", [0.97, 0.99, 0.995, 0.999])
 @pytest.mark.parametrize("images", [1, 14, 60, 140, 700])
-def test_below_it_refuses_no_oftener_than_2000_images_would(shard, images):
+def test_below_it_refuses_no_oftener_than_2000_images_would(share, images):
     # Short fractions: their powers stay short, too.
-    rate = Fraction(_rate(shard)).limit_denominator(10**6)
-    at_reference = tail(allowed(REFERENCE, shard), REFERENCE, rate)
+    rate = Fraction(_rate(share)).limit_denominator(10**6)
+    at_reference = tail(allowed(REFERENCE, share), REFERENCE, rate)
     assert float(at_reference) == pytest.approx(1e-3, rel=0.03)
-    limit = allowed(images, shard)
+    limit = allowed(images, share)
     assert tail(limit, images, rate) <= Fraction(103, 100_000)
     # No wider than it has to be.
     assert limit == 0 or tail(limit - 1, images, rate) > Fraction(97, 100_000)
