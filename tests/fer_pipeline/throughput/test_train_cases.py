@@ -101,7 +101,7 @@ def test_a_row_is_compared_with_the_ceiling_that_is_compiled_as_it_is():
     rates = itertools.count(100.0)
     rows = [{"name": case.name, **case.facts, "images_per_second": next(rates)} for case in found]
     rate = {row["name"]: row["images_per_second"] for row in rows}
-    shard = {row["name"]: row["of_ceiling"] for row in train_cases.with_shares(rows, 64)}
+    share = {row["name"]: row["of_ceiling"] for row in train_cases.with_shares(rows, 64)}
     top = "TensorFlow's products alone, "
     for name, ceiling_name in (
         # Keras' fit is compiled by XLA where there is a GPU, PyTorch's eager steps never are.
@@ -112,8 +112,8 @@ def test_a_row_is_compared_with_the_ceiling_that_is_compiled_as_it_is():
         ("ours, mixed_float16, XLA", "mixed_float16, XLA"),
         ("our products alone, mixed_float16", "mixed_float16"),
     ):
-        assert shard[name] == rate[name] / rate[top + ceiling_name]
-    assert shard["PyTorch, bfloat16"] is None
+        assert share[name] == rate[name] / rate[top + ceiling_name]
+    assert share["PyTorch, bfloat16"] is None
 
 
 @pytest.fixture
