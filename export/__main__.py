@@ -1,4 +1,4 @@
-"""Exports a run's trained network again, or proves an export: python -m export --run_dir=..."""
+"""Exports a run's trained network again, or audits an export: python -m export --run_dir=..."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from export.spec import artifacts
 from export.spec.gates import ACCURACY_GATE_IMAGES
 from fer_pipeline import gpus, run_dir
 from fer_pipeline.errors import UserError
+from fer_pipeline.inference import export_files
 from fer_pipeline.terminal import cli
 
 if TYPE_CHECKING:
-    from export.audit import Proof
+    from export.audit import Audit
 
 _DESCRIPTION = """
-Exports the network of a training run to <run_dir>/export, or proves an export.
+Exports the network of a training run to <run_dir>/export, or audits an export.
 
   python -m export --run_dir=runs/NAME                      every format
   python -m export --run_dir=runs/NAME --formats=int8       some formats
-  python -m export --run_dir=runs/NAME --verify_only        prove what is there
+  python -m export --run_dir=runs/NAME --verify_only        audit what is there
 """
 
 _RUN_DIR = flags.DEFINE_string(
@@ -49,7 +50,7 @@ _EXPORT_CHECKPOINT = flags.DEFINE_enum(
 _VERIFY_ONLY = flags.DEFINE_bool(
     "verify_only",
     False,
-    "Write nothing; prove hashes, completeness, inputs and outputs, and golden outputs.",
+    "Write nothing; check hashes, completeness, inputs and outputs, and golden outputs.",
 )
 _TFLITE_BATCH = flags.DEFINE_integer(
     "tflite_batch",
@@ -105,14 +106,12 @@ def main(argv: list[str]) -> None:
 
 def _refuse_ignored() -> None:
     """Raises UserError at a flag that would have no effect."""
-    without = ["trust"] if not _VERIFY_ONLY.value else []
-    ignored = {name: "belongs to --verify_only" for name in without}
+    ignored = {"trust": "belongs to --verify_only"}
     if _VERIFY_ONLY.value:
         ignored = dict.fromkeys(_OF_EXPORTING, "has no effect with --verify_only")
         if not _DATA.value:
-            ignored |= dict.fromkeys(
-                _OF_MEASURING, "has no effect with --verify_only but no --data"
-            )
+            problem = "has no effect with --verify_only but no --data"
+            ignored |= dict.fromkeys(_OF_MEASURING, problem)
     for name, problem in ignored.items():
         if flags.FLAGS[name].present:
             raise UserError(f"--{name}: {problem}; leave it out")
@@ -127,7 +126,7 @@ def _verify(run: Path) -> None:
 
     # What was named, if it can be an export itself.
     folder = run / run_dir.EXPORT
-    if (run / artifacts.MANIFEST).exists() or not folder.is_dir():
+    if (run / export_files.MANIFEST).exists() or not folder.is_dir():
         folder = run
     # A folder that was handed over is left as it is, so its log goes nowhere.
     with native_log.redirected("/dev/null"):
@@ -137,7 +136,7 @@ def _verify(run: Path) -> None:
             data = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
             evaluation = (data.splits.validation.images[:], data.splits.validation.labels)
             fingerprint = data.fingerprint
-        found = audit.prove(
+        found = audit.audit_export(
             folder,
             evaluation=evaluation,
             fingerprint=fingerprint,
@@ -154,20 +153,20 @@ def _verify(run: Path) -> None:
     print(_conclusion(folder, found))
 
 
-def _conclusion(folder: Path, found: Proof) -> str:
+def _conclusion(folder: Path, found: Audit) -> str:
     """What was compared, and what was not."""
     files = len(found.manifest["files"])
     images = found.reports[0].comparison.images
     said = f"{folder}: {files} files, the labels, inputs and outputs are as the manifest says;"
     golden = "the answers on its golden faces are the network's that was exported"
-    if _DATA.value:
-        few = images < ACCURACY_GATE_IMAGES
-        ungated = f"; accuracy is not gated on fewer than {ACCURACY_GATE_IMAGES:,}" if few else ""
+    if not _DATA.value:
         return (
-            f"{said} {golden}; accuracy and agreement were measured on {images:,} images of --data"
-            f"{ungated}"
+            f"{said} {golden}, on {images} drawn faces; no accuracy was measured, which --data does"
         )
-    return f"{said} {golden}, on {images} drawn faces; no accuracy was measured, which --data does"
+    few = images < ACCURACY_GATE_IMAGES
+    ungated = f"; accuracy is not gated on fewer than {ACCURACY_GATE_IMAGES:,}" if few else ""
+    measured = f"accuracy and agreement were measured on {images:,} images of --data"
+    return f"{said} {golden}; {measured}{ungated}"
 
 
 def _export(run: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from export.delivery import manifest, model_card, staging
 from export.delivery.staging import Workshop
 from export.formats import keras_files, rgb, saved_model, tflite
-from export.formats.inference_model import inference_model, probabilities
-from export.spec import artifacts, contract, golden
+from export.formats.inference_model import inference_model
+from export.spec import artifacts, golden, io_spec
 from export.spec.artifacts import Artifact
 from export.spec.comparison import compare
 from export.verification import verify
@@ -24,6 +24,8 @@ from export.verification.verify import ArtifactReport
 from fer_pipeline import run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
+from fer_pipeline.inference import export_files
+from fer_pipeline.inference.keras_loader import probabilities
 from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
@@ -37,22 +39,16 @@ def export_run(
     say: Callable[[str], None] = print,
     **arguments: Any,
 ) -> list[ArtifactReport]:
-    """Exports trained weights to ``<run>/export``; waits while another process exports the run.
+    """Calls ``export_in`` with the newest weights of a run; waits while it is exported already.
 
-    For whoever has the newest weights in hand. Who reads them from the run while others may train
-    and export it reads them inside ``staging.staged`` and calls ``export_in``.
+    To export weights that are read from a run which may be trained or exported meanwhile, read them
+    inside ``staging.staged`` and call ``export_in``.
 
     Args:
-      run: the run directory.
-      weights: as for ``export_in``, and so are the others.
-      say: shows a line or the table.
-      **arguments: those of ``export_in``.
-
-    Returns:
-      See ``export_in``.
-
-    Raises:
-      UserError: see ``export_in``.
+      run: the run directory; the export is in ``<run>/export``.
+      weights: as for ``export_in``.
+      say: as for ``export_in``.
+      **arguments: the others of ``export_in``, which says what is returned and raised.
     """
     # Before the run directory is touched.
     artifacts.chosen(arguments.get("formats"))
@@ -81,7 +77,7 @@ def export_in(
     data: dict[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[ArtifactReport]:
-    """Exports trained weights to ``<run>/export``, every artifact proved before it appears there.
+    """Exports trained weights to ``<run>/export``, every artifact verified before it appears there.
 
     An artifact that misses a gate is kept back in ``export.failed``, the others are delivered. If
     all miss theirs the previous export stays.
@@ -90,7 +86,7 @@ def export_in(
       workshop: from ``staging.staged``.
       weights: float32 arrays in the order of ``build_model().get_weights()``.
       train: images that int8 is calibrated on, at least one.
-      evaluation: images that the artifacts are compared with the twin on, at least one.
+      evaluation: images that the artifacts are compared with the reference model on, at least one.
       config: of the run, for the manifest; its ``seed`` draws the calibration images.
       metrics: the ``metrics.json`` of these weights, for the model card; None where there is none.
       log_path: what native code prints is appended there; None leaves it on the terminal.
@@ -115,52 +111,45 @@ def export_in(
     say(f"exporting and verifying {', '.join(chosen)}")
     with staging.no_room_explained(workshop.run), native_log.redirected(log_path):
         model = inference_model(weights)
-        proof = _write_golden(workshop.next, model)
+        golden_faces = _write_golden(workshop.next, model)
         images, labels = np.asarray(evaluation.images[:]), evaluation.labels
-        reference_model = probabilities(model, images)
+        reference = probabilities(model, images)
+        seed = config.get("seed", 0)
+        paths = (workshop.next, workshop.scratch)
         reports = verify.verify_artifacts(
             workshop.next,
             chosen,
-            verify.Evaluation(images, labels, reference_model),
-            proof,
+            verify.Evaluation(images, labels, reference),
+            golden_faces,
             log_path=log_path,
             tflite_batch=tflite_batch,
-            written=write_artifacts(
-                workshop.next,
-                workshop.scratch,
-                model,
-                chosen,
-                train,
-                seed=config.get("seed", 0),
-                tflite_batch=tflite_batch,
-            ),
+            written=write_artifacts(*paths, model, chosen, train, seed, tflite_batch),
         )
-        manifest_entry = manifest.build(
+        described = manifest.build(
             reports,
             chosen,
             config,
-            reference_model=compare(reference_model, reference_model, labels),
-            warnings=_warnings(reference_model, labels),
+            reference=compare(reference, reference, labels),
+            warnings=_warnings(reference, labels),
             tflite_batch=tflite_batch,
             epoch=epoch,
             data=data,
         )
-        delivered = _deliver(workshop, reports, manifest_entry, metrics)
-    count = f"{len(labels):,} validation images"
-    accuracy = manifest_entry["evaluation"]["float32_twin_accuracy"]
+        _deliver(workshop, reports, described, metrics)
+    accuracy = described["evaluation"]["float32_twin_accuracy"]
     say(
-        f"{format_table(reports)}\nverified on {count}, float32 accuracy {accuracy:.2%}; exported"
-        f" in {time.perf_counter() - started:.1f} s"
+        f"{format_table(reports)}\nverified on {len(labels):,} validation images, float32 accuracy"
+        f" {accuracy:.2%}; exported in {time.perf_counter() - started:.1f} s"
     )
-    for warning in manifest_entry["warnings"]:
+    for warning in described["warnings"]:
         say(f"warning: {warning}")
-    _raise_for(reports, workshop.run, delivered)
+    _raise_for(reports, workshop.run)
     return reports
 
 
-def _warnings(reference_model: np.ndarray, labels: np.ndarray) -> list[str]:
-    """What whoever gets the files should be told of the network itself."""
-    right = float(np.mean(reference_model.argmax(axis=1) == labels))
+def _warnings(probabilities: np.ndarray, labels: np.ndarray) -> list[str]:
+    """What the manifest and the model card warn of: a network that learned nothing."""
+    right = float(np.mean(probabilities.argmax(axis=1) == labels))
     common = np.bincount(labels).max() / len(labels)
     # Two standard errors of a share that is measured on so many images.
     if right > common + 2 * np.sqrt(common * (1 - common) / len(labels)):
@@ -174,54 +163,62 @@ def _warnings(reference_model: np.ndarray, labels: np.ndarray) -> list[str]:
 def _deliver(
     workshop: Workshop,
     reports: Sequence[ArtifactReport],
-    manifest_entry: dict[str, Any],
+    described: dict[str, Any],
     metrics: dict[str, Any] | None,
-) -> bool:
-    """Publishes what passed and sets aside what did not; returns whether anything passed."""
-    failed = [report.name for report in reports if report.failures]
+) -> None:
+    """Publishes what passed, and sets aside what did not."""
+    failed = [report for report in reports if report.failures]
     if failed:
-        _set_aside(workshop, reports, manifest.part(manifest_entry, kept_back=False))
+        _set_aside(workshop, reports, manifest.part(described, kept_back=False))
     if len(failed) < len(reports):
-        delivered = manifest.part(manifest_entry, kept_back=True)
+        delivered = manifest.part(described, kept_back=True)
         card = model_card.text(delivered, metrics)
-        (workshop.next / artifacts.MODEL_CARD).write_text(card, encoding="utf-8")
+        (workshop.next / export_files.MODEL_CARD).write_text(card, encoding="utf-8")
         manifest.write(workshop.next, delivered)
         staging.publish(workshop)
     if failed:
         staging.keep_failed(workshop)
-    return len(failed) < len(reports)
 
 
 def _set_aside(
-    workshop: Workshop, reports: Sequence[ArtifactReport], manifest_entry: dict[str, Any]
+    workshop: Workshop, reports: Sequence[ArtifactReport], described: dict[str, Any]
 ) -> None:
     """Makes of what missed its gates a folder that can be looked into as an export can."""
     for report in reports:
         for name in artifacts.ARTIFACTS[report.name].files if report.failures else ():
-            if (workshop.next / name).exists():
-                (workshop.failed / name).parent.mkdir(parents=True, exist_ok=True)
-                (workshop.next / name).rename(workshop.failed / name)
-                if (workshop.next / name).parent != workshop.next:
-                    (workshop.next / name).parent.rmdir()
-    for name in (artifacts.LABELS, artifacts.GOLDEN):
+            source, target = workshop.next / name, workshop.failed / name
+            if source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.rename(target)
+                if source.parent != workshop.next:
+                    source.parent.rmdir()
+    for name in (export_files.LABELS, export_files.GOLDEN):
         shutil.copyfile(workshop.next / name, workshop.failed / name)
     text = json.dumps([_report_json(report) for report in reports], indent=2) + "\n"
-    (workshop.failed / artifacts.REPORT).write_text(text, encoding="utf-8")
-    manifest.write(workshop.failed, manifest_entry)
+    (workshop.failed / export_files.REPORT).write_text(text, encoding="utf-8")
+    manifest.write(workshop.failed, described)
 
 
-def _raise_for(reports: Sequence[ArtifactReport], run: Path, delivered: bool) -> None:
+def _report_json(report: ArtifactReport) -> dict[str, Any]:
+    fields = {
+        name: value._asdict() if name in ("comparison", "latency") and value else value
+        for name, value in report._asdict().items()
+    }
+    # The file's name for it.
+    return {"contract" if name == "io_spec" else name: fields[name] for name in fields}
+
+
+def _raise_for(reports: Sequence[ArtifactReport], run: Path) -> None:
     """Raises UserError where an artifact was kept back: which, why, and what became of the rest."""
     failed = [report for report in reports if report.failures]
     if not failed:
         return
-    kept = run / run_dir.EXPORT_FAILED
     reasons = "; ".join(f"{report.path}: {', '.join(report.failures)}" for report in failed)
-    rest = "the export was not replaced"
-    if delivered:
-        count = len(reports) - len(failed)
-        rest = f"the other {count} are in {run / run_dir.EXPORT}"
-    raise UserError(f"{kept}: kept back {reasons}; {rest}")
+    passed = len(reports) - len(failed)
+    rest = f"the other {passed} are in {run / run_dir.EXPORT}"
+    if not passed:
+        rest = "the export was not replaced"
+    raise UserError(f"{run / run_dir.EXPORT_FAILED}: kept back {reasons}; {rest}")
 
 
 def write_artifacts(
@@ -230,30 +227,29 @@ def write_artifacts(
     model: keras.Sequential,
     chosen: dict[str, Artifact],
     train: Split,
-    *,
     seed: int,
     tflite_batch: int = 1,
 ) -> Iterator[str]:
     """Writes ``labels.txt`` and the chosen artifacts, and yields each one's name when it is there.
 
-    Keras files come last: they are re-opened in this process, and nothing else should trace
-    graphs in it while others are written, since TensorFlow numbers what it traces.
+    Keras files come last: they are re-opened in this process, and nothing else should trace graphs
+    in it while others are written, since TensorFlow numbers what it traces.
 
     Args:
       folder: where to write.
       scratch: for what is needed on the way, on any disk.
-      model: the float32 twin for any batch size.
+      model: the float32 reference model for any batch size.
       chosen: artifacts by format.
-      train: where calibration images are drawn from.
-      seed: of the draw.
+      train: where the calibration images are drawn from, by ``seed``.
+      seed: see there.
       tflite_batch: images of a call of a TFLite file.
     """
-    labels_file = folder / artifacts.LABELS
-    labels_file.write_text(contract.labels_text(), encoding="utf-8")
+    labels_file = folder / export_files.LABELS
+    labels_file.write_text(io_spec.labels_text(), encoding="utf-8")
     if "saved_model" in chosen:
-        archive = scratch / artifacts.KERAS_ARCHIVE
+        archive = scratch / export_files.KERAS_ARCHIVE
         keras_files.write_archive(model, archive)
-        saved_model.write_apart(archive, folder / artifacts.SAVED_MODEL, labels_file)
+        saved_model.write_apart(archive, folder / export_files.SAVED_MODEL, labels_file)
         yield "saved_model"
     lite = {name: artifact for name, artifact in chosen.items() if artifact.runtime == "tflite"}
     for channels in sorted({artifact.channels for artifact in lite.values()}):
@@ -272,20 +268,12 @@ def write_artifacts(
         keras_files.write(model, folder)
         yield "keras"
     if "keras_v3" in chosen:
-        keras_files.write_archive(model, folder / artifacts.KERAS_ARCHIVE)
+        keras_files.write_archive(model, folder / export_files.KERAS_ARCHIVE)
         yield "keras_v3"
 
 
 def _write_golden(folder: Path, model: keras.Model) -> golden.Golden:
     images, labels = golden.faces()
-    proof = golden.Golden(images, labels, probabilities(model, images))
-    golden.write(folder / artifacts.GOLDEN, proof)
-    return proof
-
-
-def _report_json(report: ArtifactReport) -> dict[str, Any]:
-    nested = {
-        name: value._asdict() if value else None
-        for name, value in (("comparison", report.comparison), ("latency", report.latency))
-    }
-    return report._asdict() | nested
+    golden_faces = golden.Golden(images, labels, probabilities(model, images))
+    golden.write(folder / export_files.GOLDEN, golden_faces)
+    return golden_faces

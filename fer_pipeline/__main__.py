@@ -16,7 +16,7 @@ _COMMANDS = {
     "train": ("fer_pipeline.train", "trains the network and exports it"),
     "evaluate": ("fer_pipeline.evaluate", "measures a run again, on other faces if asked"),
     "predict": ("fer_pipeline.predict", "names the expression on pictures of faces"),
-    "export": ("export", "exports a run again, or proves an export"),
+    "export": ("export", "exports a run again, or audits an export"),
     "benchmark": ("fer_pipeline.benchmark", "measures the throughput beside its rivals"),
 }
 

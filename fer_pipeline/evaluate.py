@@ -49,10 +49,10 @@ def main(argv: list[str]) -> None:
         from fer_pipeline.datasets import run_data
         from fer_pipeline.devices import precision
         from fer_pipeline.evaluation import metrics
-        from fer_pipeline.inference import runtimes
+        from fer_pipeline.inference import model_loader
 
         run_dir.recover_export(run)
-        model = runtimes.reference_model(run, _EXPORT_CHECKPOINT.value)
+        model = model_loader.reference_model(run, _EXPORT_CHECKPOINT.value)
         loaded = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
         if _DATA.value is None and not loaded.own:
             print(f"{config['data']}: has other faces than when the run was trained")

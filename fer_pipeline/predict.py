@@ -67,9 +67,9 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline.inference import runtimes
+        from fer_pipeline.inference import model_loader
 
-        model = runtimes.open_model(Path(_MODEL.value), trust=_TRUST.value)
+        model = model_loader.open_model(Path(_MODEL.value), trust=_TRUST.value)
         decoded = list(
             folders.decoded_batches(
                 pictures, range(len(readable)), on_bad_image=_ON_BAD_IMAGE.value
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{_MODEL.value}: damaged (it gives no probabilities); export it again")
     width = max(map(len, kept))
     for name, row in zip(kept, probabilities, strict=True):
-        print(f"{name:{width}}  {answer(row, everything=_ALL.value)}")
+        print(f"{name:{width}}  {format_prediction(row, everything=_ALL.value)}")
 
 
 def is_readable(name: str, *, on_bad_image: OnBadImage) -> bool:
@@ -95,7 +95,16 @@ def is_readable(name: str, *, on_bad_image: OnBadImage) -> bool:
     Raises:
       UserError: it cannot, and ``on_bad_image`` is ``"fail"``.
     """
-    problem = _problem(name)
+    problem = None
+    try:
+        mode = os.stat(name).st_mode
+        # Opening a pipe would wait for a writer.
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            open(name, "rb").close()
+        else:
+            problem = "not a regular file"
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
     if problem and on_bad_image == "fail":
         raise UserError(f"{name}: {problem}")
     if problem:
@@ -103,20 +112,7 @@ def is_readable(name: str, *, on_bad_image: OnBadImage) -> bool:
     return not problem
 
 
-def _problem(name: str) -> str | None:
-    """Why a file cannot be read; None where it can."""
-    try:
-        mode = os.stat(name).st_mode
-        # Opening a pipe waits for somebody who writes.
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            return "not a regular file"
-        open(name, "rb").close()
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None
-
-
-def answer(probabilities: np.ndarray, *, everything: bool) -> str:
+def format_prediction(probabilities: np.ndarray, *, everything: bool) -> str:
     """The first of the most probable classes and its probability; then, if asked for, each's."""
     best = int(probabilities.argmax())
     columns = [f"{CLASS_NAMES[best]:8}", f"{probabilities[best]:.4f}"]

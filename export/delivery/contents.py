@@ -9,46 +9,44 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from export.delivery.manifest import SCHEMA, files, hash_line, sha256
+from export.delivery.manifest import SCHEMA, files, hash_line
 from export.spec import artifacts
-from export.spec.artifacts import ARTIFACTS, MANIFEST, MANIFEST_HASH
-from export.spec.contract import POSTPROCESSING, PREPROCESSING, contract_of, labels_text
+from export.spec.artifacts import ARTIFACTS
 from export.spec.gates import Gate
+from export.spec.io_spec import POSTPROCESSING, PREPROCESSING, io_spec_of, labels_text
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import integrity
+from fer_pipeline.inference import export_files, integrity
+from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
+from fer_pipeline.inference.integrity import MAX_MANIFEST, sha256
 
-#: Files that systems leave in every folder that somebody looks into, and bytes of them: a folder
-#: of so few files needs no more.
+#: Files that operating systems leave in every folder that is opened, and their largest size.
 _LEFT_BY_SYSTEMS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _MAX_LEFT = 2**16
 
 #: What an export holds besides its artifacts.
 _COMPANIONS = frozenset(
-    {artifacts.LABELS, artifacts.GOLDEN, artifacts.MODEL_CARD, artifacts.REPORT}
+    {export_files.LABELS, export_files.GOLDEN, export_files.MODEL_CARD, export_files.REPORT}
 )
-
-#: Bytes. An export's manifest has 20 thousand.
-_MAX_MANIFEST = 2**24
 
 #: The largest number where there is no other limit.
 _ENDLESS = sys.float_info.max
 
 #: A copy of the labels inside an artifact.
-_LABELS_ASSET = f"{artifacts.SAVED_MODEL}/assets/{artifacts.LABELS}"
+_LABELS_ASSET = f"{export_files.SAVED_MODEL}/assets/{export_files.LABELS}"
 
 #: What TensorFlow writes of an export's SavedModel: all variables go in one share.
 _SAVED_MODEL_FILES = (
-    f"{artifacts.SAVED_MODEL}/saved_model.pb",
-    f"{artifacts.SAVED_MODEL}/fingerprint.pb",
-    f"{artifacts.SAVED_MODEL}/variables/variables.index",
-    f"{artifacts.SAVED_MODEL}/variables/variables.data-00000-of-00001",
+    f"{export_files.SAVED_MODEL}/{export_files.SAVED_MODEL_GRAPH}",
+    f"{export_files.SAVED_MODEL}/fingerprint.pb",
+    f"{export_files.SAVED_MODEL}/variables/variables.index",
+    f"{export_files.SAVED_MODEL}/variables/variables.data-00000-of-00001",
     _LABELS_ASSET,
 )
 
 
 def check_files(folder: Path) -> dict[str, Any]:
-    """Proves that a folder holds the files of its manifest, byte for byte, and no others.
+    """Checks that a folder holds the files of its manifest, byte for byte, and no others.
 
     Returns:
       The manifest, whose parts have the types and ranges that an export's have.
@@ -58,9 +56,20 @@ def check_files(folder: Path) -> dict[str, Any]:
         wrong with the manifest or the labels.
     """
     try:
-        return _checked(folder)
+        manifest, listed = _read_manifest(folder)
+        # Sorted: the first one is named.
+        problems = sorted(_strangers(folder, set(listed))) + sorted(_damages(folder, listed))
+        problems += sorted(_unaccounted(folder, manifest, set(listed)))
+        problems += sorted(_wrong_sizes(folder, manifest, listed))
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise UserError(printable(problems[0]) + more)
+        for name in {export_files.LABELS, _LABELS_ASSET} & set(listed):
+            if (folder / name).read_bytes() != labels_text().encode():
+                raise UserError(f"{folder / name}: holds other labels than the models answer with")
     except OSError as error:
         raise _unreadable(error, folder) from error
+    return manifest
 
 
 @contextlib.contextmanager
@@ -73,23 +82,23 @@ def unreplaced(folder: Path) -> Iterator[None]:
       UserError: it was replaced or deleted meanwhile, whatever the block raises; or what the block
         wants to read cannot be read.
     """
-    before = _manifest_digest(folder)
+    before, raised = _manifest_digest(folder), None
     try:
         yield
     except Exception as error:
-        if _manifest_digest(folder) != before:
-            raise _replaced(folder) from error
-        if isinstance(error, OSError):
-            raise _unreadable(error, folder) from error
-        raise
+        raised = error
     if _manifest_digest(folder) != before:
-        raise _replaced(folder)
+        raise UserError(f"{folder}: was replaced meanwhile; start again") from raised
+    if isinstance(raised, OSError):
+        raise _unreadable(raised, folder) from raised
+    if raised:
+        raise raised
 
 
 def _manifest_digest(folder: Path) -> str | None:
     """None where there is no manifest to read, or nothing that can be one."""
     with contextlib.suppress(OSError):
-        if _is_file(folder / MANIFEST, _MAX_MANIFEST):
+        if _is_file(folder / MANIFEST, MAX_MANIFEST):
             return sha256(folder / MANIFEST)
     return None
 
@@ -105,23 +114,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _replaced(folder: Path) -> UserError:
-    return UserError(f"{folder}: was replaced meanwhile; start again")
-
-
 def _unreadable(error: OSError, folder: Path) -> UserError:
     return UserError(f"{error.filename or folder}: cannot be read ({error.strerror or error})")
 
 
-def _checked(folder: Path) -> dict[str, Any]:
-    for name in (MANIFEST, MANIFEST_HASH):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: is missing; {folder} is no whole export")
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], dict[str, integrity.Listed]]:
+    """The manifest and its list of files."""
+    for path in (folder / MANIFEST, folder / MANIFEST_HASH):
+        if not path.is_file():
+            raise UserError(f"{path}: is missing; {folder} is no whole export")
         # What it leads to may be exchanged without a trace in the folder.
-        if (folder / name).is_symlink():
-            raise UserError(f"{folder / name}: is a link")
-        if not _is_file(folder / name, _MAX_MANIFEST):
-            raise UserError(f"{folder / name}: is too large for one")
+        if path.is_symlink():
+            raise UserError(f"{path}: is a link")
+        if not _is_file(path, MAX_MANIFEST):
+            raise UserError(f"{path}: is too large for one")
     # Bytes: a changed one need not be text.
     if (folder / MANIFEST_HASH).read_bytes() != hash_line(folder).encode():
         raise UserError(f"{folder / MANIFEST}: its SHA-256 is not the one in {MANIFEST_HASH}")
@@ -133,17 +139,7 @@ def _checked(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / MANIFEST}: is no manifest of an export ({error})") from error
     if problem:
         raise UserError(f"{folder / MANIFEST}: {printable(problem)}")
-    # Sorted: the first one is named.
-    problems = sorted(_strangers(folder, set(listed))) + sorted(_damages(folder, listed))
-    problems += sorted(_unaccounted(folder, manifest, set(listed)))
-    problems += sorted(_wrong_sizes(folder, manifest, listed))
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(printable(problems[0]) + more)
-    for name in {artifacts.LABELS, _LABELS_ASSET} & set(listed):
-        if (folder / name).read_bytes() != labels_text().encode():
-            raise UserError(f"{folder / name}: holds other labels than the models answer with")
-    return manifest
+    return manifest, listed
 
 
 def _strangers(folder: Path, listed: set[str]) -> Iterator[str]:
@@ -182,7 +178,7 @@ def _unaccounted(folder: Path, manifest: dict[str, Any], listed: set[str]) -> It
     expected = {path for name in manifest["artifacts"] for path in _files_of(name)}
     for name in listed - _COMPANIONS - expected:
         yield f"{folder / name}: is listed, but of no artifact of the manifest"
-    for name in (expected | {artifacts.GOLDEN}) - listed:
+    for name in (expected | {export_files.GOLDEN}) - listed:
         yield f"{folder / name}: is not listed by the manifest"
 
 
@@ -205,7 +201,10 @@ def _wrong_sizes(
 
 
 def _problems(manifest: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a manifest, its list of files apart."""
+    """What is wrong with a manifest, its list of files apart. Only the first one is asked for.
+
+    What comes after it may rely on it.
+    """
     if manifest.get("schema") != SCHEMA:
         yield "is a manifest of another version of this software"
     if manifest.get("labels") != list(CLASS_NAMES):
@@ -213,45 +212,44 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
     for part, text in (("preprocessing", PREPROCESSING), ("postprocessing", POSTPROCESSING)):
         if manifest.get(part) != text:
             yield f"its {part} is not what the models need; export again"
-    for part in ("artifacts", "run", "evaluation"):
-        if not isinstance(manifest.get(part), dict):
-            yield f"is no manifest of an export (its {part!r} is missing)"
-            return
-    if not manifest["artifacts"]:
-        yield "is no manifest of an export (it has no artifact)"
-    batch = manifest.get("tflite_batch", 1)
-    if not isinstance(batch, int) or not 1 <= batch <= artifacts.MAX_TFLITE_BATCH:
-        yield f"is no manifest of an export (its 'tflite_batch' is {batch!r:.50})"
-    if not _are_lines(manifest.get("warnings", [])):
-        yield "is no manifest of an export (its 'warnings' are none)"
-    kept_back = manifest.get("kept_back", {})
-    if not isinstance(kept_back, dict) or not all(map(_is_kept_back, kept_back.values())):
-        yield "is no manifest of an export (its 'kept_back' is none)"
-    for name, kind, most in (("seed", int, _ENDLESS), ("validation_fraction", int | float, 1)):
-        given = manifest["run"].get(name)
-        if given is not None and not (isinstance(given, kind) and _is_number(given, most)):
-            yield f"is no manifest of an export (its run's {name!r} is {given!r:.50})"
+    yield from (f"is no manifest of an export ({problem})" for problem in _odd_parts(manifest))
     for name, entry in manifest["artifacts"].items():
         if name not in ARTIFACTS:
             yield f"is a manifest of another version of this software (it has {name!r:.50})"
             return
-        yield from (
-            f"is no manifest of an export ({p} of {name})"
-            for p in _entry_problems(name, entry, batch)
-        )
+        odd = _odd_entries(name, entry, manifest.get("tflite_batch", 1))
+        yield from (f"is no manifest of an export ({part} of {name})" for part in odd)
 
 
-def _entry_problems(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
+def _odd_parts(manifest: dict[str, Any]) -> Iterator[str]:
+    for part in ("artifacts", "run", "evaluation"):
+        if not isinstance(manifest.get(part), dict):
+            yield f"its {part!r} is missing"
+    if not manifest["artifacts"]:
+        yield "it has no artifact"
+    batch = manifest.get("tflite_batch", 1)
+    if not isinstance(batch, int) or not 1 <= batch <= artifacts.MAX_TFLITE_BATCH:
+        yield f"its 'tflite_batch' is {batch!r:.50}"
+    if not _are_lines(manifest.get("warnings", [])):
+        yield "its 'warnings' are none"
+    kept_back = manifest.get("kept_back", {})
+    if not isinstance(kept_back, dict) or not all(map(_is_kept_back, kept_back.values())):
+        yield "its 'kept_back' is none"
+    for name, kind, most in (("seed", int, _ENDLESS), ("validation_fraction", int | float, 1)):
+        given = manifest["run"].get(name)
+        if given is not None and not (isinstance(given, kind) and _is_number(given, most)):
+            yield f"its run's {name!r} is {given!r:.50}"
+
+
+def _odd_entries(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
     if not isinstance(entry, dict) or entry.get("path") != ARTIFACTS[name].path:
         yield "the path"
-        return
-    if not isinstance(entry.get("gate", {}), dict):
+    gate = entry.get("gate", {})
+    if not isinstance(gate, dict):
         yield "the gate"
-        return
     for field in Gate._fields:
-        limit = entry.get("gate", {}).get(field)
         most = 1 if field == "agreement" else _ENDLESS
-        if limit is not None and not _is_number(limit, most):
+        if gate.get(field) is not None and not _is_number(gate[field], most):
             yield f"the gate's {field}"
     if not _are_lines(entry.get("failures", [])):
         yield "the list of failures"
@@ -264,7 +262,7 @@ def _entry_problems(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
         yield f"the difference on the golden faces, {recorded!r:.50}, at most {cap:g},"
     if not _is_number(entry.get("accuracy"), most=1):
         yield "the accuracy"
-    for part, agreed in contract_of(name, tflite_batch).items():
+    for part, agreed in io_spec_of(name, tflite_batch).items():
         if entry.get(part) != agreed:
             yield f"the {part}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -10,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.spec.artifacts import MANIFEST, MANIFEST_HASH, Artifact
-from export.spec.contract import POSTPROCESSING, PREPROCESSING
+from export.spec.artifacts import Artifact
 from export.spec.gates import ACCURACY_GATE_IMAGES
+from export.spec.io_spec import POSTPROCESSING, PREPROCESSING
 from fer_pipeline import cores, datasets
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.devices.precision import cpu_model
+from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
+from fer_pipeline.inference.integrity import sha256
 
 if TYPE_CHECKING:
     from export.spec.comparison import Comparison
@@ -32,7 +33,7 @@ def build(
     artifacts: dict[str, Artifact],
     config: dict[str, Any],
     *,
-    reference_model: Comparison,
+    reference: Comparison,
     warnings: Sequence[str] = (),
     tflite_batch: int = 1,
     epoch: int | None = None,
@@ -44,12 +45,9 @@ def build(
       reports: of every artifact.
       artifacts: what they were held to, by format.
       config: of the run that trained the weights.
-      twin: the float32 twin compared with itself, on the images of the reports.
+      reference: the reference model compared with itself, on the images of the reports.
       warnings: what is to be said of the network.
-      tflite_batch: images of a call of every TFLite file.
-      epoch: how many epochs made the weights; None where that is not known.
-      data: ``source`` and ``fingerprint`` of what the files were calibrated and compared on; None
-        is the run's own.
+      tflite_batch, epoch, data: as for ``pipeline.export_in``.
     """
     if "data" in config:
         # A folder's name and not where it lies: the manifest goes to strangers.
@@ -69,9 +67,9 @@ def build(
         "evaluation": {
             **data,
             "split": "validation",
-            "images": reference_model.images,
-            "float32_twin_accuracy": reference_model.accuracy,
-            "accuracy_gated": reference_model.images >= ACCURACY_GATE_IMAGES,
+            "images": reference.images,
+            "float32_twin_accuracy": reference.accuracy,
+            "accuracy_gated": reference.images >= ACCURACY_GATE_IMAGES,
         },
         "latency": (
             "Of one call, with so many images: median and 90th percentile, artifacts taking turns"
@@ -91,7 +89,7 @@ def _entry(report: ArtifactReport, artifact: Artifact) -> dict[str, Any]:
         "path": report.path,
         "for": artifact.what,
         "size": report.size,
-        **(report.contract or {}),
+        **(report.io_spec or {}),
         **comparison,
         "golden_max_difference": report.golden_difference,
         "latency": report.latency._asdict() if report.latency else None,
@@ -121,12 +119,6 @@ def files(folder: Path) -> list[str]:
     return sorted(names - {MANIFEST, MANIFEST_HASH})
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write(folder: Path, manifest: dict[str, Any]) -> None:
     """Writes ``manifest.json``, and its hash in the form that ``sha256sum --check`` reads.
 
@@ -134,10 +126,8 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
       folder: of the export; it holds all its other files.
       manifest: from ``build``; size and SHA-256 of every file are added.
     """
-    listed = {
-        path: {"size": (folder / path).stat().st_size, "sha256": sha256(folder / path)}
-        for path in files(folder)
-    }
+    paths = {name: folder / name for name in files(folder)}
+    listed = {n: {"size": p.stat().st_size, "sha256": sha256(p)} for n, p in paths.items()}
     text = json.dumps(manifest | {"files": listed}, indent=2) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     (folder / MANIFEST_HASH).write_text(hash_line(folder), encoding="utf-8")

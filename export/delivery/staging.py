@@ -21,18 +21,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 #: Of ``linux/fs.h`` and ``fcntl.h``: exchange, and paths from the current folder.
 _RENAME_EXCHANGE, _AT_FDCWD = 2, -100
 
-_NEXT, _FAILED = "next", "failed"
-_SCRATCH = "scratch"
-
 
 class Workshop(NamedTuple):
     """Where one export is made, on the run's own disk, while its process holds the run's lock.
 
-    Attributes:
-      run: the run directory.
-      next: the export in the making; ``publish`` moves it out.
-      failed: what missed its gates; ``keep_failed`` moves it out.
-      scratch: for what is needed on the way.
+    ``publish`` moves ``next`` out, the export in the making, and ``keep_failed`` moves ``failed``
+    out, what missed its gates. ``scratch`` is for what is needed on the way, and ``run`` the run
+    directory.
     """
 
     run: Path
@@ -45,8 +40,8 @@ class Workshop(NamedTuple):
 def staged(run: Path, *, wait: Callable[[], None] | None = None) -> Iterator[Workshop]:
     """Holds the export lock of a run and yields empty directories, which do not outlive the block.
 
-    Whoever reads weights inside the block cannot be overtaken: nobody else's export takes the place
-    of one that is newer. What an export that was killed left behind is put in order first.
+    Weights that are read inside the block stay the newest ones that are exported: no other process
+    can export this run meanwhile. What an export that was killed left behind is put in order first.
 
     Args:
       run: the run directory.
@@ -69,7 +64,7 @@ def staged(run: Path, *, wait: Callable[[], None] | None = None) -> Iterator[Wor
 
 def _workshop(run: Path) -> Workshop:
     folder = Path(tempfile.mkdtemp(dir=run, prefix=run_dir.EXPORT_WORKSHOP))
-    workshop = Workshop(run, *(folder / name for name in (_NEXT, _FAILED, _SCRATCH)))
+    workshop = Workshop(run, folder / "next", folder / "failed", folder / "scratch")
     for path in workshop[1:]:
         path.mkdir()
     return workshop

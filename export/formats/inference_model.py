@@ -1,4 +1,4 @@
-"""The float32 twin: the network that every artifact is made from and compared with."""
+"""The float32 reference model: the network that every artifact is made from and compared with."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_pipeline.errors import UserError
+from fer_pipeline.inference import keras_loader
 from fer_pipeline.models import notebook_cnn as network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import keras
-
-#: Where the twin is computed: a GPU may multiply float32 in TF32, of which 10 bits are right.
-DEVICE = "/CPU:0"
-
-#: Images at a time when a whole split is predicted: large enough to fill the cores' caches.
-BATCH = 64
 
 
 def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
@@ -33,9 +28,9 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
     """
     import tensorflow as tf
 
-    with tf.device(DEVICE):
+    with tf.device(keras_loader.DEVICE):
         model = network.build_model()
-    # On a GPU Keras compiles by XLA what nobody asked it to.
+    # By default Keras compiles by XLA on a GPU.
     model.jit_compile = False
     expected = [tuple(variable.shape) for variable in model.weights]
     given = [np.shape(array) for array in weights]
@@ -49,21 +44,3 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
             raise UserError(f"weights: {variable.path} holds NaN or infinity; nothing to export")
     model.set_weights(weights)
     return model
-
-
-def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Runs a Keras model over images: float32 ``[N, 7]``.
-
-    Args:
-      model: takes float32 ``[B, 48, 48, 1]`` for any B.
-      images: uint8 ``[N, 48, 48, 1]``.
-    """
-    import tensorflow as tf
-
-    # predict_on_batch keeps one compiled function for full batches and one for the remainder.
-    with tf.device(DEVICE):
-        parts = [
-            model.predict_on_batch(images[start : start + BATCH].astype(np.float32))
-            for start in range(0, len(images), BATCH)
-        ]
-    return np.concatenate(parts)

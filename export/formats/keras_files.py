@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.spec.artifacts import MODEL_JSON, MODEL_WEIGHTS
-from fer_pipeline.inference import strangers
+from fer_pipeline.inference.export_files import MODEL_JSON, MODEL_WEIGHTS
 
 if TYPE_CHECKING:
     import keras
@@ -27,15 +26,8 @@ if TYPE_CHECKING:
 #: (initializers, ``groups``, ...) has no part in inference or is at its default here.
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "InputLayer": ("sparse", "ragged"),
-    "Conv2D": (
-        "filters",
-        "kernel_size",
-        "strides",
-        "padding",
-        "data_format",
-        "dilation_rate",
-        "activation",
-        "use_bias",
+    "Conv2D": tuple(
+        "filters kernel_size strides padding data_format dilation_rate activation use_bias".split()
     ),
     "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
     "Activation": ("activation",),
@@ -63,10 +55,7 @@ def architecture_json(model: keras.Sequential) -> str:
     value = {
         "module": "keras",
         "class_name": "Sequential",
-        "config": {
-            "name": config["name"],
-            "layers": [_layer(layer) for layer in config["layers"]],
-        },
+        "config": {"name": config["name"], "layers": [_layer(layer) for layer in config["layers"]]},
         "registered_name": None,
         "keras_version": keras.__version__,
         "backend": "tensorflow",
@@ -88,12 +77,7 @@ def _layer(layer: dict[str, Any]) -> dict[str, Any]:
     else:
         old["trainable"] = config["trainable"]
     old |= {key: config[key] for key in _ARGUMENTS[kind]}
-    return {
-        "module": layer["module"],
-        "class_name": kind,
-        "config": old,
-        "registered_name": None,
-    }
+    return {"module": layer["module"], "class_name": kind, "config": old, "registered_name": None}
 
 
 def write_weights(model: keras.Sequential, path: Path) -> None:
@@ -139,7 +123,7 @@ def write_archive(model: keras.Sequential, path: Path) -> None:
     copy of the model with these states at zero is saved, and its members are packed anew.
 
     Args:
-      model: the float32 twin.
+      model: the float32 reference model.
       path: where to write; it must end in ``.keras``.
     """
     import keras
@@ -158,48 +142,3 @@ def write_archive(model: keras.Sequential, path: Path) -> None:
             if name == _ARCHIVE_METADATA:
                 member = json.dumps(json.loads(member) | {"date_saved": _NO_TIME_IN_WORDS})
             archive.writestr(zipfile.ZipInfo(name, _NO_TIME), member)
-
-
-def load(path: Path) -> keras.Model:
-    """Re-opens a model with Keras 3, as README shows it to users.
-
-    Args:
-      path: ``model.json``, whose weights lie beside it, or ``model.keras``.
-    """
-    import h5py
-    import keras
-    import tensorflow as tf
-
-    from export.formats.inference_model import DEVICE
-
-    # There and uncompiled, as the twin is.
-    with tf.device(DEVICE):
-        if path.name != MODEL_JSON:
-            model = keras.models.load_model(path, compile=False)
-        else:
-            with h5py.File(path.with_name(MODEL_WEIGHTS)) as file:
-                strangers.check_hdf5(file, path.with_name(MODEL_WEIGHTS))
-            model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
-            model.load_weights(path.with_name(MODEL_WEIGHTS))
-    model.jit_compile = False
-    return model
-
-
-def read_weights(path: Path) -> list[np.ndarray]:
-    """The arrays of ``model_weights.h5``, float32, in the order of ``Model.get_weights()``."""
-    import h5py
-
-    with h5py.File(path) as file:
-        strangers.check_hdf5(file, path)
-        groups = [file[name] for name in file.attrs["layer_names"]]
-        return [group[name][:] for group in groups for name in group.attrs["weight_names"]]
-
-
-def read_archive_weights(path: Path) -> list[np.ndarray]:
-    """The same of ``model.keras``.
-
-    Raises:
-      UserError: it is made of other layers than an export's, or unpacks to too much.
-    """
-    strangers.check_keras(path)
-    return load(path).get_weights()

@@ -51,9 +51,9 @@ def rgb_model(model: keras.Sequential) -> keras.Sequential:
 def colour_images(images: np.ndarray, seed: int = 0) -> np.ndarray:
     """Colour images whose grey is, to the last bit, the given one.
 
-    So what is known of the grey images, such as the twin's probabilities, is known of these. Every
-    second image, the first among them, stays grey in three equal channels; the others get patches
-    of random colours. A pixel whose colour would leave 0..255 stays grey.
+    So the reference model's probabilities of the grey images are those of these. Every second
+    image, the first among them, stays grey in three equal channels; the others get patches of
+    random colours. A pixel whose colour would leave 0..255 stays grey.
 
     Args:
       images: uint8 ``[N, 48, 48, 1]``.

@@ -1,12 +1,11 @@
 """A SavedModel with named signatures that needs neither Keras nor this project to run.
 
 A ``tf.Module`` that holds nothing but the variables is saved, and not the Keras model: what Keras
-would add to the file differs from run to run, and nobody who serves the model needs it.
+would add to the file differs from run to run, and serving the model does not need it.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,27 +104,18 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
 def write_apart(archive: Path, folder: Path, labels_file: Path) -> None:
     """``write`` in a process that does nothing else, so that equal networks give equal bytes.
 
-    Args:
-      archive: the network as a ``.keras`` file.
-      folder: as for ``write``.
-      labels_file: as for ``write``.
+    The network is given as a ``.keras`` file.
 
     Raises:
       RuntimeError: it failed; with what it printed.
     """
+    arguments = (str(archive), str(folder), str(labels_file))
     try:
-        ended = subprocess.run(
-            child_processes.command(__name__, str(archive), str(folder), str(labels_file)),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=child_processes.environment(),
-            timeout=_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"the SavedModel was not written within {_SECONDS} s") from error
-    if ended.returncode:
-        raise RuntimeError(f"the SavedModel could not be written: {ended.stderr.strip()}")
+        child_processes.run(__name__, *arguments, seconds=_SECONDS)
+    except child_processes.ChildError as error:
+        raise RuntimeError(
+            f"the SavedModel could not be written: {error.stderr or error}"
+        ) from error
 
 
 def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> None:

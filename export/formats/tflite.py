@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from export.formats import metadata
-from export.spec.contract import labels_text
+from export.spec.io_spec import labels_text
 
 #: Calibration images drawn of each class.
 _CALIBRATION_PER_CLASS = 30
@@ -93,7 +93,7 @@ def convert(
         problems = int8_problems(describe(content))
         if problems:
             raise ValueError(f"the int8 conversion went wrong: {'; '.join(problems)}")
-    return metadata.with_metadata(content, metadata.describe(name), labels_text())
+    return metadata.with_metadata(content, name, labels_text())
 
 
 class Tensor(NamedTuple):
@@ -136,42 +136,36 @@ def describe(content: bytes) -> Graph:
     """Reads a TFLite flatbuffer by its schema, without an interpreter."""
     from ai_edge_litert import schema_py_generated as schema
 
-    operator_names = _names(schema.BuiltinOperator)
-    type_names = _names(schema.TensorType)
-    model = schema.Model.GetRootAs(content)
-    graph = model.Subgraphs(0)
-
-    def tensor(i: int) -> Tensor:
-        stored = graph.Tensors(i)
-        fixed = stored.ShapeSignatureIsNone()
-        shape = stored.ShapeAsNumpy() if fixed else stored.ShapeSignatureAsNumpy()
-        quantization = stored.Quantization()
-        known = quantization is not None and quantization.ScaleLength() > 0
-        return Tensor(
-            name=stored.Name().decode(),
-            dtype=type_names[stored.Type()],
-            shape=tuple(np.atleast_1d(shape).tolist()),
-            scales=tuple(quantization.ScaleAsNumpy().tolist()) if known else (),
-            zero_points=tuple(quantization.ZeroPointAsNumpy().tolist()) if known else (),
-        )
-
-    tensors = tuple(tensor(i) for i in range(graph.TensorsLength()))
-    operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
-    names = [
-        operator_names[model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()]
-        for operator in operators
-    ]
+    operator_names, type_names = _names(schema.BuiltinOperator), _names(schema.TensorType)
+    model = schema.ModelT.InitFromPackedBuf(content)
+    graph = model.subgraphs[0]
+    tensors = tuple(_tensor(stored, type_names[stored.type]) for stored in graph.tensors)
+    codes = [operator_names[code.builtinCode] for code in model.operatorCodes]
+    names = tuple(codes[operator.opcodeIndex] for operator in graph.operators)
+    products = ("CONV_2D", "FULLY_CONNECTED")
     return Graph(
-        operators=tuple(names),
+        operators=names,
         tensors=tensors,
-        inputs=tuple(tensors[i] for i in graph.InputsAsNumpy()),
-        outputs=tuple(tensors[i] for i in graph.OutputsAsNumpy()),
+        inputs=tuple(tensors[i] for i in graph.inputs),
+        outputs=tuple(tensors[i] for i in graph.outputs),
         weights=tuple(
-            tensors[operator.Inputs(1)]
-            for operator, name in zip(operators, names, strict=True)
-            if name in ("CONV_2D", "FULLY_CONNECTED")
+            tensors[operator.inputs[1]]
+            for operator, name in zip(graph.operators, names, strict=True)
+            if name in products
         ),
     )
+
+
+def _tensor(stored: Any, dtype: str) -> Tensor:
+    shape = stored.shape if stored.shapeSignature is None else stored.shapeSignature
+    scales = getattr(stored.quantization, "scale", None)
+    zero_points = () if scales is None else stored.quantization.zeroPoint
+    name = stored.name.decode()
+    return Tensor(name, dtype, *(_numbers(one) for one in (shape, scales, zero_points)))
+
+
+def _numbers(values: np.ndarray | list | None) -> tuple:
+    return () if values is None else tuple(np.atleast_1d(values).tolist())
 
 
 def _names(enumeration: type) -> dict[int, str]:

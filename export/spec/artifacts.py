@@ -6,19 +6,7 @@ from typing import NamedTuple
 
 from export.spec.gates import DYNAMIC_RANGE, EXACT, FLOAT16, INT8, Gate
 from fer_pipeline.errors import UserError
-
-LABELS = "labels.txt"
-GOLDEN = "golden.npz"
-MANIFEST = "manifest.json"
-MANIFEST_HASH = "manifest.sha256"
-MODEL_CARD = "MODEL_CARD.md"
-REPORT = "report.json"
-
-MODEL_JSON = "model.json"
-MODEL_WEIGHTS = "model_weights.h5"
-KERAS_ARCHIVE = "model.keras"
-#: TensorFlow Serving wants a numbered version folder.
-SAVED_MODEL = "saved_model/1"
+from fer_pipeline.inference.export_files import MODEL_JSON, MODEL_WEIGHTS, PATHS
 
 #: Most images of a TFLite file's fixed batch. The largest activation, the first convolution's,
 #: takes 144 MiB in float32 then.
@@ -32,7 +20,7 @@ class Artifact(NamedTuple):
       path: file or folder that its runtime opens, relative to the export folder.
       runtime: ``"keras"``, ``"saved_model"`` or ``"tflite"``.
       gate: what it is held to.
-      what: one line for whoever has to choose a file.
+      what: one line that helps to choose a file.
       channels: of its images, 1 (grey) or 3 (RGB).
     """
 
@@ -48,43 +36,22 @@ class Artifact(NamedTuple):
         return (MODEL_JSON, MODEL_WEIGHTS) if self.path == MODEL_JSON else (self.path,)
 
 
+_MEDIAPIPE = "MediaPipe Tasks with a batch of 1"
+
 #: Every format by the name that ``--formats`` takes, in the order of the final table.
 ARTIFACTS: dict[str, Artifact] = {
-    "keras": Artifact(
-        MODEL_JSON, "keras", EXACT, "Keras 2 and 3: model_from_json, then load_weights"
-    ),
-    "keras_v3": Artifact(KERAS_ARCHIVE, "keras", EXACT, "Keras 3: load_model"),
-    "saved_model": Artifact(SAVED_MODEL, "saved_model", EXACT, "TensorFlow and TF Serving"),
-    "float32": Artifact(
-        "model_float32.tflite", "tflite", EXACT, "LiteRT, the reference on a phone"
-    ),
-    "float16": Artifact("model_float16.tflite", "tflite", FLOAT16, "LiteRT, GPU delegates"),
-    "dynamic_range": Artifact(
-        "model_dynamic_range.tflite",
-        "tflite",
-        DYNAMIC_RANGE,
-        "LiteRT, 8-bit weights, float32 ends",
-    ),
-    "int8": Artifact(
-        "model_int8.tflite",
-        "tflite",
-        INT8,
-        "LiteRT, integers only: CPU, DSP and NPU delegates",
-    ),
-    "float32_rgb": Artifact(
-        "model_float32_rgb.tflite",
-        "tflite",
-        EXACT,
-        "LiteRT with colour images; MediaPipe Tasks with a batch of 1",
-        channels=3,
-    ),
-    "int8_rgb": Artifact(
-        "model_int8_rgb.tflite",
-        "tflite",
-        INT8,
-        "LiteRT with colour images, integers only; MediaPipe Tasks with a batch of 1",
-        channels=3,
-    ),
+    name: Artifact(PATHS[name], *described)
+    for name, described in {
+        "keras": ("keras", EXACT, "Keras 2 and 3: model_from_json, then load_weights"),
+        "keras_v3": ("keras", EXACT, "Keras 3: load_model"),
+        "saved_model": ("saved_model", EXACT, "TensorFlow and TF Serving"),
+        "float32": ("tflite", EXACT, "LiteRT, the reference on a phone"),
+        "float16": ("tflite", FLOAT16, "LiteRT, GPU delegates"),
+        "dynamic_range": ("tflite", DYNAMIC_RANGE, "LiteRT, 8-bit weights, float32 ends"),
+        "int8": ("tflite", INT8, "LiteRT, integers only: CPU, DSP and NPU delegates"),
+        "float32_rgb": ("tflite", EXACT, f"LiteRT with colour images; {_MEDIAPIPE}", 3),
+        "int8_rgb": ("tflite", INT8, f"LiteRT with colour images, integers only; {_MEDIAPIPE}", 3),
+    }.items()
 }
 
 

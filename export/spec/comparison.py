@@ -1,4 +1,4 @@
-"""An artifact's probabilities beside those of the float32 twin."""
+"""An artifact's probabilities beside those of the float32 reference model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Comparison(NamedTuple):
     Attributes:
       images: how many were compared.
       accuracy: share of images whose first class is the label, 0..1.
-      accuracy_drop: the twin's accuracy less this one, in percentage points.
-      agreement: share of images whose first class is the twin's, 0..1.
+      accuracy_drop: the reference model's accuracy less this one, in percentage points.
+      agreement: share of images whose first class is the reference model's, 0..1.
       ties: images whose highest probability is that of several classes; the first counts.
       max_difference: of any probability.
       p99_difference: of any probability of 99 % of the images, those that are nearest; of few
@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
 
     @property
     def disagreements(self) -> int:
-        """Images whose first class is another than the twin's."""
+        """Images whose first class is another than the reference model's."""
         return round((1 - self.agreement) * self.images)
 
 
@@ -49,7 +49,7 @@ def compare(
     count = len(labels)
     ours, theirs = probabilities.argmax(axis=1), reference_model.argmax(axis=1)
     # Counted, not averaged: a difference of equal accuracies is exactly 0.
-    right, twin_right = np.sum(ours == labels), np.sum(theirs == labels)
+    right, reference_right = np.sum(ours == labels), np.sum(theirs == labels)
     difference = np.abs(probabilities.astype(np.float64) - reference_model)
     by_image = np.sort(difference.max(axis=1))
     left_out = min(allowed(count, _NEARLY_ALL), count - 1)
@@ -57,7 +57,7 @@ def compare(
     return Comparison(
         images=count,
         accuracy=float(right / count),
-        accuracy_drop=float(100 * (twin_right - right) / count),
+        accuracy_drop=float(100 * (reference_right - right) / count),
         agreement=float(np.mean(ours == theirs)),
         ties=int(np.sum((probabilities == highest).sum(axis=1) > 1)),
         max_difference=float(by_image[-1]),

@@ -1,4 +1,4 @@
-"""The limits that an artifact is held to against the float32 twin."""
+"""The limits that an artifact is held to against the float32 reference model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCURACY_GATE_IMAGES = 2000
 
 
 class Gate(NamedTuple):
-    """Limits against the float32 twin; None is reported but not limited.
+    """Limits against the float32 reference model; None is reported but not limited.
 
     Attributes:
       max_difference: largest absolute difference of any probability.
@@ -44,29 +44,29 @@ INT8 = Gate(agreement=0.97, accuracy_drop=0.5, golden_difference=0.25)
 
 def missed(comparison: Comparison, gate: Gate) -> tuple[str, ...]:
     """The limits that a comparison on evaluation images misses, a line each."""
-    lines = []
+    images = comparison.images
+    disagreements = None if gate.agreement is None else allowed(images, gate.agreement)
+    accuracy_drop = gate.accuracy_drop if images >= ACCURACY_GATE_IMAGES else None
+    limits = (
+        (comparison.max_difference, gate.max_difference, "a probability differs by {:.2g} > {:g}"),
+        (
+            comparison.p99_difference,
+            gate.p99_difference,
+            "probabilities of 99 % of the images differ by up to {:.2g} > {:g}",
+        ),
+        (
+            comparison.disagreements,
+            disagreements,
+            f"names {{}} of {images:,} images otherwise than the network, more than {{}}",
+        ),
+        (comparison.accuracy_drop, accuracy_drop, "accuracy is {:.2f} points lower > {:g}"),
+    )
     # Written so that a NaN misses.
-    if gate.max_difference is not None and not comparison.max_difference <= gate.max_difference:
-        lines.append(
-            f"a probability differs by {comparison.max_difference:.2g} > {gate.max_difference:g}"
-        )
-    if gate.p99_difference is not None and not comparison.p99_difference <= gate.p99_difference:
-        lines.append(
-            f"probabilities of 99 % of the images differ by up to {comparison.p99_difference:.2g}"
-            f" > {gate.p99_difference:g}"
-        )
-    if gate.agreement is not None:
-        limit = allowed(comparison.images, gate.agreement)
-        if not comparison.disagreements <= limit:
-            lines.append(
-                f"names {comparison.disagreements} of {comparison.images:,} images otherwise than"
-                f" the network, more than {limit}"
-            )
-    if gate.accuracy_drop is not None and comparison.images >= ACCURACY_GATE_IMAGES:
-        drop = comparison.accuracy_drop
-        if not drop <= gate.accuracy_drop:
-            lines.append(f"accuracy is {drop:.2f} points lower > {gate.accuracy_drop:g}")
-    return tuple(lines)
+    return tuple(
+        words.format(found, limit)
+        for found, limit, words in limits
+        if limit is not None and not found <= limit
+    )
 
 
 def missed_on_golden(comparison: Comparison, gate: Gate) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""``golden.npz``: faces and the twin's probabilities, the proof that travels with an export.
+"""``golden.npz``: faces and the reference model's probabilities, which travel with an export.
 
-Whoever receives the folder can run an artifact on these faces, which are drawn and so are nobody's,
-and compare, without FER-2013 and without this project.
+They let anyone run an artifact of the folder and compare, without FER-2013 and without this
+project. The faces are drawn, so they show no person.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Golden(NamedTuple):
     Attributes:
       images: uint8 ``[64, 48, 48, 1]``, grey levels 0..255.
       labels: int32 ``[64]``, the expressions that were drawn.
-      probabilities: float32 ``[64, 7]``, the float32 twin's.
+      probabilities: float32 ``[64, 7]``, the float32 reference model's.
     """
 
     images: np.ndarray

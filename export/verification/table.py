@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fer_pipeline import tables
+
 if TYPE_CHECKING:
     from export.verification.verify import ArtifactReport
 
-_HEADER = (
-    "artifact",
-    "size",
-    "accuracy",
-    "agreement",
-    "ties",
-    "max diff",
-    "p50",
-    "p90",
-    "gates",
-)
+_HEADER = ("artifact", "size", "accuracy", "agreement", "ties", "max diff", "p50", "p90", "gates")
 
 
 def format_table(reports: Sequence[ArtifactReport], *, golden: bool = False) -> str:
-    """One line an artifact: size, accuracy, agreement with the twin, ties, latency, gates.
+    """A line for each artifact: its size, figures, latency and whether it passed its gates.
 
     Latency is a call's: of one image, or of as many as stand behind the slash.
 
@@ -31,39 +23,25 @@ def format_table(reports: Sequence[ArtifactReport], *, golden: bool = False) -> 
       golden: whether they are of the golden faces alone. The names of these are no accuracy of a
         network that was trained on others, so that column is left out.
     """
-    header = [*_HEADER[:-1], "golden faces"] if golden else list(_HEADER)
-    rows = [header, *(list(_row(report)) for report in reports)]
+    rows = [[*_HEADER[:-1], "golden faces"] if golden else [*_HEADER], *map(_row, reports)]
     if golden:
         for row in rows:
             del row[_HEADER.index("accuracy")]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(_line(row, widths) for row in rows)
+    return "\n".join(tables.align(rows))
 
 
-def _line(row: Sequence[str], widths: list[int]) -> str:
-    numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-    return "  ".join((row[0].ljust(widths[0]), *numbers))
-
-
-def _row(report: ArtifactReport) -> tuple[str, ...]:
+def _row(report: ArtifactReport) -> list[str]:
     comparison, latency = report.comparison, report.latency
-    compared = ("-",) * 4
+    compared, timed = ["-"] * 4, ["-"] * 2
     if comparison:
-        compared = (
+        compared = [
             f"{comparison.accuracy:.2%}",
             f"{comparison.agreement:.2%}",
             str(comparison.ties),
             f"{comparison.max_difference:.1e}",
-        )
-    verdict = "reference" if report.reference else "passed"
-    timed = ("-", "-")
+        ]
     if latency:
         of = f" / {latency.images}" if latency.images > 1 else ""
-        timed = tuple(f"{ms:.2f} ms{of}" for ms in (latency.p50_ms, latency.p90_ms))
-    return (
-        report.path,
-        f"{report.size / 1e6:.2f} MB",
-        *compared,
-        *timed,
-        "FAILED" if report.failures else verdict,
-    )
+        timed = [f"{ms:.2f} ms{of}" for ms in (latency.p50_ms, latency.p90_ms)]
+    verdict = "FAILED" if report.failures else "reference" if report.reference else "passed"
+    return [report.path, f"{report.size / 1e6:.2f} MB", *compared, *timed, verdict]

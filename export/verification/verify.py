@@ -1,4 +1,4 @@
-"""Runs every artifact in its own runtime and holds it to its gates against the float32 twin."""
+"""Runs every artifact in its own runtime and checks its gates against the reference model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from export.formats import metadata
 from export.spec import gates
 from export.spec.artifacts import Artifact
 from export.spec.comparison import Comparison, compare
-from export.spec.contract import contract_of
 from export.spec.golden import Golden
-from export.verification.runtime import Runtime, RuntimeFailedError, opened
+from export.spec.io_spec import io_spec_of
+from export.verification.runtimes import Runtime, RuntimeFailedError, opened
 from fer_pipeline import cores
 from fer_pipeline.classes import CLASS_NAMES
 
@@ -47,18 +47,18 @@ class ArtifactReport(NamedTuple):
       name: the format.
       path: relative to the export folder.
       size: bytes of all its files.
-      contract: inputs and outputs as its runtime reports them; None if it did not open.
-      comparison: with the twin; None if it did not run.
+      io_spec: inputs and outputs as its runtime reports them; None if it did not open.
+      comparison: with the reference model; None if it did not run.
       golden_difference: largest difference of any probability on the golden faces, or None.
       latency: None if it did not run.
       failures: gates missed and what else went wrong, a line each; empty when all is well.
-      reference: whether it stood for the twin, so that it was compared with itself.
+      reference: whether it stood for the reference model, so that it was compared with itself.
     """
 
     name: str
     path: str
     size: int
-    contract: dict[str, Any] | None
+    io_spec: dict[str, Any] | None
     comparison: Comparison | None
     golden_difference: float | None
     latency: Latency | None
@@ -67,23 +67,25 @@ class ArtifactReport(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What artifacts are compared with the twin on.
+    """What artifacts are compared with the reference model on.
 
     Attributes:
       images: uint8 ``[N, 48, 48, 1]``, N at least 1.
       labels: int ``[N]``.
-      twin: float32 ``[N, 7]``, the twin's probabilities.
+      reference: float32 ``[N, 7]``, the reference model's probabilities.
     """
 
     images: np.ndarray
     labels: np.ndarray
-    reference_model: np.ndarray
+    reference: np.ndarray
 
 
 class _Outcome(NamedTuple):
-    contract: dict[str, Any] | None = None
-    probabilities: np.ndarray | None = None
+    """What a runtime gave: probabilities of the golden faces, and of the evaluation images."""
+
+    io_spec: dict[str, Any] | None = None
     golden: np.ndarray | None = None
+    evaluation: np.ndarray | None = None
     failures: tuple[str, ...] = ()
 
 
@@ -98,7 +100,7 @@ def verify_artifacts(
     trust: bool = False,
     written: Iterable[str] | None = None,
 ) -> list[ArtifactReport]:
-    """Opens artifacts from their files and compares them with the twin.
+    """Opens artifacts from their files and compares them with the reference model.
 
     Args:
       folder: of the export.
@@ -123,45 +125,36 @@ def verify_artifacts(
         for name in written or artifacts:
             runtime = opened(artifacts[name], folder, log_path, trust=trust)
             runtimes[name] = stack.enter_context(runtime)
-            agreed = contract_of(name, tflite_batch)
+            agreed = io_spec_of(name, tflite_batch)
             futures[name] = pool.submit(_examine, runtimes[name], agreed, evaluation, golden)
         outcomes = {name: futures[name].result() for name in artifacts}
         running = {name: runtimes[name] for name in artifacts if not outcomes[name].failures}
         latencies = measure_latency(running, golden.images)
-    for name in latencies:
-        if artifacts[name].runtime == "tflite":
-            latencies[name] = latencies[name]._replace(images=tflite_batch)
-    return [
-        _report(
-            folder,
-            name,
-            artifact,
-            outcomes[name],
-            latencies.get(name),
-            evaluation=evaluation,
-            golden=golden,
-        )
-        for name, artifact in artifacts.items()
-    ]
+    reports = []
+    for name, artifact in artifacts.items():
+        latency = latencies.get(name)
+        if latency and artifact.runtime == "tflite":
+            latency = latency._replace(images=tflite_batch)
+        path = (folder, name, artifact)
+        reports.append(_report(*path, outcomes[name], latency, evaluation, golden))
+    return reports
 
 
 def _examine(
     runtime: Runtime, agreed: dict[str, Any], evaluation: Evaluation | None, golden: Golden
 ) -> _Outcome:
     try:
-        contract = runtime.contract()
-        if contract != agreed:
-            return _Outcome(contract, failures=("its inputs and outputs are not as agreed",))
-        faces = probabilities = runtime.predict(golden.images)
+        io_spec = runtime.io_spec()
+        if io_spec != agreed:
+            return _Outcome(io_spec, failures=("its inputs and outputs are not as agreed",))
+        faces, found = runtime.predict(golden.images), None
         failures = _malformed(faces, len(golden.images))
         if evaluation and not failures:
-            probabilities = runtime.predict(evaluation.images)
-            failures = _malformed(probabilities, len(evaluation.images))
-        if runtime.classify and not failures:
-            failures = _wrong_classes(runtime, golden.images, faces)
-        if runtime.encoded and not failures:
-            failures = _wrong_decoding(runtime, golden.images, faces)
-        return _Outcome(contract, probabilities, faces, failures)
+            found = runtime.predict(evaluation.images)
+            failures = _malformed(found, len(evaluation.images))
+        for check in (_wrong_classes, _wrong_decoding):
+            failures = failures or check(runtime, golden.images, faces)
+        return _Outcome(io_spec, faces, found, failures)
     except RuntimeFailedError as failure:
         return _Outcome(failures=(str(failure),))
 
@@ -177,23 +170,25 @@ def _malformed(probabilities: np.ndarray, count: int) -> tuple[str, ...]:
 def _wrong_classes(
     runtime: Runtime, images: np.ndarray, probabilities: np.ndarray
 ) -> tuple[str, ...]:
+    if not runtime.classify:
+        return ()
     labels, scores = runtime.classify(images)
-    expected = [CLASS_NAMES[i] for i in probabilities.argmax(axis=1)]
-    right = np.allclose(scores, probabilities.max(axis=1), rtol=0, atol=_SIGNATURE_TOLERANCE)
-    if labels != expected or not right:
-        return ("its signature 'classify' contradicts 'serving_default'",)
-    return ()
+    named = labels == [CLASS_NAMES[i] for i in probabilities.argmax(axis=1)]
+    right = named and _close(np.asarray(scores), probabilities.max(axis=1))
+    return () if right else ("its signature 'classify' contradicts 'serving_default'",)
 
 
 def _wrong_decoding(
     runtime: Runtime, images: np.ndarray, probabilities: np.ndarray
 ) -> tuple[str, ...]:
     # PNG loses nothing, so the decoded faces are these.
-    found = runtime.encoded(images)
-    right = found.shape == probabilities.shape and np.allclose(
-        found, probabilities, rtol=0, atol=_SIGNATURE_TOLERANCE
-    )
+    right = not runtime.encoded or _close(runtime.encoded(images), probabilities)
     return () if right else ("its signature 'serve_encoded' contradicts 'serving_default'",)
+
+
+def _close(found: np.ndarray, expected: np.ndarray) -> bool:
+    same_shape = found.shape == expected.shape
+    return same_shape and np.allclose(found, expected, rtol=0, atol=_SIGNATURE_TOLERANCE)
 
 
 def measure_latency(runtimes: dict[str, Runtime], images: np.ndarray) -> dict[str, Latency]:
@@ -220,50 +215,31 @@ def _report(
     artifact: Artifact,
     outcome: _Outcome,
     latency: Latency | None,
-    *,
     evaluation: Evaluation | None,
     golden: Golden,
 ) -> ArtifactReport:
     comparison = golden_difference = None
     failures = outcome.failures
-    if outcome.probabilities is not None and not failures:
+    if not failures:
         comparison = compare(outcome.golden, golden.probabilities, golden.labels)
         golden_difference = comparison.max_difference
         failures = gates.missed_on_golden(comparison, artifact.gate)
         if evaluation:
-            comparison = compare(
-                outcome.probabilities, evaluation.reference_model, evaluation.labels
-            )
+            comparison = compare(outcome.evaluation, evaluation.reference, evaluation.labels)
             failures = gates.missed(comparison, artifact.gate) + failures
         if latency is None:
             failures += ("it stopped while it was being timed",)
     size = 0
-    # Whoever runs another export meanwhile takes the files away.
+    # Another export of the run may replace the folder meanwhile.
     try:
-        size = sum(path.stat().st_size for path in artifact_files(folder, artifact))
+        paths = [folder / name for name in artifact.files]
+        paths += [inner for path in paths for inner in path.rglob("*")]
+        size = sum(path.stat().st_size for path in paths if path.is_file())
         if comparison and artifact.runtime == "tflite":
             failures += metadata.problems((folder / artifact.path).read_bytes(), name)
     except OSError as error:
         failures += (f"cannot be read ({error.strerror})",)
+    spec = outcome.io_spec
     return ArtifactReport(
-        name=name,
-        path=artifact.path,
-        size=size,
-        contract=outcome.contract,
-        comparison=comparison,
-        golden_difference=golden_difference,
-        latency=latency,
-        failures=failures,
+        name, artifact.path, size, spec, comparison, golden_difference, latency, failures
     )
-
-
-def artifact_files(folder: Path, artifact: Artifact) -> list[Path]:
-    """The files an artifact consists of, sorted; those that are missing are left out."""
-    candidates = [folder / path for path in artifact.files]
-    found = [
-        file
-        for path in candidates
-        for file in (path.rglob("*") if path.is_dir() else [path])
-        if file.is_file()
-    ]
-    return sorted(found)

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
-
-MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
 
 #: Bytes; an export's manifest has 20 thousand.
-_MAX_MANIFEST = 2**24
+MAX_MANIFEST = 2**24
 
 #: An export's models lie this far below its manifest at most: ``saved_model/1`` does.
 _LEVELS = 2
@@ -28,6 +27,12 @@ class Listed(NamedTuple):
 
     size: int | None
     sha256: str
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check(path: Path) -> None:
@@ -48,21 +53,18 @@ def check(path: Path) -> None:
         manifest = read_export(folder)
         if manifest is None:
             continue
+        listed = listed_files(manifest)
         name = path.relative_to(folder).as_posix()
-        of_path = {
-            file: listed
-            for file, listed in listed_files(manifest).items()
-            if file == name or file.startswith(f"{name}/")
-        }
-        if not of_path:
+        names = [file for file in listed if file == name or file.startswith(f"{name}/")]
+        if not names:
             raise UserError(
                 f"{path}: is not of the export that it lies in ({folder / MANIFEST}); copy it "
                 "elsewhere to use it"
             )
         if tuple(manifest.get("labels", CLASS_NAMES)) != CLASS_NAMES:
             raise UserError(f"{folder / MANIFEST}: its labels are not this software's, in order")
-        for file, listed in of_path.items():
-            _check_file(folder / file, listed)
+        for file in names:
+            _check_file(folder / file, listed[file])
         return
 
 
@@ -75,32 +77,32 @@ def read_export(folder: Path) -> dict[str, Any] | None:
     Raises:
       UserError: it is damaged.
     """
-    path, hashed = folder / MANIFEST, folder / MANIFEST_HASH
+    hashed = (folder / MANIFEST_HASH).is_file()
     try:
-        if not hashed.is_file():
-            return _unhashed(folder)
-        if hashed.read_bytes().split()[:1] != [
-            hashlib.sha256(_content(folder)).hexdigest().encode()
-        ]:
-            raise ValueError("its SHA-256 is another")
+        if hashed:
+            digest = hashlib.sha256(_content(folder)).hexdigest().encode()
+            if (folder / MANIFEST_HASH).read_bytes().split()[:1] != [digest]:
+                raise ValueError("its SHA-256 is another")
         manifest = read(folder)
+        parts = (manifest.get(part) for part in ("artifacts", "files"))
+        if not hashed and not all(isinstance(part, dict) for part in parts):
+            return None
+    except (OSError, ValueError) as error:
+        if not hashed:
+            return None
+        raise _damaged(folder, error) from error
+    try:
         listed_files(manifest)
-        return manifest
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); export it again") from error
     except ValueError as error:
-        raise UserError(f"{path}: damaged or exchanged; export it again") from error
-
-
-def _unhashed(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = read(folder)
-    except (OSError, ValueError):
-        return None
-    if not all(isinstance(manifest.get(part), dict) for part in ("artifacts", "files")):
-        return None
-    listed_files(manifest)
+        raise _damaged(folder, error) from error
     return manifest
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    problem = "damaged or exchanged"
+    if isinstance(error, OSError):
+        problem = f"cannot be read ({error.strerror})"
+    return UserError(f"{folder / MANIFEST}: {problem}; export it again")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def listed_files(manifest: dict[str, Any]) -> dict[str, Listed]:
 def _content(folder: Path) -> bytes:
     path = folder / MANIFEST
     about = path.stat()
-    if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX_MANIFEST:
+    if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_MANIFEST:
         raise ValueError("it is no file, or too large for a manifest")
     return path.read_bytes()
 
@@ -155,8 +157,7 @@ def _check_file(path: Path, listed: Listed) -> None:
         # A device or a pipe need not end, so nothing but a file is read.
         same = stat.S_ISREG(about.st_mode) and listed.size in (None, about.st_size)
         if same:
-            with open(path, "rb") as file:
-                same = hashlib.file_digest(file, "sha256").hexdigest() == listed.sha256
+            same = sha256(path) == listed.sha256
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); export it again") from error
     if not same:

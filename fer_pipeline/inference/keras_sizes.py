@@ -6,9 +6,9 @@ import concurrent.futures
 import json
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from fer_pipeline.inference import model_calls
+from fer_pipeline.inference import runtime_worker
 
 if TYPE_CHECKING:
     import keras
@@ -17,20 +17,11 @@ if TYPE_CHECKING:
 _BYTES_A_VALUE = 4
 
 
-class Sizes(NamedTuple):
-    """Bytes.
-
-    Attributes:
-      variables: of all variables.
-      outputs: of the inputs and every layer's first output, for one batch, together.
-    """
-
-    variables: int
-    outputs: int
-
-
-def measure(config: bytes) -> Sizes:
+def measure(config: bytes) -> tuple[int, int]:
     """The sizes of a model with this JSON configuration.
+
+    Returns:
+      Bytes of all variables; and of the inputs and every layer's first output, for one batch.
 
     Raises:
       Exception: whatever a damaged configuration makes Keras raise.
@@ -41,7 +32,7 @@ def measure(config: bytes) -> Sizes:
         return thread.submit(_measure, config).result()
 
 
-def _measure(config: bytes) -> Sizes:
+def _measure(config: bytes) -> tuple[int, int]:
     import keras
 
     value: dict[str, Any] = json.loads(config)
@@ -49,14 +40,14 @@ def _measure(config: bytes) -> Sizes:
     value.pop("compile_config", None)
     with keras.StatelessScope(initialize_variables=False):
         model = keras.models.model_from_json(json.dumps(value))
-    variables = sum(math.prod(variable.shape) for variable in model.variables)
     # By identity: an input layer's output is the model's input.
     tensors = {id(t): t for t in (*model.inputs, *(layer.output for layer in _layers(model)))}
-    computed = sum(
-        math.prod(model_calls.BATCH if size is None else size for size in tensor.shape)
+    shapes = [
+        [runtime_worker.BATCH if size is None else size for size in tensor.shape]
         for tensor in tensors.values()
-    )
-    return Sizes(_BYTES_A_VALUE * variables, _BYTES_A_VALUE * computed)
+    ]
+    variables = [variable.shape for variable in model.variables]
+    return tuple(_BYTES_A_VALUE * sum(map(math.prod, part)) for part in (variables, shapes))
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:

@@ -1,6 +1,6 @@
 """What a model from somebody else asks for, looked at before anything of it runs.
 
-A SavedModel is a program: it runs with the rights of whoever opens it, and TensorFlow has operators
+A SavedModel is a program: it runs with the rights of the user, and TensorFlow has operators
 that read and write files. So its graph is read as data first, and an operator that an export of
 this software does not need is refused by name. Archives are asked what they unpack to, and Keras
 files which layers they are made of. None of this guards against an error in TensorFlow itself, nor
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import keras_sizes
+from fer_pipeline.inference.export_files import SAVED_MODEL_GRAPH
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
@@ -103,7 +104,7 @@ def check_saved_model(folder: Path) -> None:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    path = folder / "saved_model.pb"
+    path = folder / SAVED_MODEL_GRAPH
     model = SavedModel()
     try:
         model.ParseFromString(_read(path, MAX_UNPACKED))
@@ -287,10 +288,10 @@ def check_keras(path: Path) -> None:
                 check_hdf5(file, path)
     if strangers := sorted(set(_unknown_classes(json.loads(config)))):
         _refuse(path, f"asks for {', '.join(strangers)}")
-    sizes = keras_sizes.measure(config)
+    variables, outputs = keras_sizes.measure(config)
     for size, most, what in (
-        (sizes.variables, MAX_UNPACKED, "holds variables"),
-        (sizes.outputs, MAX_COMPUTED, "computes outputs"),
+        (variables, MAX_UNPACKED, "holds variables"),
+        (outputs, MAX_COMPUTED, "computes outputs"),
     ):
         if size > most:
             _refuse(path, f"{what} of {size / 1e6:,.0f} MB, more than {most / 1e6:,.0f}")

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fer_pipeline import tables
+from fer_pipeline.child_processes import ChildError
+
 #: A row of a table: ``name``, ``note`` and figures, as ``benchmark.json`` holds them.
 Row = dict[str, Any]
 
@@ -21,8 +24,8 @@ class Case(NamedTuple):
       name: its row in the table.
       make: prepares it, and returns a function that does one round, or one call, and times it.
         Raises ImportError where it cannot run here.
-      facts: further figures of the row, and ``kind``: ``"ours"``, a ``"limit"`` that nobody
-        passes, or, without it, a rival.
+      facts: further figures of the row, and ``kind``: ``"ours"``, a ``"limit"`` that none
+        can pass, or, without it, a rival.
       gpu: it computes on a GPU, so no other process may exist that does. All others see no GPU.
     """
 
@@ -30,10 +33,6 @@ class Case(NamedTuple):
     make: Callable[[], Round]
     facts: Mapping[str, Any] = MappingProxyType({})
     gpu: bool = False
-
-
-class CaseError(RuntimeError):
-    """A case that broke off; what it says is why."""
 
 
 class Timing(NamedTuple):
@@ -50,7 +49,7 @@ Round = Callable[[], Timing]
 Turn = Callable[[int], list[Timing]]
 
 #: Prepares a case and warms it up, for as long as the block lasts. Where it cannot run here, that
-#: or its first turn raises ImportError; where it breaks off, CaseError.
+#: or its first turn raises ImportError; where it breaks off, ChildError.
 Opener = Callable[[Case], contextlib.AbstractContextManager[Turn]]
 
 
@@ -116,25 +115,18 @@ def rates(
       A row a case: median, smallest, largest and all images/s, and the ``ratio`` of its median to
       that of the case named ``baseline``; None where there is nothing to tell.
     """
-    timed, notes = _measure(cases, rounds, 1, opener, untimed=untimed, together=together)
-    found = {
-        name: [timing.images / timing.seconds for timing in timings]
-        for name, timings in timed.items()
-    }
-    medians = {name: statistics.median(values) for name, values in found.items() if values}
-    return [
-        {
-            "name": case.name,
-            "note": notes.get(case.name, ""),
-            **case.facts,
-            "images_per_second": medians.get(case.name),
-            "min": min(found[case.name], default=None),
-            "max": max(found[case.name], default=None),
-            "rounds": found[case.name],
-            "ratio": _ratio(medians, case.name, baseline),
+
+    def figures(timings: list[Timing]) -> dict[str, Any]:
+        found = [timing.images / timing.seconds for timing in timings]
+        return {
+            "images_per_second": statistics.median(found) if found else None,
+            "min": min(found, default=None),
+            "max": max(found, default=None),
+            "rounds": found,
         }
-        for case in cases
-    ]
+
+    timed = _measure(cases, rounds, 1, opener, untimed=untimed, together=together)
+    return _rows(cases, timed, figures, "images_per_second", baseline)
 
 
 def latencies(
@@ -152,24 +144,34 @@ def latencies(
       A row a case with the 50th, 90th and 99th percentile, images/s of the median call, and its
       ``ratio`` of latency to the case named ``baseline``: smaller is faster.
     """
-    timed, notes = _measure(cases, turns, calls, opener, untimed=calls, together=together)
-    found = {name: [1e3 * timing.seconds for timing in timed[name]] for name in timed}
-    medians = {name: statistics.median(values) for name, values in found.items() if values}
+
+    def figures(timings: list[Timing]) -> dict[str, Any]:
+        ms = [1e3 * timing.seconds for timing in timings]
+        p50, p90, p99 = np.percentile(ms, (50, 90, 99)).tolist() if ms else (None,) * 3
+        rate = 1e3 * timings[0].images / p50 if ms else None
+        return {"p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "images_per_second": rate}
+
+    timed = _measure(cases, turns, calls, opener, untimed=calls, together=together)
+    return _rows(cases, timed, figures, "p50_ms", baseline)
+
+
+def _rows(
+    cases: Sequence[Case],
+    timed: tuple[dict[str, list[Timing]], dict[str, str]],
+    figures: Callable[[list[Timing]], dict[str, Any]],
+    compared: str,
+    baseline: str,
+) -> list[Row]:
+    """A row a case; ``ratio`` is that of its figure ``compared`` to the baseline's."""
+    timings, notes = timed
+    found = {case.name: figures(timings[case.name]) for case in cases}
+    one = found.get(baseline, {}).get(compared)
     rows = []
     for case in cases:
-        ms, p50 = found[case.name], medians.get(case.name)
-        rows.append(
-            {
-                "name": case.name,
-                "note": notes.get(case.name, ""),
-                **case.facts,
-                "p50_ms": p50,
-                "p90_ms": float(np.percentile(ms, 90)) if ms else None,
-                "p99_ms": float(np.percentile(ms, 99)) if ms else None,
-                "images_per_second": 1e3 * timed[case.name][0].images / p50 if ms else None,
-                "ratio": _ratio(medians, case.name, baseline),
-            }
-        )
+        figure = found[case.name][compared]
+        ratio = {"ratio": figure / one if figure and one else None}
+        note = {"name": case.name, "note": notes.get(case.name, "")}
+        rows.append({**note, **case.facts, **found[case.name], **ratio})
     return rows
 
 
@@ -182,32 +184,26 @@ def _measure(
     backwards, so that a machine that slows down or speeds up favours none.
     """
     timed: dict[str, list[Timing]] = {case.name: [] for case in cases}
-    notes = {}
-    for group in _groups(cases, together=together):
+    notes: dict[str, str] = {}
+    # On a GPU one alone: its memory is not shared.
+    shared = [case for case in cases if together and not case.gpu]
+    groups = [shared, *([case] for case in cases if case not in shared)]
+    for group in groups:
         with contextlib.ExitStack() as stack:
-            entered, opened = {}, {}
+            opened = {}
             for case in group:
                 with _noted(case.name, notes):
-                    entered[case.name] = stack.enter_context(opener(case))
-            for name, turn in entered.items():
-                # All are ready before the first is timed.
+                    opened[case.name] = stack.enter_context(opener(case))
+            # All are ready before the first is timed.
+            for name, turn in opened.items():
                 with _noted(name, notes):
                     turn(untimed)
-                    opened[name] = turn
             for number in range(turns):
                 for name in list(opened)[:: 1 if number % 2 == 0 else -1]:
-                    with _noted(name, notes):
-                        timed[name] += opened[name](calls)
-                    if name in notes:
-                        del opened[name]
+                    if name not in notes:
+                        with _noted(name, notes):
+                            timed[name] += opened[name](calls)
     return timed, notes
-
-
-def _groups(cases: Sequence[Case], *, together: bool) -> list[list[Case]]:
-    """Which cases are prepared at the same time: on a GPU one alone, its memory is not shared."""
-    shared = [case for case in cases if together and not case.gpu]
-    alone = [[case] for case in cases if case.gpu or not together]
-    return [shared, *alone] if shared else alone
 
 
 @contextlib.contextmanager
@@ -215,12 +211,8 @@ def _noted(name: str, notes: dict[str, str]) -> Iterator[None]:
     """Makes a note of what a case lacks, or why it broke off."""
     try:
         yield
-    except (ImportError, CaseError) as error:
+    except (ImportError, ChildError) as error:
         notes[name] = f"not measured: {error}"
-
-
-def _ratio(medians: Mapping[str, float], name: str, baseline: str) -> float | None:
-    return medians[name] / medians[baseline] if {name, baseline} <= medians.keys() else None
 
 
 @contextlib.contextmanager
@@ -239,10 +231,6 @@ def text(table: Table) -> str:
             "-" if row.get(key) is None else form.format(row[key]) for _, key, form in table.columns
         ]
         cells.append([row["name"], *figures])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     notes = ["", *(row["note"] for row in table.rows)]
-    lines = []
-    for line, note in zip(cells, notes, strict=True):
-        aligned = [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]
-        lines.append("  ".join([*aligned, note]).rstrip())
-    return "\n".join([table.title, *lines])
+    lines = zip(tables.align(cells), notes, strict=True)
+    return "\n".join([table.title, *(f"{line}  {note}".rstrip() for line, note in lines)])

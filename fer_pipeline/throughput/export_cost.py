@@ -1,31 +1,34 @@
-"""Seconds and memory of writing each artifact, each in a process of its own."""
+"""Seconds and memory of writing each artifact, each in a process of its own.
+
+``python -m fer_pipeline.throughput.export_cost FORMAT FOLDER`` prints ``null`` when it is ready.
+For each line that it reads it writes the format, of the network with random weights, into the
+folder, which exists, and prints as JSON what that took: seconds, and MiB in memory at most, before
+it began (``idle``) and in all (``peak``).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_pipeline import cores
-from fer_pipeline.throughput.cases import CaseError, Column, Row
-from fer_pipeline.throughput.processes import worker_process
+import numpy as np
 
-#: Every format, in the order of the export's table.
-FORMATS = (
-    "keras",
-    "keras_v3",
-    "saved_model",
-    "float32",
-    "float16",
-    "dynamic_range",
-    "int8",
-    "float32_rgb",
-    "int8_rgb",
-)
+from fer_pipeline import child_processes, cores
+from fer_pipeline.child_processes import ChildError
+from fer_pipeline.datasets import synthetic
+from fer_pipeline.datasets.splits import Split
+from fer_pipeline.errors import UserError
+from fer_pipeline.inference.runtime_worker import serve
+from fer_pipeline.throughput.cases import Column, Row
+from fer_pipeline.throughput.machine import process_mib
 
-#: The module that each process runs.
-_WORKER = "fer_pipeline.throughput.export_worker"
+#: Images to calibrate on, as many of each class.
+_IMAGES = 700
 
 COLUMNS = (
     Column("seconds", "seconds", "{:.1f}"),
@@ -46,15 +49,11 @@ def write(names: Sequence[str], folder: Path) -> list[Row]:
     rows, count = [], cores.usable()
     for start in range(0, len(names), count):
         with contextlib.ExitStack() as stack:
-            asks = {
-                name: stack.enter_context(
-                    worker_process(
-                        [_WORKER, name, str(folder)],
-                        folder / f"{name}.log",
-                    )
-                )
-                for name in names[start : start + count]
-            }
+            asks = {}
+            for name in names[start : start + count]:
+                command = child_processes.command(__name__, name, str(folder))
+                process = child_processes.worker(command, folder / f"{name}.log")
+                asks[name] = stack.enter_context(process)
             # All are ready before the first one writes.
             ready = {name: _told(ask) for name, ask in asks.items()}
             for name, ask in asks.items():
@@ -63,8 +62,34 @@ def write(names: Sequence[str], folder: Path) -> list[Row]:
     return rows
 
 
-def _told(ask: Callable[..., Any], *question: str) -> dict[str, Any]:
+def _told(ask: Callable[..., Any], *request: str) -> dict[str, Any]:
     try:
-        return ask(*question) or {}
-    except CaseError as error:
+        return ask(*request) or {}
+    except ChildError as error:
         return {"note": f"not measured: {error}"}
+
+
+def _prepare(name: str, folder: str) -> tuple[None, Callable[[str], dict[str, float]]]:
+    """Gets ready to write the format; the function does it and says what it took."""
+    from export.formats.inference_model import inference_model
+    from export.pipeline import write_artifacts
+    from export.spec import artifacts
+    from fer_pipeline.models.notebook_cnn import build_training_model
+
+    chosen = artifacts.chosen([name])
+    labels = np.arange(_IMAGES, dtype=np.int32) % 7
+    train = Split(synthetic.render(labels, seed=0), labels)
+    model = inference_model(build_training_model(seed=0).get_weights())
+
+    def write(_: str) -> dict[str, float]:
+        idle, start = process_mib("VmHWM"), time.perf_counter()
+        with tempfile.TemporaryDirectory() as scratch:
+            list(write_artifacts(Path(folder), Path(scratch), model, chosen, train, seed=0))
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "idle": idle, "peak": process_mib("VmHWM")}
+
+    return None, write
+
+
+if __name__ == "__main__":
+    serve(lambda: _prepare(*sys.argv[1:]), UserError)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_pipeline.inference import runtime_worker
 from fer_pipeline.throughput import onnx_rivals, torch_rivals, work
 from fer_pipeline.throughput.cases import Case, Round
 from fer_pipeline.throughput.rounds import timed
@@ -50,7 +51,7 @@ def cases(folder: str, cores: int, on_gpu: bool = False) -> list[Case]:
         return prepare
 
     found = [
-        Case(f"{path.name}, {_threads(n)}", calling(tflite, 1, path, n), ours)
+        Case(f"{path.name}, {_threads(n)}", calling(_tflite, 1, path, n), ours)
         for path in sorted(root.glob("*.tflite"))
         for n in threads
     ]
@@ -68,27 +69,11 @@ def cases(folder: str, cores: int, on_gpu: bool = False) -> list[Case]:
     return found
 
 
-def tflite(images: np.ndarray, path: Path, threads: int) -> Callable[[], np.ndarray]:
-    """A call of LiteRT on as many images as the file takes, in this process.
-
-    Args:
-      images: uint8 ``[B, 48, 48, 1]``; grey is repeated where the file wants RGB.
-      path: the file.
-      threads: of the interpreter.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    interpreter.allocate_tensors()
-    [source], [target] = interpreter.get_input_details(), interpreter.get_output_details()
-    given = images.repeat(source["shape"][-1], axis=-1).astype(source["dtype"])
-
-    def call() -> np.ndarray:
-        interpreter.set_tensor(source["index"], given)
-        interpreter.invoke()
-        return interpreter.get_tensor(target["index"])
-
-    return call
+def _tflite(images: np.ndarray, path: Path, threads: int) -> Callable[[], np.ndarray]:
+    opened = runtime_worker.open_tflite(str(path), threads)
+    channels = opened.io_spec["inputs"][0]["shape"][-1]
+    given = opened.prepare(images.repeat(channels, axis=-1))
+    return lambda: opened.run(given)
 
 
 def _threads(count: int) -> str:

@@ -45,17 +45,10 @@ _SEED = 0
 
 
 def class_folders(train: Split, scratch: Path) -> Path:
-    """Some training images as a folder of JPEGs a class, written unless they are there.
+    """Some training images as ``<scratch>/faces/train``, a folder of JPEGs a class, written once.
 
-    Beside the folder, ``images.npy`` and ``labels.npy`` hold the same images over and over, as many
-    as an epoch takes.
-
-    Args:
-      train: the images.
-      scratch: where to.
-
-    Returns:
-      The folder that holds the class folders, a data source's ``train``.
+    It is a data source's ``train``. Beside it, ``images.npy`` and ``labels.npy`` hold the same
+    images over and over, as many as an epoch takes.
     """
     root = scratch / "faces" / "train"
     if root.exists():
@@ -100,50 +93,48 @@ def cases(folder: str, batch_size: int, seconds: float, workers: int = 0) -> lis
 
     Each is consumed as a training loop would, epoch after epoch: what is made in Python there,
     ``tf.data`` by a compiled loop. All but the readers of files hold the images of an epoch. Pixels
-    come as each gives them: float32 from the files' readers of Keras, uint8 from all others; and
+    are float32 from Keras' readers of files, uint8 from all others;
     ``image_dataset_from_directory`` is shuffled once, since what is cached is whole batches. The
     last two are limits: what ``tf.data`` delivers without any work, and gathering the images
     without anything else.
 
     Args:
-      folder: of image files by class, ``class_folders``'.
+      folder: ``class_folders``'.
       batch_size: images of a batch.
       seconds: of one round.
       workers: processes of a second PyTorch DataLoader; 0 leaves it out.
     """
     root = Path(folder)
-    ours, limit = {"kind": "ours"}, {"kind": "limit"}
-    processes = f"PyTorch DataLoader, {workers} processes"
+    found = []
+
+    def add(name: str, make: Callable[[], Callable[[], int]], **facts: str) -> None:
+        found.append(Case(name, lambda: for_seconds(make(), seconds), facts))
 
     def loader(**options: Any) -> Callable[[], Callable[[], int]]:
         return lambda: torch_rivals.loader(epoch_beside(root), batch_size, **options)
 
-    sources: dict[str, tuple[Callable[[], Callable[[], int]], dict[str, str]]] = {
-        BASELINE: (lambda: _generated(root, batch_size), {}),
-        "image_dataset_from_directory": (lambda: _from_directory(root, batch_size), {}),
-        "tf.data, element by element": (lambda: _by_element(epoch_beside(root), batch_size), {}),
-        "PyTorch DataLoader": (loader(), {}),
-        processes: (loader(workers=workers), {}),
-        "PyTorch DataLoader, whole batches": (loader(whole_batches=True), {}),
-        "ours, memory": (lambda: _ours(epoch_beside(root), batch_size), ours),
-        "ours, disk": (lambda: _ours(epoch_beside(root, mapped=True), batch_size), ours),
-        "ours, none": (lambda: _ours(_undecoded(root), batch_size), ours),
-        "tf.data, one batch again and again": (
-            lambda: _same_batch(epoch_beside(root), batch_size),
-            limit,
-        ),
-        "NumPy's gather alone": (lambda: _gather(epoch_beside(root).images, batch_size), limit),
-    }
-    if not workers:
-        del sources[processes]
-    return [
-        Case(name, lambda make=make: for_seconds(make(), seconds), facts)
-        for name, (make, facts) in sources.items()
-    ]
+    add(BASELINE, lambda: _generated(root, batch_size))
+    add("image_dataset_from_directory", lambda: _from_directory(root, batch_size))
+    add("tf.data, element by element", lambda: _by_element(epoch_beside(root), batch_size))
+    add("PyTorch DataLoader", loader())
+    if workers:
+        add(f"PyTorch DataLoader, {workers} processes", loader(workers=workers))
+    add("PyTorch DataLoader, whole batches", loader(whole_batches=True))
+    for cache, split in (
+        ("memory", lambda: epoch_beside(root)),
+        ("disk", lambda: epoch_beside(root, mapped=True)),
+        ("none", lambda: _undecoded(root)),
+    ):
+        add(f"ours, {cache}", lambda split=split: _ours(split(), batch_size), kind="ours")
+    same_batch = "tf.data, one batch again and again"
+    add(same_batch, lambda: _same_batch(epoch_beside(root), batch_size), kind="limit")
+    gather = "NumPy's gather alone"
+    add(gather, lambda: _gather(epoch_beside(root).images, batch_size), kind="limit")
+    return found
 
 
 def generator(folder: Path, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The seed's training generator: float32 ``[B, 48, 48, 1]``, one-hot float32 ``[B, 7]``.
+    """The notebook's training generator: float32 ``[B, 48, 48, 1]``, one-hot float32 ``[B, 7]``.
 
     Raises:
       ImportError: without Pillow.
@@ -217,21 +208,6 @@ def _flip(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def consumer(dataset: tf.data.Dataset, batch_size: int) -> Callable[[], int]:
     """Takes about 4,096 images at a time from an endless repetition of a dataset."""
-    take, batches = _compiled_consumer(), iter(dataset.repeat())
-    steps = max(1, MAX_FILES // batch_size)
-    return lambda: take(batches, steps)
-
-
-def _ours(split: Split, batch_size: int) -> Callable[[], int]:
-    allocator.retain_freed_memory()
-    return consumer(endless(split, batch_size), batch_size)
-
-
-def _undecoded(folder: Path) -> Split:
-    return datasets.load(folder.parent, cache="none").splits.train
-
-
-def _compiled_consumer() -> Callable[[tf.data.Iterator, int], int]:
     import tensorflow as tf
 
     @tf.function(reduce_retracing=True)
@@ -242,7 +218,17 @@ def _compiled_consumer() -> Callable[[tf.data.Iterator, int], int]:
             images += tf.shape(labels)[0]
         return images
 
-    return lambda batches, steps: int(consume(batches, tf.constant(steps)))
+    batches, steps = iter(dataset.repeat()), tf.constant(max(1, MAX_FILES // batch_size))
+    return lambda: int(consume(batches, steps))
+
+
+def _ours(split: Split, batch_size: int) -> Callable[[], int]:
+    allocator.retain_freed_memory()
+    return consumer(endless(split, batch_size), batch_size)
+
+
+def _undecoded(folder: Path) -> Split:
+    return datasets.load(folder.parent, cache="none").splits.train
 
 
 def _gather(images: np.ndarray, batch_size: int) -> Callable[[], int]:

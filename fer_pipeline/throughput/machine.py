@@ -69,11 +69,24 @@ def hide_gpus() -> None:
 def available_memory() -> int | None:
     """Bytes that programs could take without swapping, as Linux reckons; None elsewhere."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+        return 1024 * _kib("/proc/meminfo", "MemAvailable")
+    except (OSError, ValueError):
         return None
-    found = [line for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * int(found[0].split()[1]) if found else None
+
+
+def process_mib(field: str) -> float:
+    """MiB of this process as Linux counts them: ``VmHWM`` is the most that it had at one time.
+
+    ``getrusage`` would count what the process held before it became this program. ``RssAnon`` is
+    what is in memory now and not backed by a file.
+    """
+    return _kib("/proc/self/status", field) / 1024
+
+
+def _kib(path: str, field: str) -> int:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    [line] = [line for line in lines if line.startswith(f"{field}:")]
+    return int(line.split()[1])
 
 
 def arithmetic(policy: str) -> str:

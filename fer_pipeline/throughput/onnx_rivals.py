@@ -10,7 +10,7 @@ import numpy as np
 from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.models import notebook_cnn
 from fer_pipeline.throughput import work
-from fer_pipeline.throughput.torch_rivals import channels_first
+from fer_pipeline.throughput.torch_rivals import channels_first, require
 
 #: Keras' default.
 _EPSILON = 1e-3
@@ -22,14 +22,12 @@ _OPSET, _IR_VERSION = 21, 10
 def write_float32(weights: Sequence[np.ndarray], path: Path) -> None:
     """Writes the network: ``image`` float32 ``[B, 1, 48, 48]`` -> ``probabilities`` ``[B, 7]``.
 
-    Args:
-      weights: in the order of ``build_model().get_weights()``.
-      path: where to.
+    The weights are in the order of ``build_model().get_weights()``.
 
     Raises:
-      ImportError: without onnx.
+      ImportError: without ONNX Runtime.
     """
-    _require_onnx()
+    require("ONNX Runtime", "onnx", "onnxruntime")
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -66,11 +64,12 @@ def write_float32(weights: Sequence[np.ndarray], path: Path) -> None:
         if i < len(products) - 1:
             normalize()
     add("Softmax", axis=1)
+    tensor = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
         "fer",
-        [_tensor("image", TensorProto.FLOAT, (1, IMAGE_SIZE, IMAGE_SIZE))],
-        [_tensor(value, TensorProto.FLOAT, (NUM_CLASSES,))],
+        [tensor("image", TensorProto.FLOAT, ["batch", 1, IMAGE_SIZE, IMAGE_SIZE])],
+        [tensor(value, TensorProto.FLOAT, ["batch", NUM_CLASSES])],
         constants,
     )
     written = helper.make_model(
@@ -83,15 +82,12 @@ def write_float32(weights: Sequence[np.ndarray], path: Path) -> None:
 def write_int8(float32: Path, path: Path, images: np.ndarray) -> None:
     """Quantises a file of ``write_float32`` statically: 8-bit weights a channel, 8-bit activations.
 
-    Args:
-      float32: the file.
-      path: where to.
-      images: uint8 ``[N, 48, 48, 1]`` to calibrate on.
+    It is calibrated on ``images``, uint8 ``[N, 48, 48, 1]``.
 
     Raises:
-      ImportError: without onnxruntime.
+      ImportError: without ONNX Runtime.
     """
-    _require_onnx()
+    require("ONNX Runtime", "onnx", "onnxruntime")
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -117,7 +113,7 @@ def inference(path: Path, images: np.ndarray, *, threads: int) -> Callable[[], n
     Raises:
       ImportError: without onnxruntime.
     """
-    _require_onnx()
+    require("ONNX Runtime", "onnx", "onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -130,18 +126,3 @@ def inference(path: Path, images: np.ndarray, *, threads: int) -> Callable[[], n
 def inputs(images: np.ndarray) -> np.ndarray:
     """uint8 ``[B, 48, 48, 1]`` as the files take it."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
-
-
-def _tensor(name: str, kind: int, shape: Sequence[int]) -> object:
-    from onnx import helper
-
-    return helper.make_tensor_value_info(name, kind, ["batch", *shape])
-
-
-def _require_onnx() -> None:
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise ImportError("it needs ONNX Runtime; pip install '.[bench]'") from error
-    del onnx

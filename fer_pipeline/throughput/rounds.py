@@ -8,8 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.throughput.cases import Round, Timing
+
+if TYPE_CHECKING:
+    import keras
 
 #: Seconds, as ``time.perf_counter`` counts them.
 Clock = Callable[[], float]
@@ -43,6 +47,43 @@ def timed_steps(take: Callable[[int], int], clock: Clock = time.perf_counter) ->
     return lambda count: timed(lambda: take(count), clock)()
 
 
+def timed_fit(
+    model: keras.Model,
+    given: Callable[[int], dict[str, Any]],
+    images: int,
+    clock: Clock = time.perf_counter,
+) -> Take:
+    """A function that has ``fit`` do so many steps, and one before them, and times these.
+
+    ``fit`` opens its data anew at every call, which takes some tenths of a second. A training calls
+    it once, and our own rounds go on with open batches, so that start is no part of a step. The
+    clock runs from the end of the first step, whose images are not counted, to the end of the last.
+
+    Args:
+      model: compiled.
+      given: arguments of ``fit`` for an epoch of so many batches.
+      images: of a batch.
+      clock: in seconds.
+    """
+    import keras
+
+    def take(count: int) -> Timing:
+        ends = []
+
+        def note(step: int, logs: dict[str, Any]) -> None:
+            if step in (0, count):
+                # A GPU is still at work when the call returns; its result is waited for.
+                float(logs["loss"])
+                ends.append(clock())
+
+        watch = keras.callbacks.LambdaCallback(on_train_batch_end=note)
+        model.fit(**given(count + 1), epochs=1, verbose=0, callbacks=[watch])
+        first, last = ends
+        return Timing(count * images, last - first)
+
+    return take
+
+
 def for_seconds(step: Callable[[], int], seconds: float, clock: Clock = time.perf_counter) -> Round:
     """A round that repeats ``step``, which returns its images, for at least ``seconds``.
 
@@ -68,14 +109,9 @@ def for_seconds(step: Callable[[], int], seconds: float, clock: Clock = time.per
 def lasting(take: Take, least: int, seconds: float) -> Round:
     """A round of at least ``least`` steps and ``seconds``, in as few calls as can be.
 
-    How many steps a call needs for that depends on the device, so every round takes it from the
-    one before: a step of this network takes a second on some CPUs and a millisecond on some GPUs.
-
-    Args:
-      take: does so many steps in one call and times them. It is called with 1 first, untimed, for
-        what is compiled.
-      least: steps of a round.
-      seconds: of a round.
+    How many steps a call needs for that depends on the device, so every round takes it from the one
+    before: a step of this network takes a second on some CPUs and a millisecond on some GPUs.
+    ``take`` is called with 1 first, untimed, for what is compiled.
     """
     take(1)
     count = least

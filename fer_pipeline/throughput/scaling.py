@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from fer_pipeline import child_processes
 from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices import allocator
-from fer_pipeline.throughput.cases import CaseError, Column, Row, Table
-from fer_pipeline.throughput.processes import answer
+from fer_pipeline.throughput.cases import Column, Row, Table
+from fer_pipeline.throughput.machine import process_mib
 
 #: Images of the data sets: from FER-2013's to what a web crawl gives.
 SIZES = (30_000, 100_000, 300_000, 1_000_000)
@@ -51,11 +52,11 @@ _IMAGE_BYTES = IMAGE_SIZE**2
 
 def sizes(*, quick: bool) -> Table:
     """Time an image and memory for every ``--cache``, from 30,000 images to a million."""
-    rows = []
-    for cache, counts in (("memory", SIZES), ("disk", SIZES), ("none", UNDECODED_SIZES)):
-        for count in counts[: 1 if quick else None]:
-            name = f"{cache}, {count:,} images"
-            rows.append(_row(name, cache=cache, images=count, batch_size=64))
+    rows = [
+        _row(f"{cache}, {count:,} images", cache=cache, images=count, batch_size=64)
+        for cache, counts in (("memory", SIZES), ("disk", SIZES), ("none", UNDECODED_SIZES))
+        for count in counts[: 1 if quick else None]
+    ]
     return Table("batch 64", COLUMNS, rows)
 
 
@@ -99,7 +100,7 @@ def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[
     tf.constant(0)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
         make = _files(Path(scratch), images) if cache == "none" else None
-        idle = _anonymous()
+        idle = process_mib("RssAnon")
         split = make() if make else _random(images, Path(scratch) if cache == "disk" else None)
         start = time.perf_counter()
         batches = iter(endless(split, batch_size))
@@ -109,13 +110,13 @@ def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[
         del batches
         step = consumer(endless(split, batch_size), batch_size)
         step()
-        rounds, most = [], _anonymous()
+        rounds, most = [], process_mib("RssAnon")
         for _ in range(_ROUNDS):
             done, begun = 0, time.perf_counter()
             while time.perf_counter() - begun < _SECONDS:
                 done += step()
             rounds.append(1e6 * (time.perf_counter() - begun) / done)
-            most = max(most, _anonymous())
+            most = max(most, process_mib("RssAnon"))
         del step, split
     return {
         "microseconds": statistics.median(rounds),
@@ -132,8 +133,8 @@ def measure(cache: str, images: int, batch_size: int, threads: int = 0) -> dict[
 def _row(name: str, **arguments: Any) -> Row:
     row = {"name": name, "note": "", "kind": "ours", **arguments}
     try:
-        return row | answer("fer_pipeline.throughput.scaling", json.dumps(arguments))
-    except CaseError as error:
+        return row | json.loads(child_processes.run(__name__, json.dumps(arguments)))
+    except child_processes.ChildError as error:
         return row | {"note": f"not measured: {error}"}
 
 
@@ -171,13 +172,6 @@ def _files(folder: Path, images: int) -> Any:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
     return lambda: datasets.load(folder, cache="none").splits.train
-
-
-def _anonymous() -> float:
-    """MiB of this process in memory that no file backs, as Linux counts them."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

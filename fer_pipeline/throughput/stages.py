@@ -20,6 +20,7 @@ from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices import precision
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import plots
+from fer_pipeline.inference import export_files
 from fer_pipeline.throughput import (
     cases,
     chart,
@@ -31,7 +32,7 @@ from fer_pipeline.throughput import (
     scaling,
     train_cases,
 )
-from fer_pipeline.throughput.cases import Case, Row, Table
+from fer_pipeline.throughput.cases import Row, Table
 
 #: The files that ``measure`` writes, and the one that holds what it has until it ends.
 RESULT, CHART, PARTIAL = "benchmark.json", "benchmark.png", "benchmark.partial.json"
@@ -136,7 +137,7 @@ def _scratch() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
             yield Path(scratch)
     except BrokenPipeError:
-        # Whoever read the tables has gone.
+        # The program that read the tables has ended.
         raise
     except OSError as error:
         raise UserError(
@@ -147,57 +148,51 @@ def _scratch() -> Iterator[Path]:
 
 def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
-    workers = 0 if options.quick else cores.usable()
-    folder = input_cases.class_folders(train, scratch)
+    arguments = {
+        "folder": str(input_cases.class_folders(train, scratch)),
+        "seconds": options.seconds,
+        "workers": 0 if options.quick else cores.usable(),
+    }
     for batch_size in _batch_sizes(options, _INPUT_BATCHES):
-        arguments = {
-            "folder": str(folder),
-            "batch_size": batch_size,
-            "seconds": options.seconds,
-            "workers": workers,
-        }
-        chosen = _chosen(input_cases, options, arguments)
-        rows = cases.rates(
-            chosen,
-            options.rounds,
-            baseline=input_cases.BASELINE,
-            opener=processes.opener("input_cases", arguments, scratch / "logs"),
+        rows = _measured(
+            cases.rates,
+            input_cases,
+            arguments | {"batch_size": batch_size},
+            options,
+            scratch,
+            gib=_INPUT_GIB,
+            rounds=options.rounds,
             # tf.data looks for the best numbers of threads and buffers for some seconds, but none
             # of the cases of a quick look leaves that to it.
             untimed=0 if options.quick else 3,
-            together=_fit(len(chosen), _INPUT_GIB),
         )
-        title = f"batch {batch_size}, shuffled and mirrored"
-        yield Table(title, cases.RATE_COLUMNS, rows)
+        yield Table(f"batch {batch_size}, shuffled and mirrored", cases.RATE_COLUMNS, rows)
 
 
 def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
     """Optimizer steps on the network."""
     on_gpu = bool(machine.gpu_names())
-    policies = list(dict.fromkeys(["float32", precision.resolve("auto", gpus.visible()[:1])]))
-    folder = input_cases.class_folders(train, scratch)
+    arguments = {
+        "folder": str(input_cases.class_folders(train, scratch)),
+        "steps": options.steps,
+        "seconds": options.seconds,
+        "policies": list(dict.fromkeys(["float32", precision.resolve("auto", gpus.visible()[:1])])),
+        "on_gpu": on_gpu,
+    }
     for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
-        arguments = {
-            "folder": str(folder),
-            "batch_size": batch_size,
-            "steps": options.steps,
-            "seconds": options.seconds,
-            "policies": policies,
-            "on_gpu": on_gpu,
-        }
-        chosen = _chosen(train_cases, options, arguments)
-        rows = cases.rates(
-            chosen,
-            options.rounds,
-            baseline=train_cases.BASELINE,
-            opener=processes.opener("train_cases", arguments, scratch / "logs"),
-            together=_fit(len(chosen), _TRAIN_GIB + batch_size * _IMAGE_GIB),
+        rows = _measured(
+            cases.rates,
+            train_cases,
+            arguments | {"batch_size": batch_size},
+            options,
+            scratch,
+            gib=_TRAIN_GIB + batch_size * _IMAGE_GIB,
+            rounds=options.rounds,
         )
-        rows = train_cases.with_shares(rows, batch_size)
         title = f"batch {batch_size}, rounds of {options.seconds:g} s or more"
         if on_gpu:
             title += f", float32 multiplied in {machine.arithmetic('float32')}"
-        yield Table(title, train_cases.COLUMNS, rows)
+        yield Table(title, train_cases.COLUMNS, train_cases.with_shares(rows, batch_size))
 
 
 def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
@@ -209,18 +204,41 @@ def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[T
     with contextlib.suppress(ImportError):
         inference_cases.write_onnx(scratch)
     on_gpu = bool(machine.gpu_names())
-    arguments = {"folder": str(scratch), "cores": cores.usable(), "on_gpu": on_gpu}
-    chosen = _chosen(inference_cases, options, arguments)
-    rows = cases.latencies(
-        chosen,
-        turns,
-        calls,
-        baseline=inference_cases.BASELINE,
-        opener=processes.opener("inference_cases", arguments, scratch / "logs"),
-        together=_fit(len(chosen), _INFERENCE_GIB),
+    rows = _measured(
+        cases.latencies,
+        inference_cases,
+        {"folder": str(scratch), "cores": cores.usable(), "on_gpu": on_gpu},
+        options,
+        scratch,
+        gib=_INFERENCE_GIB,
+        turns=turns,
+        calls=calls,
     )
     where = "; SavedModel, Keras and PyTorch on the GPU" if on_gpu else ""
     yield Table(f"{turns * calls} calls each{where}", cases.LATENCY_COLUMNS, rows)
+
+
+def _measured(
+    measure: Callable[..., list[Row]],
+    module: ModuleType,
+    arguments: dict[str, Any],
+    options: Options,
+    scratch: Path,
+    *,
+    gib: float,
+    **given: int,
+) -> list[Row]:
+    """``measure``'s rows of a module's cases, whose processes take so many GiB each."""
+    found = module.cases(**arguments)
+    chosen = [case for case in found if not options.quick or case.name.startswith(module.QUICK)]
+    name = module.__name__.rpartition(".")[2]
+    return measure(
+        chosen,
+        baseline=module.BASELINE,
+        opener=processes.opener(name, arguments, scratch / "logs"),
+        together=_fit(len(chosen), gib),
+        **given,
+    )
 
 
 def export_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
@@ -271,12 +289,6 @@ def _fit(count: int, gib: float) -> bool:
     return room is None or count * gib * 2**30 <= room
 
 
-def _chosen(module: ModuleType, options: Options, arguments: dict[str, Any]) -> list[Case]:
-    """A module's cases, for a quick look those that it names for one."""
-    found = module.cases(**arguments)
-    return [case for case in found if not options.quick or case.name.startswith(module.QUICK)]
-
-
 def _batch_sizes(options: Options, usual: tuple[int, ...]) -> tuple[int, ...]:
     if options.batch_size:
         return (options.batch_size,)
@@ -284,4 +296,4 @@ def _batch_sizes(options: Options, usual: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _formats(options: Options) -> tuple[str, ...]:
-    return _QUICK_FORMATS if options.quick else export_cost.FORMATS
+    return _QUICK_FORMATS if options.quick else tuple(export_files.PATHS)

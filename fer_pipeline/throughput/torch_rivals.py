@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import random
 from collections.abc import Callable, Sequence
@@ -56,16 +57,13 @@ def loader(
 ) -> Callable[[], int]:
     """A step of PyTorch's DataLoader: takes a shuffled batch, returns its number of images.
 
-    Args:
-      split: the images.
-      batch_size: images of a batch.
-      whole_batches: take them in one piece, and not image by image.
-      workers: processes that make batches; 0 is this one.
+    ``whole_batches`` takes a batch in one piece, and not image by image. ``workers`` is the number
+    of processes that make batches; 0 is this one.
 
     Raises:
       ImportError: without PyTorch.
     """
-    _require_torch()
+    require("PyTorch", "torch")
     from torch.utils.data import DataLoader
 
     batches = DataLoader(
@@ -87,11 +85,7 @@ def _as_it_is(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, t
 
 
 def network(weights: Sequence[np.ndarray]) -> torch.nn.Module:
-    """The seed's network: float ``[B, 1, 48, 48]`` -> logits ``[B, 7]``.
-
-    Args:
-      weights: in the order of ``build_model().get_weights()``.
-    """
+    """The network: float ``[B, 1, 48, 48]`` -> logits ``[B, 7]``, with weights in Keras' order."""
     import torch
     from torch import nn
 
@@ -146,15 +140,9 @@ def train_steps(
 ) -> Callable[[int], int]:
     """Eager training steps in the memory format and with the optimizer that are fastest there.
 
-    On a GPU float32 is multiplied in TF32, as TensorFlow does by itself. PyTorch by itself does so
-    in convolutions alone.
-
-    Args:
-      weights: to start from.
-      train: images; the first batch of them is taken again and again.
-      batch_size: images of a step.
-      bfloat16: under autocast.
-      on_gpu: whether the device is a GPU.
+    The first batch of the images is taken again and again. On a GPU float32 is multiplied in TF32,
+    as TensorFlow does by itself; PyTorch by itself does so in convolutions alone. With ``bfloat16``
+    the network runs under autocast.
 
     Returns:
       A function that does so many steps, waits for the device and returns their number of images.
@@ -217,7 +205,7 @@ def inference(
 
 def _device(on_gpu: bool) -> str:
     """The name of the device; raises ImportError without PyTorch, or for a GPU without CUDA."""
-    _require_torch()
+    require("PyTorch", "torch")
     import torch
 
     if on_gpu and not torch.cuda.is_available():
@@ -225,8 +213,10 @@ def _device(on_gpu: bool) -> str:
     return "cuda" if on_gpu else "cpu"
 
 
-def _require_torch() -> None:
+def require(name: str, *modules: str) -> None:
+    """Raises ImportError, in words for a table's row, where one of the modules is missing."""
     try:
-        import torch  # noqa: F401
+        for module in modules:
+            importlib.import_module(module)
     except ImportError as error:
-        raise ImportError("it needs PyTorch; pip install '.[bench]'") from error
+        raise ImportError(f"it needs {name}; pip install '.[bench]'") from error

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices import allocator
-from fer_pipeline.throughput import ceiling, fit_clock, input_cases, machine, torch_rivals, work
+from fer_pipeline.throughput import ceiling, input_cases, machine, torch_rivals, work
 from fer_pipeline.throughput.cases import RATE_COLUMNS, Case, Column, Round, Row
-from fer_pipeline.throughput.rounds import Take, lasting, timed_steps
+from fer_pipeline.throughput.rounds import Take, lasting, timed_fit, timed_steps
+
+if TYPE_CHECKING:
+    import keras
 
 #: The case that ratios refer to.
 BASELINE = "the seed's cell: fit, float32, generator"
@@ -46,13 +49,8 @@ def cases(
 ) -> list[Case]:
     """Ways to train, and the products alone; on a GPU with XLA and without.
 
-    Args:
-      folder: of images by class, ``input_cases.class_folders``'.
-      batch_size: images of a step.
-      steps: of one round, at least.
-      seconds: of one round, at least.
-      policies: dtype policies that the device has.
-      on_gpu: whether the device is a GPU.
+    The images are those of ``input_cases.class_folders``, and each of the dtype ``policies`` is one
+    that the device has. A round has at least so many ``steps`` and ``seconds``.
     """
     root = Path(folder)
     found = []
@@ -120,12 +118,7 @@ def _seed(folder: Path, batch_size: int) -> Take:
     """The notebook's cell, less its validation and its callbacks."""
     import keras
 
-    from fer_pipeline.models.notebook_cnn import build_model
-
-    model = build_model()
-    model.compile(
-        keras.optimizers.Adam(_LEARNING_RATE), "categorical_crossentropy", metrics=["accuracy"]
-    )
+    model = _compiled("categorical_crossentropy")
     batches = input_cases.generator(folder, batch_size)
     # Of an epoch; where all images do not fill a batch it is one all the same.
     whole = max(1, batches.n // batch_size)
@@ -149,28 +142,29 @@ def _seed(folder: Path, batch_size: int) -> Take:
         # The order is the generator's own.
         return {"x": Continued(count), "shuffle": False}
 
-    return fit_clock.timed(model, given, min(batch_size, batches.n))
+    return timed_fit(model, given, min(batch_size, batches.n))
 
 
-def _fit(folder: Path, batch_size: int) -> Take:
+def _compiled(loss: str) -> keras.Model:
     import keras
 
     from fer_pipeline.models.notebook_cnn import build_model
 
-    train = input_cases.epoch_beside(folder)
     model = build_model()
-    model.compile(
-        keras.optimizers.Adam(_LEARNING_RATE),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
+    model.compile(keras.optimizers.Adam(_LEARNING_RATE), loss, metrics=["accuracy"])
+    return model
+
+
+def _fit(folder: Path, batch_size: int) -> Take:
+    train = input_cases.epoch_beside(folder)
+    model = _compiled("sparse_categorical_crossentropy")
 
     def given(count: int) -> dict[str, Any]:
         part = input_cases.repeated(train, count * batch_size)
         images = part.images[: count * batch_size].astype(np.float32)
         return {"x": images, "y": part.labels[: len(images)], "batch_size": batch_size}
 
-    return fit_clock.timed(model, given, batch_size)
+    return timed_fit(model, given, batch_size)
 
 
 def _torch(folder: Path, batch_size: int, bfloat16: bool, on_gpu: bool) -> Take:

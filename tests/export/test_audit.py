@@ -1,4 +1,4 @@
-"""The proof of a folder that somebody was handed."""
+"""The audit of an export."""
 
 import hashlib
 import importlib
@@ -14,6 +14,13 @@ from export.spec.artifacts import ARTIFACTS
 from fer_pipeline.errors import UserError
 
 
+def audited(folder, **options):
+    """The reports of an export that passes; UserError where an artifact fails."""
+    reports = audit.audit_export(folder, **options).reports
+    audit.refuse_failed(folder, reports)
+    return reports
+
+
 def _remove_empty_folders(folder):
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not any(path.iterdir()):
@@ -21,7 +28,7 @@ def _remove_empty_folders(folder):
 
 
 def test_a_whole_folder_passes(exported):
-    reports = audit.verify_folder(exported.folder)
+    reports = audited(exported.folder)
     assert [report.name for report in reports] == list(
         json.loads((exported.folder / "manifest.json").read_text())["artifacts"]
     )
@@ -32,7 +39,7 @@ def test_a_damaged_folder_does_not_get_as_far_as_a_runtime(copy, monkeypatch):
     (copy / "labels.txt").write_text("happy\n")
     monkeypatch.setattr("export.verification.verify.verify_artifacts", None)
     with pytest.raises(UserError, match=r"labels\.txt"):
-        audit.verify_folder(copy)
+        audited(copy)
 
 
 def _another_export(folder, rewrite_manifest):
@@ -46,7 +53,7 @@ def test_a_folder_that_is_exchanged_meanwhile_is_no_failed_export(
     small, rewrite_manifest, monkeypatch, swap, when
 ):
     module, _, name = when.rpartition(".")
-    step = getattr(importlib.import_module(module), name)
+    step = getattr(importlib.import_module(f"export.{module}"), name)
 
     def and_then(*arguments):
         result = step(*arguments)
@@ -55,7 +62,7 @@ def test_a_folder_that_is_exchanged_meanwhile_is_no_failed_export(
 
     monkeypatch.setattr(f"export.{when}", and_then)
     with pytest.raises(UserError) as caught:
-        audit.prove(small)
+        audit.audit_export(small)
     assert str(caught.value) == f"{small}: was replaced meanwhile; start again"
 
 
@@ -75,11 +82,11 @@ def test_golden_outputs_catch_another_network_with_right_hashes(small, weights, 
 
     rewrite_manifest(small, exchange)
     with pytest.raises(UserError, match=r"model_float32\.tflite: on the golden faces"):
-        audit.verify_folder(small)
+        audited(small)
 
 
 def test_accuracy_is_measured_where_there_are_labels(small, faces, reference_model):
-    [report] = audit.verify_folder(small, evaluation=(faces.images, faces.labels))
+    [report] = audited(small, evaluation=(faces.images, faces.labels))
     assert report.comparison.accuracy == np.mean(reference_model.argmax(axis=1) == faces.labels)
     # It is compared with itself, and the report says so.
     assert report.reference
@@ -101,10 +108,10 @@ def test_keras_files_are_compared_with_the_network_of_their_weights(
 
     rewrite_manifest(copy, only_keras)
     data = (faces.images, faces.labels)
-    [report] = audit.verify_folder(copy, evaluation=data)
+    [report] = audited(copy, evaluation=data)
     assert report.comparison.max_difference < 1e-5
     assert not report.reference
-    # Were the file compared with itself, another network for the twin would not be noticed.
+    # Were the file compared with itself, another reference model would not be noticed.
     inference_model = export.formats.inference_model.inference_model
 
     def other(weights):
@@ -112,7 +119,7 @@ def test_keras_files_are_compared_with_the_network_of_their_weights(
 
     monkeypatch.setattr("export.formats.inference_model.inference_model", other)
     with pytest.raises(UserError, match=f"{ARTIFACTS[name].path}: a probability differs"):
-        audit.verify_folder(copy, evaluation=data)
+        audited(copy, evaluation=data)
 
 
 def test_a_folder_without_a_float_file_is_measured_too(copy, faces, rewrite_manifest):
@@ -125,7 +132,7 @@ def test_a_folder_without_a_float_file_is_measured_too(copy, faces, rewrite_mani
 
     recorded = json.loads((copy / "manifest.json").read_text())["artifacts"]["int8"]
     rewrite_manifest(copy, only_int8)
-    [report] = audit.verify_folder(copy, evaluation=(faces.images, faces.labels))
+    [report] = audited(copy, evaluation=(faces.images, faces.labels))
     assert report.comparison.accuracy == recorded["accuracy"]
     assert report.reference
 
@@ -138,9 +145,9 @@ def test_a_manifest_that_promises_another_accuracy_is_refused(small, faces, rewr
     data = (faces.images, faces.labels)
     rewrite_manifest(small, change)
     # On other data it may be another.
-    audit.verify_folder(small, evaluation=data, fingerprint="another")
+    audited(small, evaluation=data, fingerprint="another")
     with pytest.raises(UserError, match="of the images that the manifest is about"):
-        audit.verify_folder(small, evaluation=data, fingerprint="the same")
+        audited(small, evaluation=data, fingerprint="the same")
 
 
 def test_the_manifests_own_gates_count_unless_a_flag_overrides(
@@ -151,10 +158,10 @@ def test_the_manifests_own_gates_count_unless_a_flag_overrides(
     own = ARTIFACTS["float32"].gate._replace(accuracy_drop=0.5)
     artifact = ARTIFACTS["float32"]._replace(gate=own)
     monkeypatch.setitem(ARTIFACTS, "float32", artifact)
-    # In the twin's place a network that names all as these labels do, and the file names none so.
+    # A reference model that names all as these labels do, and the file names none so.
     labels = (faces.labels + 1) % 7
     reference_model = np.eye(7, dtype=np.float32)[labels]
-    monkeypatch.setattr(audit, "_twin_of", lambda *_: (reference_model, None))
+    monkeypatch.setattr(audit, "_reference_probabilities", lambda *_: (reference_model, None))
     wide = {"max_difference": None, "agreement": None, "accuracy_drop": 100.0}
 
     def lax(stored):
@@ -162,9 +169,9 @@ def test_the_manifests_own_gates_count_unless_a_flag_overrides(
 
     data = (faces.images, labels)
     with pytest.raises(UserError, match=r"model_float32\.tflite: a probability differs"):
-        audit.verify_folder(small, evaluation=data)
+        audited(small, evaluation=data)
     rewrite_manifest(small, lax)
-    found = audit.prove(small, evaluation=data)
+    found = audit.audit_export(small, evaluation=data)
     assert found.reports[0].failures == ()
     assert found.reports[0].comparison.accuracy_drop > 0
     # That they are wider is said.
@@ -174,11 +181,11 @@ def test_the_manifests_own_gates_count_unless_a_flag_overrides(
         "model_float32.tflite: its manifest's accuracy_drop is 100, not 0.5",
     )
     with pytest.raises(UserError, match="points lower > 0"):
-        audit.verify_folder(small, evaluation=data, max_accuracy_drop=0.0)
+        audited(small, evaluation=data, max_accuracy_drop=0.0)
 
 
 def test_an_export_under_its_own_gates_is_not_lax(exported):
-    assert audit.prove(exported.folder).lax == ()
+    assert audit.audit_export(exported.folder).lax == ()
 
 
 def test_a_saved_model_that_asks_for_files_does_not_run(copy, tmp_path, rewrite_manifest):
@@ -212,7 +219,7 @@ def test_a_saved_model_that_asks_for_files_does_not_run(copy, tmp_path, rewrite_
 
     rewrite_manifest(copy, only_saved_model)
     with pytest.raises(UserError, match=r"saved_model/1: .*asks for .*WriteFile.*--trust"):
-        audit.verify_folder(copy)
+        audited(copy)
     assert not stolen.exists()
 
 
@@ -232,5 +239,5 @@ def test_a_damaged_keras_file_under_a_right_hash_is_one_line(copy, rewrite_manif
     rewrite_manifest(copy, only_archive)
     _remove_empty_folders(copy)
     with pytest.raises(UserError, match=r"model\.keras: .*zip") as caught:
-        audit.verify_folder(copy)
+        audited(copy)
     assert "\n" not in str(caught.value)

@@ -85,7 +85,7 @@ def test_a_crop_of_any_size_is_resized_as_readme_does_it(
     import PIL.Image
 
     from fer_pipeline.images import FACE_SHAPE, resize
-    from fer_pipeline.inference import runtimes
+    from fer_pipeline.inference import model_loader
 
     grain = np.random.default_rng(3).normal(0, 40, (20, 480, 480))
     large = np.kron(faces.images[:20, ..., 0], np.ones((10, 10))) + grain
@@ -99,7 +99,7 @@ def test_a_crop_of_any_size_is_resized_as_readme_does_it(
     resized = np.stack([resize(image[..., None]) for image in large])
     assert resized.shape[1:] == FACE_SHAPE
     path = exported.folder / ARTIFACTS["float32_rgb"].path
-    np.testing.assert_allclose(found, runtimes.open_model(path)(resized), atol=2e-2)
+    np.testing.assert_allclose(found, model_loader.open_model(path)(resized), atol=2e-2)
 
 
 def test_the_grey_files_are_not_for_mediapipe(classifier):

@@ -109,8 +109,8 @@ def test_a_batch_of_several_images_is_exported_stated_and_proved(faces, weights,
     assert stored["tflite_batch"] == 8
     assert stored["artifacts"]["int8_rgb"]["inputs"][0]["shape"] == [8, 48, 48, 3]
     assert stored["artifacts"]["int8_rgb"]["outputs"][0]["shape"] == [8, 7]
-    proved = audit.verify_folder(tmp_path / "export")
-    assert [report.latency.images for report in proved] == [8, 8]
+    audited = audit.audit_export(tmp_path / "export").reports
+    assert [report.latency.images for report in audited] == [8, 8]
 
 
 def test_an_impossible_batch_is_refused_before_anything_is_done(faces, weights, tmp_path):
@@ -156,14 +156,15 @@ def test_one_missed_gate_keeps_one_file_back(copy, faces, weights, impossible):
     assert "99 % of the images" in kept["failures"][0]
     assert not (copy / "model_float16.tflite").exists()
     assert "`model_float16.tflite` is not in this export" in (copy / "MODEL_CARD.md").read_text()
-    assert len(audit.verify_folder(copy)) == 2
-    # What was kept back can be looked into, and is not taken for proved.
+    reports = audit.audit_export(copy).reports
+    assert [report.failures for report in reports] == [(), ()]
+    # What was kept back can be looked into, and is not taken for verified.
     failed = run / "export.failed"
-    [report] = audit.prove(failed).reports
+    [report] = audit.audit_export(failed).reports
     assert report.comparison.agreement > 0.9
     assert [line for line in report.failures if line.startswith("at export: ")]
     with pytest.raises(UserError, match=r"model_float16\.tflite: .*at export: probabilities"):
-        audit.verify_folder(failed)
+        audit.refuse_failed(failed, audit.audit_export(failed).reports)
     # The next whole export takes its place.
     _export(run, faces, weights, formats=["float32"])
     assert not failed.exists()

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from export.formats import inference_model, keras_files
+from export.formats import inference_model
 from export.spec.artifacts import ARTIFACTS
+from fer_pipeline.inference import keras_loader
 
 #: Of the probabilities of the float32 files, in their gates.
 LIMIT = 1e-4
@@ -56,10 +57,10 @@ def test_the_rounding_is_that_of_ten_bits():
 
 
 def test_tf32_alone_would_miss_the_gate(with_tf32, monkeypatch, weights, faces, reference_model):
-    """As an export does whose twin a GPU computes."""
-    monkeypatch.setattr(inference_model, "DEVICE", None)
+    """As an export does whose reference model a GPU computes."""
+    monkeypatch.setattr(keras_loader, "DEVICE", None)
     model = inference_model.inference_model(weights)
-    found = inference_model.probabilities(model, faces.images)
+    found = keras_loader.probabilities(model, faces.images)
     assert np.abs(found - reference_model).max() > LIMIT
 
 
@@ -68,9 +69,9 @@ def test_the_twin_and_the_keras_files_are_computed_in_full(
 ):
     model = inference_model.inference_model(weights)
     np.testing.assert_allclose(
-        inference_model.probabilities(model, faces.images), reference_model, rtol=0, atol=LIMIT / 10
+        keras_loader.probabilities(model, faces.images), reference_model, rtol=0, atol=LIMIT / 10
     )
     for name in ("keras", "keras_v3"):
-        loaded = keras_files.load(exported.folder / ARTIFACTS[name].path)
-        found = inference_model.probabilities(loaded, faces.images[:20])
+        loaded = keras_loader.load(exported.folder / ARTIFACTS[name].path)
+        found = keras_loader.probabilities(loaded, faces.images[:20])
         np.testing.assert_allclose(found, reference_model[:20], rtol=0, atol=LIMIT / 10)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import model_calls, model_processes, runtimes
+from fer_pipeline.inference import model_loader, runtime_client, runtime_worker
 from fer_pipeline.models.notebook_cnn import build_model
 from fer_pipeline.predict import is_readable
 from fer_pipeline.training import checkpoints
@@ -90,7 +90,7 @@ def expected():
 def test_models_answer_as_keras_does(models, expected, name):
     # Averages are no operator of an export's.
     trust = name.startswith("saved_model")
-    probabilities = runtimes.open_model(models / name, trust=trust)(faces(20))
+    probabilities = model_loader.open_model(models / name, trust=trust)(faces(20))
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     # A network that answers the same whatever it sees would not be a test.
@@ -98,18 +98,10 @@ def test_models_answer_as_keras_does(models, expected, name):
 
 
 def test_a_quantised_model_is_converted_at_both_ends(models, expected):
-    probabilities = runtimes.open_model(models / "uint8.tflite")(faces(20))
+    probabilities = model_loader.open_model(models / "uint8.tflite")(faces(20))
     # Softmax' output has a scale of 1/256; the weights have seven bits.
     np.testing.assert_array_equal(probabilities * 256, np.rint(probabilities * 256))
     np.testing.assert_allclose(probabilities, expected, atol=0.03)
-
-
-def test_quantised_values_are_rounded_and_clipped():
-    details = {"dtype": np.int8, "quantization": (2.0, -100)}
-    images = np.array([0, 3, 100, 255], np.uint8)
-    np.testing.assert_array_equal(model_processes._quantised(images, details), [-100, -98, -50, 28])
-    details = {"dtype": np.uint8, "quantization": (0.5, 0)}
-    np.testing.assert_array_equal(model_processes._quantised(images, details), [0, 6, 200, 255])
 
 
 def test_a_run_answers_with_the_checkpoint_that_it_exported(tmp_path):
@@ -123,9 +115,10 @@ def test_a_run_answers_with_the_checkpoint_that_it_exported(tmp_path):
     checkpoints.save(tmp_path, checkpoints.capture(model, optimizer, {"epoch": 2}), best=False)
     config = {"data": "synthetic", "fingerprint": "", "versions": {}, "export_checkpoint": "last"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    np.testing.assert_allclose(runtimes.open_model(tmp_path)(faces(3)), last, atol=1e-5)
+    np.testing.assert_allclose(model_loader.open_model(tmp_path)(faces(3)), last, atol=1e-5)
     (tmp_path / "config.json").write_text(json.dumps(config | {"export_checkpoint": "best"}))
-    for found, wanted in zip(runtimes.reference_model(tmp_path).get_weights(), best, strict=True):
+    model = model_loader.reference_model(tmp_path)
+    for found, wanted in zip(model.get_weights(), best, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
@@ -154,7 +147,7 @@ def test_what_is_no_model_is_a_mistake_of_the_user(models, tmp_path, what):
         case "cut":
             path.write_bytes(good.read_bytes()[:200])
     with pytest.raises(UserError) as error:
-        runtimes.open_model(path)(faces(1))
+        model_loader.open_model(path)(faces(1))
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
 
@@ -162,13 +155,13 @@ def test_what_is_no_model_is_a_mistake_of_the_user(models, tmp_path, what):
 def test_a_damaged_saved_model_or_keras_file_is_named(models, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
     with pytest.raises(UserError, match="damaged"):
-        runtimes.open_model(tmp_path)
+        model_loader.open_model(tmp_path)
     (tmp_path / "model.json").write_text((models / "model.json").read_text())
     with pytest.raises(UserError, match=r"model_weights\.h5: not there"):
-        runtimes.open_model(tmp_path / "model.json")
+        model_loader.open_model(tmp_path / "model.json")
     (tmp_path / "model_weights.h5").write_bytes(b"no HDF5")
     with pytest.raises(UserError, match="damaged"):
-        runtimes.open_model(tmp_path / "model.json")
+        model_loader.open_model(tmp_path / "model.json")
 
 
 @pytest.mark.parametrize("what", ["text", "cut", "a byte", "weights"])
@@ -187,14 +180,14 @@ def test_a_damaged_keras_archive_is_named(models, tmp_path, what):
         case "weights":
             path.write_bytes((models / "model_weights.h5").read_bytes())
     with pytest.raises(UserError, match=r"model\.keras: damaged or not a model") as error:
-        runtimes.open_model(path)
+        model_loader.open_model(path)
     assert "\n" not in str(error.value)
 
 
 def test_a_fixed_batch_of_several_images_is_filled_up(tmp_path, expected):
     path = to_tflite(tmp_path / "eight.tflite", batch_size=8)
     # 20 images: two calls and a half.
-    np.testing.assert_allclose(runtimes.open_model(path)(faces(20)), expected, atol=1e-5)
+    np.testing.assert_allclose(model_loader.open_model(path)(faces(20)), expected, atol=1e-5)
 
 
 def test_an_rgb_model_gets_the_face_in_three_channels(tmp_path):
@@ -202,78 +195,49 @@ def test_an_rgb_model_gets_the_face_in_three_channels(tmp_path):
     wanted = small_model(channels=3).predict(
         np.concatenate([faces(5)] * 3, axis=-1).astype(np.float32), verbose=0
     )
-    np.testing.assert_allclose(runtimes.open_model(path)(faces(5)), wanted, atol=1e-5)
+    np.testing.assert_allclose(model_loader.open_model(path)(faces(5)), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"classes": 6}, {"channels": 2}])
 def test_models_with_other_ends_are_refused(tmp_path, options):
     tflite = to_tflite(tmp_path / "other.tflite", **options)
     with pytest.raises(UserError, match="another kind of model"):
-        model_processes.tflite_probabilities(tflite, faces(1))
+        model_loader.open_model(tflite)(faces(1))
     small_model(**options).export(tmp_path / "1", verbose=False)
     with pytest.raises(UserError, match="another kind of model"):
-        runtimes.open_model(tmp_path, trust=True)(faces(1))
-
-
-@pytest.mark.parametrize("batch_size", [None, 8])
-def test_pictures_are_taken_a_batch_at_a_time(batch_size):
-    seen = []
-
-    def run(images):
-        seen.append(len(images))
-        return np.repeat(images[:, 0, 0, :].astype(np.float32), 7, axis=1)
-
-    images = np.arange(150, dtype=np.uint8)[:, None, None, None] * np.ones((48, 48, 1), np.uint8)
-    found = model_calls.in_batches(run, images, batch_size)
-    np.testing.assert_array_equal(found[:, 3], np.arange(150))
-    assert seen == ([64, 64, 22] if batch_size is None else [8] * 19)
-    assert model_calls.in_batches(run, images[:0], batch_size).shape == (0, 7)
+        model_loader.open_model(tmp_path, trust=True)(faces(1))
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.json", "run"])
 def test_keras_models_and_runs_take_batches_too(models, tmp_path, monkeypatch, name):
     seen = []
-    in_batches = model_calls.in_batches
+    in_batches = runtime_worker.in_batches
 
     def spy(run, images, fixed):
         seen.append((len(images), fixed))
         return in_batches(run, images, fixed)
 
-    monkeypatch.setattr(model_calls, "in_batches", spy)
+    monkeypatch.setattr(runtime_worker, "in_batches", spy)
     path = models / name
     if name == "run":
         path = tmp_path
-        monkeypatch.setattr(runtimes, "reference_model", lambda run: small_model())
+        monkeypatch.setattr(model_loader, "reference_model", lambda run: small_model())
         (path / "config.json").touch()
-    runtimes.open_model(path)(faces(70))
+    model_loader.open_model(path)(faces(70))
     assert seen == [(70, None)]
 
 
 def test_a_keras_model_of_a_fixed_batch_is_filled_up(tmp_path, expected):
     small_model(batch_size=8).save(tmp_path / "model.keras")
-    found = runtimes.open_model(tmp_path / "model.keras")(faces(20))
+    found = model_loader.open_model(tmp_path / "model.keras")(faces(20))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_process_that_gives_no_answer_is_ended(models, monkeypatch):
-    monkeypatch.setattr(model_processes, "_SECONDS", 0.01)
-    monkeypatch.setattr(model_processes, "_SECONDS_AN_IMAGE", 0.0)
-    with pytest.raises(UserError, match=r"float32\.tflite: gave no answer within 0 s"):
-        runtimes.open_model(models / "float32.tflite")(faces(1))
-
-
-def test_a_process_sees_no_gpu(models, monkeypatch):
-    given = {}
-
-    def run(command, **options):
-        given.update(options["env"])
-        raise subprocess.TimeoutExpired(command, 1)
-
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(UserError):
-        runtimes.open_model(models / "float32.tflite")(faces(1))
-    assert given["CUDA_VISIBLE_DEVICES"] == "-1"
+    monkeypatch.setattr(runtime_client, "_SECONDS", 0.01)
+    monkeypatch.setattr(runtime_client, "_SECONDS_AN_IMAGE", 0.0)
+    with pytest.raises(UserError, match=r"float32\.tflite: .*did not answer within 0 s"):
+        model_loader.open_model(models / "float32.tflite")(faces(1))
 
 
 def predict(*arguments):

@@ -25,7 +25,7 @@ from absl import flags
 from export import __main__ as command
 from export import pipeline
 from export.delivery import manifest
-from export.spec import contract
+from export.spec import io_spec
 from export.spec.artifacts import ARTIFACTS
 from export.spec.comparison import compare
 from export.verification import verify
@@ -47,7 +47,7 @@ WAIT = ("another process is exporting it", "checkpoint; train it first")
 
 def write(folder, scratch, model, *_, **__):
     """In place of ``pipeline.write_artifacts``: a file that holds the weights' number."""
-    (folder / "labels.txt").write_text(contract.labels_text())
+    (folder / "labels.txt").write_text(io_spec.labels_text())
     (folder / PATH).write_text(str(model))
     time.sleep(0.002)
     yield NAME
@@ -56,10 +56,10 @@ def write(folder, scratch, model, *_, **__):
 def report(folder, artifacts, evaluation, golden, *, written, **_):
     """In place of ``verify.verify_artifacts``: all is well."""
     list(written)
-    same = compare(evaluation.reference_model, evaluation.reference_model, evaluation.labels)
+    same = compare(evaluation.reference, evaluation.reference, evaluation.labels)
     latency = verify.Latency(1.0, 1.0)
     size = (folder / PATH).stat().st_size
-    agreed = contract.contract_of(NAME)
+    agreed = io_spec.io_spec_of(NAME)
     return [verify.ArtifactReport(NAME, PATH, size, agreed, same, 0.0, latency, ())]
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from export.formats.inference_model import inference_model, probabilities
+from export.formats.inference_model import inference_model
 from fer_pipeline.errors import UserError
+from fer_pipeline.inference.keras_loader import probabilities
 
 
 def test_gives_the_probabilities_of_the_trained_network(faces, weights, reference_model):

@@ -7,6 +7,7 @@ import pytest
 
 from export.formats import keras_files
 from export.formats.inference_model import inference_model
+from fer_pipeline.inference import keras_loader
 
 
 def test_stock_keras_3_loads_both_files(exported, faces, reference_model):
@@ -36,8 +37,9 @@ def test_the_archive_knows_no_time_and_no_random_state(exported, weights, tmp_pa
         assert json.loads(archive.read("metadata.json"))["keras_version"].startswith("3.")
 
 
-def test_read_weights_gives_them_in_the_networks_order(exported, weights):
-    found = keras_files.read_weights(exported.folder / "model_weights.h5")
+@pytest.mark.parametrize("name", ["model.json", "model.keras"])
+def test_the_weights_are_read_in_the_networks_order(exported, weights, name):
+    found = keras_loader.load(exported.folder / name).get_weights()
     for ours, original in zip(found, weights, strict=True):
         np.testing.assert_array_equal(ours, original)
 

@@ -1,12 +1,8 @@
 import pytest
 
 from export.spec import artifacts
-from export.spec.contract import CONTRACTS, contract_of, labels_text
+from export.spec.io_spec import io_spec_of, labels_text
 from fer_pipeline.errors import UserError
-
-
-def test_all_formats_have_a_contract():
-    assert list(CONTRACTS) == list(artifacts.ARTIFACTS)
 
 
 def test_chosen_keeps_the_tables_order():
@@ -41,14 +37,13 @@ def test_the_gates_are_as_agreed():
     }
 
 
-def test_a_contract_for_another_batch_differs_in_the_tflite_shapes_alone():
-    assert contract_of("int8_rgb") == CONTRACTS["int8_rgb"]
-    eight = contract_of("int8_rgb", 8)
+def test_another_batch_changes_the_tflite_shapes_alone():
+    eight = io_spec_of("int8_rgb", 8)
     assert eight["inputs"][0]["shape"] == [8, 48, 48, 3]
     assert eight["outputs"][0]["shape"] == [8, 7]
     assert eight["inputs"][0]["quantization"] == {"scale": 1.0, "zero_point": 0}
-    assert CONTRACTS["int8_rgb"]["inputs"][0]["shape"] == [1, 48, 48, 3]
-    assert contract_of("saved_model", 8) == CONTRACTS["saved_model"]
+    assert io_spec_of("int8_rgb")["inputs"][0]["shape"] == [1, 48, 48, 3]
+    assert io_spec_of("saved_model", 8) == io_spec_of("saved_model")
 
 
 @pytest.mark.parametrize("size", [0, -3, 257])

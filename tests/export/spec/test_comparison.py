@@ -13,7 +13,8 @@ def test_counts_by_hand():
     ours = _rows([0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4], [0.4, 0.6, 0.0])
     found = compare(ours, reference_model, np.array([0, 1, 2, 1]))
     assert found.images == 4
-    # Right: 0, 1 and 3; the third is a tie whose first class is wrong. The twin: 0, 1 and 2.
+    # Right: 0, 1 and 3; the third is a tie whose first class is wrong.
+    # The reference model: 0, 1 and 2.
     assert found.accuracy == 0.75
     assert found.accuracy_drop == 0.0
     assert found.agreement == 0.5

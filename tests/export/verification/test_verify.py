@@ -7,9 +7,9 @@ import pytest
 
 from export.spec import golden as golden_lib
 from export.spec.artifacts import ARTIFACTS
-from export.spec.contract import CONTRACTS
+from export.spec.io_spec import io_spec_of
 from export.verification import verify
-from export.verification.runtime import Runtime, RuntimeFailedError
+from export.verification.runtimes import Runtime, RuntimeFailedError
 
 
 def _verify(folder, names, faces, reference_model, **options):
@@ -23,7 +23,7 @@ def _verify(folder, names, faces, reference_model, **options):
     )
 
 
-def test_an_exchanged_file_breaks_the_contract(copy, faces, reference_model):
+def test_an_exchanged_file_has_another_io_spec(copy, faces, reference_model):
     shutil.copy(copy / "model_int8.tflite", copy / "model_float32.tflite")
     [report] = _verify(copy, ["float32"], faces, reference_model)
     assert "inputs and outputs" in report.failures[0]
@@ -101,17 +101,17 @@ def test_ctrl_c_does_not_wait_for_running_predictions(
     # A child that takes a request, says so and never replies; after a minute it ends itself.
     asked = tmp_path / "asked"
     os.mkfifo(asked)
-    script = tmp_path / "runner.py"
+    script = tmp_path / "worker.py"
     script.write_text(
         "import json, signal, sys\n"
         "signal.alarm(60)\n"
-        f"contract = {CONTRACTS['float32']!r}\n"
-        "print(json.dumps({'contract': contract, 'modules': []}), flush=True)\n"
+        f"io_spec = {io_spec_of('float32')!r}\n"
+        "print(json.dumps({'io_spec': io_spec, 'modules': []}), flush=True)\n"
         "sys.stdin.readline()\n"
         f"open({str(asked)!r}, 'w').close()\n"
         "signal.pause()\n"
     )
-    monkeypatch.setattr("export.verification.runtime._RUNNER", script)
+    monkeypatch.setattr("fer_pipeline.inference.runtime_client._WORKER", script)
 
     def interrupted():
         yield "float32"

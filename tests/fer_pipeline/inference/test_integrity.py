@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import integrity, runtimes
+from fer_pipeline.inference import integrity, model_loader
 
 FILES = ("model.tflite", "saved_model/1/saved_model.pb", "saved_model/1/variables/variables.index")
 
@@ -113,7 +113,7 @@ def test_open_model_asks_before_it_opens(folder, model):
     for name in FILES:
         (folder / name).write_text("another")
     with pytest.raises(UserError, match="damaged or exchanged"):
-        runtimes.open_model(folder / model)
+        model_loader.open_model(folder / model)
 
 
 @pytest.mark.parametrize("damaged", ["model.json", "model_weights.h5", "model.keras"])
@@ -126,7 +126,7 @@ def test_open_model_asks_of_keras_files_too(tmp_path, damaged):
     (tmp_path / damaged).write_text("another")
     model = "model.json" if damaged == "model_weights.h5" else damaged
     with pytest.raises(UserError, match=f"{damaged}: not the file"):
-        runtimes.open_model(tmp_path / model)
+        model_loader.open_model(tmp_path / model)
 
 
 def test_without_the_hash_of_the_manifest_its_files_are_checked_all_the_same(folder):
@@ -178,7 +178,7 @@ def export_of(folder, **artifacts):
 def test_an_export_is_a_model_its_most_exact_one(tmp_path):
     int8, float32 = {"path": "model_int8.tflite"}, {"path": "model_float32.tflite"}
     failed = {"path": "model_float16.tflite", "failures": ["it is far off"]}
-    find = runtimes._exported_model
+    find = model_loader._exported_model
     assert find(export_of(tmp_path, int8=int8, float32=float32)).name == "model_float32.tflite"
     assert find(export_of(tmp_path, int8=int8, float16=failed)).name == "model_int8.tflite"
     assert find(export_of(tmp_path, float16=failed)) is None

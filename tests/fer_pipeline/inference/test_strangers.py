@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import keras_sizes, runtimes, strangers
+from fer_pipeline.inference import keras_sizes, model_loader, strangers
 
 SHAPE = [None, 48, 48, 1]
 
@@ -65,20 +65,20 @@ def evil(tmp_path_factory):
 
 def test_a_saved_model_of_an_exports_operators_runs(harmless):
     strangers.check_saved_model(harmless)
-    found = runtimes.open_model(harmless)(faces(3))
+    found = model_loader.open_model(harmless)(faces(3))
     np.testing.assert_allclose(found, np.full((3, 7), 1 / 7), atol=1e-6)
 
 
 def test_operators_that_reach_files_are_named_and_do_not_run(evil):
     with pytest.raises(UserError, match=r"asks for .*ReadFile.*WriteFile.*--trust") as caught:
-        runtimes.open_model(evil)(faces(1))
+        model_loader.open_model(evil)(faces(1))
     assert "\n" not in str(caught.value)
     assert not (evil.parent / "stolen").exists()
 
 
 def test_trusted_it_runs(evil):
     # That this is so is what the check is for.
-    runtimes.open_model(evil, trust=True)(faces(1))
+    model_loader.open_model(evil, trust=True)(faces(1))
     assert (evil.parent / "stolen").read_text() == "a secret"
     (evil.parent / "stolen").unlink()
 
@@ -209,13 +209,13 @@ def test_a_lambda_layer_is_refused(tmp_path, name):
         with h5py.File(tmp_path / "model_weights.h5", "w"):
             pass
     with pytest.raises(UserError, match=r"asks for __lambda__, keras\.layers\.Lambda"):
-        runtimes.open_model(tmp_path / name)
+        model_loader.open_model(tmp_path / name)
 
 
 def test_keras_itself_refuses_a_lambda_layer_too(tmp_path):
     with_lambda(tmp_path).save(tmp_path / "model.keras")
     with pytest.raises(UserError, match="damaged or not a model"):
-        runtimes.open_model(tmp_path / "model.keras", trust=True)
+        model_loader.open_model(tmp_path / "model.keras", trust=True)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_keras_model_that_takes_too_much_is_refused_unbuilt(
             archive.writestr("model.weights.h5", weights.getvalue())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=words) as caught:
-        runtimes.open_model(tmp_path / name)
+        model_loader.open_model(tmp_path / name)
     assert "\n" not in str(caught.value)
     # What the scope left uninitialised must not be initialised by the next model, either.
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -289,15 +289,15 @@ def test_a_keras_model_that_takes_too_much_is_refused_unbuilt(
 def test_a_keras_models_sizes_are_those_of_its_variables_and_outputs():
     convolution = ("Conv2D", {"filters": 5, "kernel_size": 3, "padding": "same"})
     config = sequential(convolution, FLATTEN, CLASSIFY, batch_size=2)
-    sizes = keras_sizes.measure(config.encode())
-    assert sizes.variables == 4 * (9 * 5 + 5 + 48 * 48 * 5 * 7 + 7)
-    assert sizes.outputs == 4 * 2 * (48 * 48 * (1 + 5 + 5) + 7)
+    variables, outputs = keras_sizes.measure(config.encode())
+    assert variables == 4 * (9 * 5 + 5 + 48 * 48 * 5 * 7 + 7)
+    assert outputs == 4 * 2 * (48 * 48 * (1 + 5 + 5) + 7)
 
 
 def test_what_fails_while_it_runs_is_one_line(tmp_path):
     layers = [keras.Input((48, 48, 1)), keras.layers.Flatten(), keras.layers.Dense(7)]
     keras.Sequential(layers).save(tmp_path / "model.keras")
-    model = runtimes.open_model(tmp_path / "model.keras")
+    model = model_loader.open_model(tmp_path / "model.keras")
     # Faces of another size stand for whatever TensorFlow refuses to compute.
     with pytest.raises(UserError, match=r"model\.keras: damaged or not a model \(") as caught:
         model(np.zeros((1, 40, 40, 1), np.uint8))
@@ -331,7 +331,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     path = zipped(tmp_path / "model.keras", "config.json", 2**24)
     assert path.stat().st_size < 2**20
     with pytest.raises(UserError, match=r"would unpack to 17 MB, more than 8"):
-        runtimes.open_model(path)
+        model_loader.open_model(path)
 
 
 def test_an_archive_cannot_unpack_to_more_than_it_says(tmp_path):
@@ -351,7 +351,7 @@ def test_an_archive_of_another_compression_is_refused(tmp_path, method):
         archive.writestr("config.json", b"{}")
         archive.writestr("model.weights.h5", b"")
     with pytest.raises(UserError, match=r"model\.keras: compressed by other than DEFLATE"):
-        runtimes.open_model(tmp_path / "model.keras")
+        model_loader.open_model(tmp_path / "model.keras")
 
 
 def test_an_hdf5_file_of_huge_arrays_is_refused(tmp_path):
@@ -362,7 +362,7 @@ def test_an_hdf5_file_of_huge_arrays_is_refused(tmp_path):
         # Without a single chunk written it takes no room in the file.
         file.create_dataset("dense/kernel", shape=(2**40, 2**10), dtype="f4", chunks=True)
     with pytest.raises(UserError, match=r"model_weights\.h5: holds arrays of [0-9,]+ MB"):
-        runtimes.open_model(tmp_path / "model.json")
+        model_loader.open_model(tmp_path / "model.json")
 
 
 def legacy(file, layers=(b"a",), names=(b"w",)):
@@ -447,4 +447,4 @@ def test_an_hdf5_file_of_more_than_plain_arrays_is_refused(tmp_path, fill, words
         fill(file, tmp_path)
     (tmp_path / "model.json").write_text(sequential(FLATTEN, CLASSIFY))
     with pytest.raises(UserError, match=rf"model_weights\.h5: .*{words}"):
-        runtimes.open_model(tmp_path / "model.json")
+        model_loader.open_model(tmp_path / "model.json")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fer_pipeline.throughput import fit_clock, rounds
+from fer_pipeline.throughput import rounds
 from fer_pipeline.throughput.cases import Timing
 
 
@@ -101,7 +101,7 @@ def test_fit_is_timed_without_its_start():
                 callback.on_train_batch_end(step, {"loss": 0.5})
             clock.now += 5.0
 
-    take = fit_clock.timed(Model(), lambda batches: {"x": batches}, 64, clock)
+    take = rounds.timed_fit(Model(), lambda batches: {"x": batches}, 64, clock)
     assert take(3) == (3 * 64, pytest.approx(0.3))
     assert take(1) == (64, pytest.approx(0.1))
 

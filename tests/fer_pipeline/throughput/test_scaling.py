@@ -22,12 +22,12 @@ def test_a_measurement_takes_batches_and_counts_memory(cache, monkeypatch):
 def test_rows_are_measured_in_processes_of_their_own(monkeypatch):
     measured = []
 
-    def answer(module, arguments):
+    def run(module, arguments):
         assert module == scaling.__name__
         measured.append(json.loads(arguments))
-        return {"microseconds": 1.0}
+        return '{"microseconds": 1.0}'
 
-    monkeypatch.setattr(scaling, "answer", answer)
+    monkeypatch.setattr(scaling.child_processes, "run", run)
     assert len(scaling.sizes(quick=False).rows) == 10
     table = scaling.settings(quick=True)
     assert [row["name"] for row in table.rows] == ["batch 16, all threads", "batch 16, 1 thread"]

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from fer_pipeline import run_dir
+from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import integrity, model_calls, model_processes, strangers
-from fer_pipeline.inference.model_calls import Model
+from fer_pipeline.inference import (
+    export_files,
+    integrity,
+    keras_loader,
+    runtime_client,
+    strangers,
+)
 from fer_pipeline.training import checkpoints
 
 if TYPE_CHECKING:
     import keras
+
+#: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]``.
+Model = Callable[[np.ndarray], np.ndarray]
 
 _KINDS = (
     "a .tflite file, a SavedModel folder, an export's model.json or .keras, an export, or a run "
     "directory"
 )
 
-#: Bytes 4 to 8 of a TFLite flatbuffer, and where they are.
-_TFLITE_MAGIC, _TFLITE_MAGIC_AT = b"TFL3", slice(4, 8)
-
-#: Keras' weights beside its ``model.json``.
-_KERAS_WEIGHTS = "model_weights.h5"
-_KERAS_SUFFIX = ".keras"
-_SAVED_MODEL = "saved_model.pb"
-
-#: Which of an export's models answers for all: the exact ones first, and of these the quickest.
-_PREFERRED = (
-    "float32",
-    "keras_v3",
-    "keras",
-    "saved_model",
-    "float32_rgb",
-    "float16",
-    "dynamic_range",
-    "int8",
-    "int8_rgb",
-)
+#: Bytes 4 to 8 of a TFLite flatbuffer.
+_TFLITE_MAGIC = b"TFL3"
 
 
 def open_model(path: Path, *, trust: bool = False) -> Model:
@@ -68,22 +60,29 @@ def open_model(path: Path, *, trust: bool = False) -> Model:
 def _open_model(path: Path, trust: bool) -> Model:
     if path.is_dir():
         if (path / run_dir.CONFIG).is_file():
-            return _keras_function(reference_model(path), path)
+            return _keras_function(path, reference_model(path))
         if version := _saved_model_version(path):
             integrity.check(version)
             if not trust:
                 strangers.check_saved_model(version)
-            return lambda images: model_processes.probabilities(version, images)
+            return lambda images: _run_apart(version, images)
         if model := _exported_model(path):
             return _open_model(model, trust)
     elif path.suffix == ".json" and path.is_file():
-        return _keras_json(path, trust)
+        weights = path.with_name(export_files.MODEL_WEIGHTS)
+        if not weights.is_file():
+            raise UserError(f"{weights}: not there; it belongs beside {path.name}")
+        integrity.check(path)
+        integrity.check(weights)
+        return _keras_model(path, trust)
     elif path.is_file():
         integrity.check(path)
-        if path.suffix == _KERAS_SUFFIX:
-            return _keras_function(_keras_archive(path, trust), path)
-        if _first_bytes(path)[_TFLITE_MAGIC_AT] == _TFLITE_MAGIC:
-            return lambda images: model_processes.probabilities(path, images)
+        if path.suffix == ".keras":
+            return _keras_model(path, trust)
+        with open(path, "rb") as file:
+            magic = file.read(8)[4:]
+        if magic == _TFLITE_MAGIC:
+            return lambda images: _run_apart(path, images)
     else:
         raise UserError(f"{path}: no such file or folder; name {_KINDS}")
     raise UserError(f"{path}: not a model; name {_KINDS}")
@@ -93,7 +92,7 @@ def _exported_model(folder: Path) -> Path | None:
     """The model of an export that answers for it; None where the folder is no export."""
     manifest = integrity.read_export(folder)
     artifacts = manifest.get("artifacts") if manifest else None
-    for name in _PREFERRED if isinstance(artifacts, dict) else ():
+    for name in export_files.PREFERRED if isinstance(artifacts, dict) else ():
         entry = artifacts.get(name)
         # One that was kept back for its failures answers by its own name alone.
         if not isinstance(entry, dict) or entry.get("failures"):
@@ -129,77 +128,71 @@ def reference_model(run: Path, which: str | None = None) -> keras.Model:
     return model
 
 
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def _saved_model_version(path: Path) -> Path | None:
     """The version folder: ``path`` itself, or the one with the largest number in it."""
-    if (path / _SAVED_MODEL).is_file():
+    graph = export_files.SAVED_MODEL_GRAPH
+    if (path / graph).is_file():
         return path
-    versions = [p for p in path.iterdir() if p.name.isdecimal() and (p / _SAVED_MODEL).is_file()]
+    versions = [p for p in path.iterdir() if p.name.isdecimal() and (p / graph).is_file()]
     return max(versions, key=lambda version: int(version.name), default=None)
 
 
-def _keras_json(path: Path, trust: bool) -> Model:
-    import h5py
-    import keras
-
-    weights = path.with_name(_KERAS_WEIGHTS)
-    if not weights.is_file():
-        raise UserError(f"{weights}: not there; it belongs beside {path.name}")
-    for file in (path, weights):
-        integrity.check(file)
+def _keras_model(path: Path, trust: bool) -> Model:
     try:
-        if not trust:
-            with h5py.File(weights) as file:
-                strangers.check_hdf5(file, weights)
-            strangers.check_keras(path)
-        model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
-        model.load_weights(weights)
+        model = keras_loader.load(path, trust=trust)
     except UserError:
         raise
-    # A damaged file makes Keras, h5py and json raise nearly anything.
+    # A damaged file makes Keras, h5py, zipfile and json raise nearly anything.
     except Exception as error:
-        model_calls.refuse(path, error)
-    return _keras_function(model, path)
+        _refuse(path, error)
+    return _keras_function(path, model)
 
 
-def _keras_archive(path: Path, trust: bool) -> keras.Model:
-    import keras
+def _keras_function(path: Path, model: keras.Model) -> Model:
+    _check_shapes(path, [t.shape for t in model.inputs], [t.shape for t in model.outputs])
 
-    try:
-        if not trust:
-            strangers.check_keras(path)
-        return keras.models.load_model(path, compile=False)
-    except UserError:
-        raise
-    # As above, and zipfile's errors.
-    except Exception as error:
-        model_calls.refuse(path, error)
-
-
-def _keras_function(model: keras.Model, path: Path) -> Model:
-    import tensorflow as tf
-
-    model_calls.check_ends(
-        path, [tensor.shape for tensor in model.inputs], [tensor.shape for tensor in model.outputs]
-    )
-    fixed = model.inputs[0].shape[0]
-
-    @tf.function(reduce_retracing=True, jit_compile=False)
-    def run(faces: tf.Tensor) -> tf.Tensor:
-        return model(tf.cast(faces, tf.float32), training=False)
-
-    def guarded(images: np.ndarray) -> np.ndarray:
+    def predict(images: np.ndarray) -> np.ndarray:
         try:
-            return model_calls.in_batches(run, images, fixed)
+            return keras_loader.probabilities(model, images)
         # Layers that do not fit together, or that take more memory than there is.
         except Exception as error:
-            model_calls.refuse(path, error)
+            _refuse(path, error)
 
-    return guarded
+    return predict
+
+
+def _run_apart(path: Path, images: np.ndarray) -> np.ndarray:
+    """The probabilities of a TFLite file or SavedModel, computed in a child process.
+
+    A TFLite model for RGB gets the grey face in three equal channels: the face that every other
+    model sees.
+    """
+    try:
+        with runtime_client.opened(path) as runtime:
+            io_spec: dict[str, Any] = runtime.io_spec()
+            called = io_spec.get("signatures", {}).get("serving_default", io_spec)
+            inputs, outputs = ([t["shape"] for t in called[end]] for end in ("inputs", "outputs"))
+            _check_shapes(path, inputs, outputs, channels=(1,) if path.is_dir() else (1, 3))
+            return runtime.predict(images.repeat(inputs[0][-1], axis=-1))
+    except runtime_client.RuntimeFailedError as error:
+        _refuse(path, error)
+
+
+def _check_shapes(
+    path: Path, inputs: list, outputs: list, *, channels: tuple[int, ...] = (1,)
+) -> None:
+    """Raises UserError where the shapes are not those of a face and seven probabilities."""
+    faces, probabilities = ([tuple(s)[1:] for s in shapes] for shapes in (inputs, outputs))
+    face = (IMAGE_SIZE, IMAGE_SIZE, 1)
+    if faces not in [[(*face[:2], c)] for c in channels] or probabilities != [(NUM_CLASSES,)]:
+        shown = " -> ".join(", ".join(map(str, shapes)) for shapes in (faces, probabilities))
+        raise UserError(
+            f"{path}: another kind of model, {shown} an image, where {face} -> ({NUM_CLASSES},) "
+            "is wanted"
+        )
+
+
+def _refuse(path: Path, error: Exception) -> NoReturn:
+    """Raises the UserError for a model that its runtime does not open or run."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    raise UserError(f"{path}: damaged or not a model ({reason}); export it again") from error

@@ -26,21 +26,6 @@ def _tensor(name: str, shape: list[int | None], dtype: str) -> dict[str, Any]:
     return {"name": name, "shape": shape, "dtype": dtype}
 
 
-def _tflite(
-    dtype: str, input_scale: float | None, output_scale: float | None, channels: int = 1
-) -> dict[str, Any]:
-    image = [1, IMAGE_SIZE, IMAGE_SIZE, channels]
-
-    def tensor(name: str, shape: list[int], scale: float | None) -> dict[str, Any]:
-        quantization = {"scale": scale, "zero_point": 0} if scale else None
-        return _tensor(name, shape, dtype) | {"quantization": quantization}
-
-    return {
-        "inputs": [tensor("image", image, input_scale)],
-        "outputs": [tensor("probabilities", [1, NUM_CLASSES], output_scale)],
-    }
-
-
 _KERAS = {
     "inputs": [_tensor("image", [None, *_IMAGE], "float32")],
     "outputs": [_tensor("dense_2", [None, NUM_CLASSES], "float32")],
@@ -62,29 +47,26 @@ _SAVED_MODEL = {
     }
 }
 
-#: By format: what its runtime must report of it. LiteRT's batch is fixed, here at one image;
-#: None in a shape is any size. The int8 model takes bytes (scale 1, zero point 0) and gives 256ths.
-CONTRACTS: dict[str, dict[str, Any]] = {
-    "keras": _KERAS,
-    "keras_v3": _KERAS,
-    "saved_model": _SAVED_MODEL,
-    "float32": _tflite("float32", None, None),
-    "float16": _tflite("float32", None, None),
-    "dynamic_range": _tflite("float32", None, None),
-    "int8": _tflite("uint8", 1.0, 1 / 256),
-    "float32_rgb": _tflite("float32", None, None, channels=3),
-    "int8_rgb": _tflite("uint8", 1.0, 1 / 256, channels=3),
-}
 
+def io_spec_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
+    """What a format's runtime must report of it, as JSON; None in a shape is any size.
 
-def contract_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
-    """``CONTRACTS[name]`` for TFLite files of another fixed batch than one image."""
-    agreed = CONTRACTS[name]
-    if ARTIFACTS[name].runtime != "tflite":
-        return agreed
+    LiteRT's batch is fixed. The int8 models take bytes (scale 1, zero point 0) and give 256ths.
+    """
+    artifact = ARTIFACTS[name]
+    if artifact.runtime != "tflite":
+        return _SAVED_MODEL if artifact.runtime == "saved_model" else _KERAS
+    int8 = name.startswith("int8")
+
+    def tensor(end: str, shape: list[int], scale: float) -> dict[str, Any]:
+        quantization = {"scale": scale, "zero_point": 0} if int8 else None
+        described = _tensor(end, [tflite_batch, *shape], "uint8" if int8 else "float32")
+        return described | {"quantization": quantization}
+
+    image = [IMAGE_SIZE, IMAGE_SIZE, artifact.channels]
     return {
-        end: [tensor | {"shape": [tflite_batch, *tensor["shape"][1:]]} for tensor in tensors]
-        for end, tensors in agreed.items()
+        "inputs": [tensor("image", image, 1.0)],
+        "outputs": [tensor("probabilities", [NUM_CLASSES], 1 / 256)],
     }
 
 
