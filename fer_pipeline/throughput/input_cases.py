@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 #: The case that ratios refer to.
-BASELINE = "ImageDataGenerator (the seed's)"
+BASELINE = "ImageDataGenerator (the notebook's)"
 
 #: The cases of a quick look.
 QUICK = (BASELINE, "PyTorch DataLoader", "ours, memory", "tf.data, one batch again and again")

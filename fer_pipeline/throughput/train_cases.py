@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 #: The case that ratios refer to.
-BASELINE = "the seed's cell: fit, float32, generator"
+BASELINE = "the notebook's cell: fit, float32, generator"
 
 #: The rows that all of one dtype are compared with.
 CEILING, OUR_CEILING = "TensorFlow's products alone", "our products alone"

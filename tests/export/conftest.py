@@ -40,7 +40,7 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _narrow_network(monkeypatch):
-    """The seed's layers with few filters: the same graph, a hundredth of the work."""
+    """The notebook's layers with few filters: the same graph, a hundredth of the work."""
     _narrow(monkeypatch)
 
 

@@ -1,4 +1,4 @@
-"""The network against the seed's summary, and the training variant against Keras' layers."""
+"""The network against the notebook's summary, and the training variant against Keras' layers."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 from fer_pipeline.models import fast_layers
 from fer_pipeline.models.notebook_cnn import build_model, build_training_model, count_parameters
 
-# Layer names, output shapes and parameter counts as the seed's `model.summary()` prints them.
+# Layer names, output shapes and parameter counts as the notebook's `model.summary()` prints them.
 
 #: The module whose sizes the tests shrink.
 NETWORK = "fer_pipeline.models.notebook_cnn"

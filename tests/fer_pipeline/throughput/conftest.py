@@ -1,4 +1,4 @@
-"""A few faces, and the seed's layers with few filters."""
+"""A few faces, and the notebook's layers with few filters."""
 
 import numpy as np
 import pytest

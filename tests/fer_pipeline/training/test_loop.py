@@ -30,7 +30,7 @@ def split(count, seed):
 
 @pytest.fixture(autouse=True)
 def narrow_network(monkeypatch):
-    """The seed's layers with few filters: the same graph, a hundredth of the work."""
+    """The notebook's layers with few filters: the same graph, a hundredth of the work."""
     monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
     monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
 
