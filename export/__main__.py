@@ -120,7 +120,7 @@ def _refuse_ignored() -> None:
 def _verify(run: Path) -> None:
     from export import audit
     from export.delivery import contents
-    from export.verification.table import format_table
+    from export.verification.table import format_reports
     from fer_pipeline.datasets import run_data
     from fer_pipeline.terminal import native_log
 
@@ -143,7 +143,7 @@ def _verify(run: Path) -> None:
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,
             trust=_TRUST.value,
         )
-    print(format_table(found.reports, golden=not _DATA.value))
+    print(format_reports(found.reports, golden=not _DATA.value))
     for line in (*found.lax, *found.manifest.get("warnings", ())):
         print(f"warning: {contents.printable(line)}")
     for entry in found.manifest.get("kept_back", {}).values():

@@ -19,7 +19,7 @@ from export.spec import artifacts, golden, io_spec
 from export.spec.artifacts import Artifact
 from export.spec.comparison import compare
 from export.verification import verify
-from export.verification.table import format_table
+from export.verification.table import format_reports
 from export.verification.verify import ArtifactReport
 from fer_pipeline import run_dir
 from fer_pipeline.datasets.splits import Split
@@ -138,7 +138,7 @@ def export_in(
         _deliver(workshop, reports, described, metrics)
     accuracy = described["evaluation"]["float32_twin_accuracy"]
     say(
-        f"{format_table(reports)}\nverified on {len(labels):,} validation images, float32 accuracy"
+        f"{format_reports(reports)}\nverified on {len(labels):,} validation images, float32 accuracy"
         f" {accuracy:.2%}; exported in {time.perf_counter() - started:.1f} s"
     )
     for warning in described["warnings"]:

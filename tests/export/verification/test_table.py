@@ -1,5 +1,5 @@
 from export.spec.comparison import Comparison
-from export.verification.table import format_table
+from export.verification.table import format_reports
 from export.verification.verify import ArtifactReport, Latency
 
 
@@ -16,7 +16,7 @@ def test_columns_are_aligned_and_failures_stand_out():
     )
     reference = good._replace(reference=True)
     broken = ArtifactReport("keras", "model.json", 12, None, None, None, None, ("it is damaged",))
-    header, first, second, third = format_table([good, broken, reference]).splitlines()
+    header, first, second, third = format_reports([good, broken, reference]).splitlines()
     assert first.split() == (
         "model_int8.tflite 4.53 MB 61.23% 98.21% 71 5.0e-02 0.40 ms 0.52 ms passed".split()
     )
@@ -27,4 +27,4 @@ def test_columns_are_aligned_and_failures_stand_out():
 
 def test_latency_of_several_images_says_so():
     report = ArtifactReport("int8", "i", 1, {}, None, None, Latency(3.2, 4.0, 8), ())
-    assert "3.20 ms / 8  4.00 ms / 8" in format_table([report])
+    assert "3.20 ms / 8  4.00 ms / 8" in format_reports([report])
