@@ -138,8 +138,8 @@ def export_in(
         _deliver(workshop, reports, described, metrics)
     accuracy = described["evaluation"]["float32_twin_accuracy"]
     say(
-        f"{format_reports(reports)}\nverified on {len(labels):,} validation images, float32 accuracy"
-        f" {accuracy:.2%}; exported in {time.perf_counter() - started:.1f} s"
+        f"{format_reports(reports)}\nverified on {len(labels):,} validation images, "
+        f"float32 accuracy {accuracy:.2%}; exported in {time.perf_counter() - started:.1f} s"
     )
     for warning in described["warnings"]:
         say(f"warning: {warning}")

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from fer_pipeline.atomic_files import TEMPORARY
-from fer_pipeline.atomic_files import atomic_write as atomic_write
-from fer_pipeline.atomic_files import write_json as write_json
-from fer_pipeline.atomic_files import write_text as write_text
 from fer_pipeline.config import record_problem
 from fer_pipeline.errors import UserError
 

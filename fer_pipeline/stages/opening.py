@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import __version__, cores, datasets, gpus, run_dir
+from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, run_dir
 from fer_pipeline.config import Config, known_resume_key, resume_key, to_record, with_defaults
 from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
 from fer_pipeline.devices import determinism
@@ -215,7 +215,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Writes ``config.json``, or checks that the run there was started with the same one."""
     if (path / run_dir.CONFIG).exists():
         run_dir.check_same_config(path, read_record(path), resume_key(record))
-    run_dir.write_json(path / run_dir.CONFIG, record)
+    atomic_files.write_json(path / run_dir.CONFIG, record)
 
 
 def read_record(path: Path) -> dict[str, Any]:

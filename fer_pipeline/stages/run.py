@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.agreement import allowed
 from fer_pipeline.config import Config, resume_key
 from fer_pipeline.devices import allocator, cluster, precision, strategy
@@ -139,8 +139,8 @@ def epoch_recorder(opened: Run) -> EpochHook:
     from fer_pipeline.evaluation import plots
 
     def hook(history: Sequence[EpochLog], timing: Sequence[EpochTiming]) -> None:
-        run_dir.write_text(opened.path / run_dir.HISTORY, as_csv(history))
-        run_dir.write_text(opened.path / run_dir.TIMING, as_csv(timing))
+        atomic_files.write_text(opened.path / run_dir.HISTORY, as_csv(history))
+        atomic_files.write_text(opened.path / run_dir.TIMING, as_csv(timing))
         figure = plots.curves(history, selected_on=opened.splits.selected_on)
         plots.save(figure, opened.path / run_dir.CURVES_FIGURE)
 
@@ -193,7 +193,7 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     figure = plots.confusion_matrix(test.confusion, title=title)
     plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
     plots.save(plots.architecture(reference_model), path / run_dir.ARCHITECTURE_FIGURE)
-    run_dir.write_json(path / run_dir.METRICS, metrics)
+    atomic_files.write_json(path / run_dir.METRICS, metrics)
     for name, result in results.items():
         print(f"{name:10}  accuracy {result.accuracy:.4f}  loss {result.loss:.4f}")
     print(metrics_lib.format_report(test), flush=True)

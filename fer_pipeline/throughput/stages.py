@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline import cores, datasets, gpus, run_dir
+from fer_pipeline import atomic_files, cores, datasets, gpus
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices import precision
 from fer_pipeline.errors import UserError
@@ -125,7 +125,7 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
 def _write(result: dict[str, Any], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        run_dir.write_json(path, result)
+        atomic_files.write_json(path, result)
     except OSError as error:
         raise UserError(f"--out={path.parent}: cannot be written ({error.strerror})") from error
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
     # The best second: killed in between, the run has the epoch and writes its best when it is
     # continued (restore_best). And not as a link: what damages one file should not take both.
     for target in (path, folder / _BEST) if best else (path,):
-        with run_dir.atomic_write(target) as temporary:
+        with atomic_files.atomic_write(target) as temporary:
             temporary.write_bytes(content)
     kept = {*_by_age(folder)[-_KEEP:], *_epoch_ends(folder)[-1:]}
     for old in set(_by_age(folder)) - kept:
@@ -120,7 +120,7 @@ def restore_best(run: Path, checkpoint: Checkpoint) -> None:
     best = _readable_best(folder)
     if best and best.state["epoch"] == checkpoint.state["epoch"]:
         return
-    with run_dir.atomic_write(folder / _BEST) as temporary:
+    with atomic_files.atomic_write(folder / _BEST) as temporary:
         temporary.write_bytes(pack(checkpoint))
 
 
@@ -210,7 +210,7 @@ def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | 
         path.rename(path.with_suffix(".damaged"))
         warn(f"{path}: damaged and set aside; using {name}")
     if is_newest:
-        with run_dir.atomic_write(folder / _EPOCH.format(best.state["epoch"])) as temporary:
+        with atomic_files.atomic_write(folder / _EPOCH.format(best.state["epoch"])) as temporary:
             temporary.write_bytes(pack(best))
     return found
 

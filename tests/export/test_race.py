@@ -26,7 +26,7 @@ from pathlib import Path
 from absl import flags
 from export import __main__ as command
 from fer_pipeline.training import checkpoints
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.errors import UserError
 
 def load_end(run, which):
@@ -38,7 +38,8 @@ def load_end(run, which):
 
 checkpoints.load_end = load_end
 run = Path(sys.argv[1])
-run_dir.write_json(run / "config.json", {"data": "synthetic", "fingerprint": "f", "versions": {}})
+config = {"data": "synthetic", "fingerprint": "f", "versions": {}}
+atomic_files.write_json(run / "config.json", config)
 flags.FLAGS(["export", f"--run_dir={run}"])
 command._export(run)
 """

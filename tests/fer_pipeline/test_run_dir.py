@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.errors import UserError
 
 
@@ -57,8 +57,8 @@ def test_clear_deletes_what_a_run_writes_and_nothing_else(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "epoch_0001.npz").write_text("on a larger disk")
     (tmp_path / run_dir.CHECKPOINTS).symlink_to(tmp_path / "elsewhere")
-    run_dir.write_json(tmp_path / run_dir.CONFIG, {})
-    run_dir.write_text(tmp_path / run_dir.CURVES_FIGURE, "")
+    atomic_files.write_json(tmp_path / run_dir.CONFIG, {})
+    atomic_files.write_text(tmp_path / run_dir.CURVES_FIGURE, "")
     run_dir.clear(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["elsewhere", "notes.txt"]
     assert (tmp_path / "elsewhere" / "epoch_0001.npz").exists()
@@ -73,7 +73,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="is a file"):
         run_dir.check_usable(tmp_path / "thesis.tex")
     # Many tools keep a config.json; only that of a run makes a run.
-    run_dir.write_json(tmp_path / "config.json", {"model_type": "bert"})
+    atomic_files.write_json(tmp_path / "config.json", {"model_type": "bert"})
     with pytest.raises(UserError, match=r"config\.json: not written by a training run"):
         run_dir.check_usable(tmp_path)
 
@@ -90,7 +90,7 @@ def test_a_damaged_json_file_is_named(tmp_path, text):
 
 def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
     half = tmp_path / run_dir.CHECKPOINTS / ".tmp-k2j3.npz"
-    run_dir.write_text(half, "half")
+    atomic_files.write_text(half, "half")
     with run_dir.owned(tmp_path):
         assert not half.exists()
 
@@ -111,9 +111,9 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
 )
 def test_an_odd_configuration_is_one_line(tmp_path, change, words):
     config = {"data": "synthetic", "fingerprint": "f", "versions": {}}
-    run_dir.write_json(tmp_path / run_dir.CONFIG, config)
+    atomic_files.write_json(tmp_path / run_dir.CONFIG, config)
     assert run_dir.read_config(tmp_path) == config
-    run_dir.write_json(tmp_path / run_dir.CONFIG, config | change)
+    atomic_files.write_json(tmp_path / run_dir.CONFIG, config | change)
     with pytest.raises(UserError, match=rf"config\.json: {re.escape(words)}") as caught:
         run_dir.read_config(tmp_path)
     assert "\n" not in str(caught.value)

@@ -29,7 +29,7 @@ from export.spec import io_spec
 from export.spec.artifacts import ARTIFACTS
 from export.spec.comparison import compare
 from export.verification import verify
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.datasets import run_data
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
@@ -196,7 +196,7 @@ def prepared(folder):
     replace_what_takes_minutes()
     run = Path(folder) / "run"
     run.mkdir()
-    run_dir.write_json(run / run_dir.CONFIG, CONFIG)
+    atomic_files.write_json(run / run_dir.CONFIG, CONFIG)
     return run
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fer_pipeline import datasets, run_dir
+from fer_pipeline import atomic_files, datasets, run_dir
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import cluster, strategy
@@ -30,14 +30,14 @@ CONFIG = {
 
 def write_run(path, *, trained, evaluated=None, exported=None):
     """A run directory as far as ``refuse_finished`` looks at it."""
-    run_dir.write_text(path / run_dir.CHECKPOINTS / f"epoch_{trained:04d}.npz", "")
+    atomic_files.write_text(path / run_dir.CHECKPOINTS / f"epoch_{trained:04d}.npz", "")
     if evaluated:
-        run_dir.write_json(path / run_dir.METRICS, {"epochs": evaluated, "checkpoint": "last"})
+        atomic_files.write_json(path / run_dir.METRICS, {"epochs": evaluated, "checkpoint": "last"})
     if exported:
         # An export beside the training is of a run that is to have all its epochs.
         weights = {"checkpoint": "last", "epoch": exported}
         manifest = {"weights": weights, "run": {"epochs": trained, "export_checkpoint": "last"}}
-        run_dir.write_json(path / run_dir.EXPORT / "manifest.json", manifest)
+        atomic_files.write_json(path / run_dir.EXPORT / "manifest.json", manifest)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_space_for_checkpoints_and_export_is_asked_for_before_anything_is_made(
 def test_what_overwriting_deletes_counts_as_room(tmp_path, monkeypatch):
     opening.write_record(tmp_path, CONFIG)
     for name in ("checkpoints/epoch_0015.npz", "checkpoints/best.npz", "export/model.keras"):
-        run_dir.write_text(tmp_path / name, "")
+        atomic_files.write_text(tmp_path / name, "")
         with open(tmp_path / name, "r+b") as file:
             file.truncate(50_000_000)
     written = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
@@ -148,7 +148,7 @@ def test_what_overwriting_deletes_counts_as_room(tmp_path, monkeypatch):
 
 def test_another_configuration_is_named_before_a_run_is_called_finished(tmp_path):
     write_run(tmp_path, trained=15, evaluated=15)
-    run_dir.write_json(tmp_path / run_dir.CONFIG, CONFIG)
+    atomic_files.write_json(tmp_path / run_dir.CONFIG, CONFIG)
     assert "is finished" in str(refuse(tmp_path))
     assert "--batch_size=64, not 32" in str(refuse(tmp_path, batch_size=32))
 
@@ -157,7 +157,7 @@ def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_
     devices = strategy.join("one_device")
     opened = opening.Run(tmp_path, None, Config(), CONFIG, devices)
     write_run(tmp_path, trained=15, evaluated=15)
-    run_dir.write_json(tmp_path / run_dir.CONFIG, CONFIG)
+    atomic_files.write_json(tmp_path / run_dir.CONFIG, CONFIG)
     with (
         pytest.raises(UserError, match="is finished"),
         opening.lock_run(opened, Config(), exporting=False),
@@ -169,7 +169,7 @@ def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_
 
 def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_path):
     old = {name: value for name, value in CONFIG.items() if name not in ("deterministic", "seed")}
-    run_dir.write_json(tmp_path / run_dir.CONFIG, old)
+    atomic_files.write_json(tmp_path / run_dir.CONFIG, old)
     with pytest.raises(UserError, match="--seed=0, not 1"):
         opening.write_record(tmp_path, CONFIG | {"seed": 1})
     with pytest.raises(UserError, match="--deterministic=false, not true"):
@@ -181,7 +181,7 @@ def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_
 def test_what_the_device_decided_and_an_old_configuration_lacks_cannot_be_passed(tmp_path, key):
     config = CONFIG | {"deterministic": True}
     old = {name: value for name, value in config.items() if name != key}
-    run_dir.write_json(tmp_path / run_dir.CONFIG, old)
+    atomic_files.write_json(tmp_path / run_dir.CONFIG, old)
     with pytest.raises(UserError, match=f"an older version, which did not record its {key}"):
         opening.write_record(tmp_path, config)
 
@@ -190,9 +190,9 @@ def test_what_the_device_decided_and_an_old_configuration_lacks_cannot_be_passed
 def test_the_best_epoch_is_compared_as_well(tmp_path, exported, is_finished):
     write_run(tmp_path, trained=15)
     metrics = {"epochs": 15, "checkpoint": "best", "epoch": 13}
-    run_dir.write_json(tmp_path / run_dir.METRICS, metrics)
+    atomic_files.write_json(tmp_path / run_dir.METRICS, metrics)
     weights = {"checkpoint": "best", "epoch": exported}
-    run_dir.write_json(tmp_path / run_dir.EXPORT / "manifest.json", {"weights": weights})
+    atomic_files.write_json(tmp_path / run_dir.EXPORT / "manifest.json", {"weights": weights})
     options = Config(export_checkpoint="best")
     if is_finished:
         with pytest.raises(UserError, match="is finished"):

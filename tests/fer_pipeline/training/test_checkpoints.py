@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.errors import UserError
 from fer_pipeline.training import checkpoints
 
@@ -186,7 +186,7 @@ def test_killed_between_an_epochs_file_and_the_best_the_best_is_made_up_for(tmp_
     before = checkpoints.load(tmp_path / run_dir.CHECKPOINTS / "best.npz")
     model.layers[0].bias.assign(np.full(3, 2.0))
     second = checkpoints.capture(model, optimizer, {"epoch": 2})
-    atomic_write, written = run_dir.atomic_write, []
+    atomic_write, written = atomic_files.atomic_write, []
 
     def killed_at_the_second(target):
         written.append(target.name)
@@ -195,7 +195,7 @@ def test_killed_between_an_epochs_file_and_the_best_the_best_is_made_up_for(tmp_
         return atomic_write(target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_dir, "atomic_write", killed_at_the_second)
+        patch.setattr(atomic_files, "atomic_write", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             checkpoints.save(tmp_path, second, best=True)
     # History has the second epoch, whose file is there; the best is still the first.
