@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline import distribution, input_pipeline, steps
+from fer_pipeline import augmentation, distillation, distribution, input_pipeline, steps
+from fer_pipeline.input_pipeline import Extra
 from fer_pipeline.session import Session
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
             first_step=state.step,
             epochs=None,
             share=share,
+            flip=augmentation.parse(recipe.augment).flip,
+            extras=extras(session),
         ),
     )
     validation_batches = distribution.batches(
@@ -60,19 +63,45 @@ def compile_calls(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
         session.optimizer,
         strategy=job.strategy,
         jit_batch_size=recipe.batch_size if session.execution.jit_compile else None,
+        objective=distillation.objective(
+            label_smoothing=recipe.label_smoothing,
+            temperature=recipe.temperature,
+            distill=recipe.distill,
+        ),
     )
 
     @functools.cache
     def train_call() -> Callable:
         """One trace for calls of any number of steps, made when the first step is due."""
         sizes = tf.TensorSpec([None], tf.int32, name="sizes")
-        return train_steps.get_concrete_function(train_batches, sizes)
+        rates = tf.TensorSpec([None], tf.float32, name="rates")
+        return train_steps.get_concrete_function(train_batches, sizes, rates)
 
     evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=job.strategy)
     return (
-        lambda: _train_epoch(session, lambda sizes: train_call()(train_batches, sizes)),
+        lambda: _train_epoch(session, lambda *plan: train_call()(train_batches, *plan)),
         lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
     )
+
+
+def extras(session: Session) -> list[Extra]:
+    """What a training's batches hold beside images and labels."""
+    recipe, images, targets = session.recipe, len(session.splits.train.labels), session.targets
+    changes = augmentation.parse(recipe.augment)
+
+    # Two: while an epoch ends, the next one is begun ahead.
+    @functools.lru_cache(maxsize=2)
+    def draws(epoch: int) -> np.ndarray:
+        strengths = augmentation.strengths(epoch * images, images, recipe.epochs * images)
+        return augmentation.draw(changes, strengths, seed=recipe.seed, epoch=epoch)
+
+    found = []
+    if changes.moves:
+        columns = augmentation.COLUMNS
+        found.append(Extra("draws", columns, lambda epoch, _, at: draws(epoch)[at]))
+    if targets is not None:
+        found.append(Extra("targets", targets.shape[1], lambda _, rows, at: targets[rows]))
+    return found
 
 
 def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
@@ -84,7 +113,8 @@ def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
         begun = time.perf_counter()
         count = fixed or session.steps_per_call
         call = sizes[state.step : state.step + count]
-        rows = train_steps(tf.constant(call)).numpy()
+        rates = state.schedule.rates(state.step, len(call))
+        rows = train_steps(tf.constant(call), tf.constant(rates)).numpy()
         seconds = time.perf_counter() - begun
         if not fixed and len(call) == count:
             # Hosts have clocks of their own and have to take the same number of steps.

@@ -6,11 +6,15 @@ over as they are.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 from keras import layers
 
 from fer_pipeline import winograd
+from fer_pipeline.precision import cpu_flags
 
 #: Input channels from which an algorithm of ours wins, of those the network has (1, 64, 128, 512).
 _MANY_CHANNELS = 64
@@ -124,3 +128,31 @@ class Dropout(layers.Dropout):
         # No two replicas, and no two steps of one, have this number in common.
         own = tf.stack([seed, count * context.num_replicas_in_sync + replica])
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, tf.cast(own, tf.int32))
+
+
+def fastest_convolution(dtype_policy: str) -> type[keras.layers.Conv2D]:
+    """Which layer computes convolutions fastest on this device.
+
+    Winograd's trades multiplications for memory traffic. That pays where multiplying is slow: on
+    CPUs of 256-bit vectors. What it does on those of 512 bits has not been measured, and 16 bits
+    have no digits to spare for it.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return layers.Conv2D
+    flags = cpu_flags()
+    narrow = "avx2" in flags and "avx512f" not in flags
+    wide_enough = dtype_policy in ("float32", "float64")
+    return WinogradConvolution if narrow and wide_enough else Convolution
+
+
+def fastest_normalization(
+    dtype_policy: str, replicas: int
+) -> Callable[..., layers.BatchNormalization]:
+    """Which layer normalises batches fastest.
+
+    With several replicas it is over the batches of all of them, by Keras' layer: the fused kernel
+    knows its own alone. The same goes for float64, which that kernel does not compute in.
+    """
+    if replicas > 1 or dtype_policy == "float64":
+        return functools.partial(layers.BatchNormalization, synchronized=replicas > 1)
+    return FusedBatchNormalization

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -48,6 +48,21 @@ class Share(NamedTuple):
     replicas: int = 1
 
 
+class Extra(NamedTuple):
+    """What is joined to the images and labels of a batch.
+
+    Attributes:
+      name: its key in the dict that is a batch's third element.
+      width: W.
+      of: ``(epoch, rows, positions) -> float32 [B, W]``, of the int64 ``[B]`` rows of the images
+        and their positions in the epoch.
+    """
+
+    name: str
+    width: int
+    of: Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+
+
 #: Of a process that is alone.
 _WHOLE = Share()
 
@@ -55,11 +70,11 @@ _WHOLE = Share()
 #:
 #: TensorFlow never lets go of a function that a graph calls, nor of the images that such a function
 #: holds. So all graphs call the same one, which finds here what a dataset's number stands for.
-_FETCHERS: dict[int, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {}
+_FETCHERS: dict[int, Callable[[int], tuple[np.ndarray, ...]]] = {}
 _numbers = itertools.count()
 
 
-def _fetch_chunk(number: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fetch_chunk(number: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, ...]:
     return _FETCHERS[int(number)](int(index))
 
 
@@ -72,6 +87,8 @@ def training_batches(
     first_step: int = 0,
     epochs: int | None = 1,
     share: Share = _WHOLE,
+    flip: bool = True,
+    extras: Sequence[Extra] = (),
 ) -> tf.data.Dataset:
     """Shuffled and randomly mirrored training batches of one epoch or several in a row.
 
@@ -88,9 +105,12 @@ def training_batches(
       first_step: batches of the first epoch to leave out, for a resumed one.
       epochs: how many; None goes on for ever.
       share: the part of every batch to gather.
+      flip: whether images are mirrored at random.
+      extras: what else a batch holds.
 
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch; with
+      extras of (images, labels, dict of float32 ``[B, W]``).
     """
     size = len(split.labels)
     take = gathering.take_mirrored(split.images)
@@ -99,14 +119,18 @@ def training_batches(
     @functools.lru_cache(maxsize=2)
     def drawn(number: int) -> tuple[np.ndarray, np.ndarray]:
         order = augment.epoch_order(size, seed=seed, epoch=number)
-        return order, augment.flip_mask(size, seed=seed, epoch=number)
+        mask = augment.flip_mask(size, seed=seed, epoch=number) if flip else np.zeros(size, bool)
+        return order, mask
 
-    def fetch(passed: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(passed: int, positions: np.ndarray) -> tuple[np.ndarray, ...]:
         order, mirrored = drawn(epoch + passed)
         chosen = order[positions]
-        return take(chosen, mirrored[positions]), split.labels[chosen]
+        more = (extra.of(epoch + passed, chosen, positions) for extra in extras)
+        return take(chosen, mirrored[positions]), split.labels[chosen], *more
 
-    return _batches(fetch, size, batch_size, first_step=first_step, epochs=epochs, share=share)
+    return _batches(
+        fetch, size, batch_size, first_step=first_step, epochs=epochs, share=share, extras=extras
+    )
 
 
 def evaluation_batches(
@@ -147,13 +171,14 @@ def _parts(size: int, batch_size: int, share: Share) -> list[range]:
 
 
 def _batches(
-    fetch: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    fetch: Callable[[int, np.ndarray], tuple[np.ndarray, ...]],
     size: int,
     batch_size: int,
     *,
     first_step: int = 0,
     epochs: int | None = 1,
     share: Share,
+    extras: Sequence[Extra] = (),
 ) -> tf.data.Dataset:
     """Batches of ``fetch(epoch, positions)`` over ``size`` positions, ``epochs`` times.
 
@@ -170,7 +195,7 @@ def _batches(
     later = range(0, len(positions), _CHUNK)
     first = range(int(sizes[:skipped].sum()), len(positions), _CHUNK)
 
-    def fetch_chunk(index: int) -> tuple[np.ndarray, np.ndarray]:
+    def fetch_chunk(index: int) -> tuple[np.ndarray, ...]:
         if index < len(first):
             epoch, start = 0, first[index]
         else:
@@ -180,13 +205,17 @@ def _batches(
 
     number = next(_numbers)
 
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = tf.numpy_function(
-            _fetch_chunk, (number, index), (tf.uint8, tf.int32), stateful=False
+    def load(index: tf.Tensor) -> tuple:
+        dtypes = (tf.uint8, tf.int32, *[tf.float32] * len(extras))
+        images, labels, *more = tf.numpy_function(
+            _fetch_chunk, (number, index), dtypes, stateful=False
         )
         images.set_shape((None, IMAGE_SIZE, IMAGE_SIZE, 1))
         labels.set_shape((None,))
-        return images, labels
+        for extra, values in zip(extras, more, strict=True):
+            values.set_shape((None, extra.width))
+        named = {extra.name: values for extra, values in zip(extras, more, strict=True)}
+        return (images, labels, named) if extras else (images, labels)
 
     if epochs is None:
         indices, elements = tf.data.Dataset.counter(), tf.data.INFINITE_CARDINALITY

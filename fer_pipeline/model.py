@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fer_pipeline.expressions import IMAGE_SIZE, NUM_CLASSES
-from fer_pipeline.precision import cpu_flags
 
 if TYPE_CHECKING:
     import keras
@@ -17,6 +16,9 @@ CONVOLUTIONS = ((64, 3), (128, 5), (512, 3), (512, 3))
 #: Units of each hidden fully connected block.
 DENSE_UNITS = (256, 512)
 DROPOUT_RATE = 0.25
+
+#: Blocks, each of which ends with dropout.
+_BLOCKS = len(CONVOLUTIONS) + len(DENSE_UNITS)
 
 
 def build_model(*, batch_size: int | None = None) -> keras.Sequential:
@@ -57,7 +59,12 @@ def count_parameters() -> int:
 
 
 def build_training_model(
-    *, dtype_policy: str = "float32", seed: int = 0, replicas: int = 1
+    *,
+    dtype_policy: str = "float32",
+    seed: int = 0,
+    replicas: int = 1,
+    dropout: float | None = None,
+    normalization_momentum: float = 0.99,
 ) -> keras.Sequential:
     """Builds the same network for training: same function, same weights, fewer memory passes.
 
@@ -73,43 +80,23 @@ def build_training_model(
       replicas: copies of the network that will train together. With several, batch normalisation
         is over the batches of all of them, by Keras' layer: the fused kernel knows its own alone.
         The same goes for float64, which that kernel does not compute in.
+      dropout: rate before the head, and none elsewhere; None is the seed's 0.25 after every block.
+      normalization_momentum: of batch normalisation's moving statistics.
     """
-    from keras import layers
+    from fer_pipeline.fast_layers import Dropout, fastest_convolution, fastest_normalization
 
-    from fer_pipeline.fast_layers import Dropout, FusedBatchNormalization
-
-    normalization = FusedBatchNormalization
-    if replicas > 1 or dtype_policy == "float64":
-        normalization = functools.partial(layers.BatchNormalization, synchronized=replicas > 1)
     return _sequential(
         batch_size=None,
         dtype_policy=dtype_policy,
         seed=seed,
-        convolution=_fastest_convolution(dtype_policy),
-        batch_normalization=normalization,
+        convolution=fastest_convolution(dtype_policy),
+        batch_normalization=functools.partial(
+            fastest_normalization(dtype_policy, replicas), momentum=normalization_momentum
+        ),
         dropout=Dropout,
+        dropout_rates=None if dropout is None else (*[0.0] * (_BLOCKS - 1), dropout),
         pool_before_activation=True,
     )
-
-
-def _fastest_convolution(dtype_policy: str) -> type[keras.layers.Conv2D]:
-    """Which layer computes convolutions fastest on this device.
-
-    Winograd's trades multiplications for memory traffic. That pays where multiplying is slow: on
-    CPUs of 256-bit vectors. What it does on those of 512 bits has not been measured, and 16 bits
-    have no digits to spare for it.
-    """
-    import tensorflow as tf
-    from keras import layers
-
-    from fer_pipeline.fast_layers import Convolution, WinogradConvolution
-
-    if tf.config.list_physical_devices("GPU"):
-        return layers.Conv2D
-    flags = cpu_flags()
-    narrow = "avx2" in flags and "avx512f" not in flags
-    wide_enough = dtype_policy in ("float32", "float64")
-    return WinogradConvolution if narrow and wide_enough else Convolution
 
 
 def _sequential(
@@ -121,11 +108,13 @@ def _sequential(
     batch_normalization: Callable[..., keras.layers.BatchNormalization],
     dropout: type[keras.layers.Dropout],
     pool_before_activation: bool,
+    dropout_rates: tuple[float, ...] | None = None,
 ) -> keras.Sequential:
     import keras
     from keras import layers
 
     count: dict[str, int] = {}
+    rates = iter(dropout_rates or [DROPOUT_RATE] * _BLOCKS)
 
     def options(name: str) -> dict[str, str]:
         """Keras' automatic names: the first of a kind has no number."""
@@ -157,13 +146,13 @@ def _sequential(
         pooling = layers.MaxPooling2D(2, **options("max_pooling2d"))
         for layer in (pooling, activation) if pool_before_activation else (activation, pooling):
             model.add(layer)
-        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
+        model.add(dropout(next(rates), seed=seed_of(len(model.layers)), **options("dropout")))
     model.add(layers.Flatten(**options("flatten")))
     for units in DENSE_UNITS:
         model.add(layers.Dense(units, kernel_initializer=initializer(), **options("dense")))
         model.add(batch_normalization(**options("batch_normalization")))
         model.add(layers.Activation("relu", **options("activation")))
-        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
+        model.add(dropout(next(rates), seed=seed_of(len(model.layers)), **options("dropout")))
     model.add(
         layers.Dense(
             NUM_CLASSES,

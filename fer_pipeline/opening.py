@@ -19,10 +19,12 @@ import numpy as np
 
 from fer_pipeline import (
     __version__,
+    augmentation,
     checkpoints,
     cores,
     datasets,
     determinism,
+    distillation,
     distribution,
     gpus,
     precision,
@@ -31,20 +33,42 @@ from fer_pipeline import (
 from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
 from fer_pipeline.errors import UserError
 from fer_pipeline.gpus import Gpu
-from fer_pipeline.model import count_parameters
+from fer_pipeline.networks import count_parameters
+from fer_pipeline.session import Recipe
 
 if TYPE_CHECKING:
     from fer_pipeline.distribution import Job
 
 #: What makes a run the one that it is: it is continued with the same, or started anew. The data
 #: counts by its pixels and labels, whatever flags it was read with.
-_IDENTITY = ("batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint")
+_IDENTITY = (
+    "batch_size",
+    "learning_rate",
+    "seed",
+    "precision",
+    "deterministic",
+    "fingerprint",
+    "model",
+    "optimizer",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "label_smoothing",
+    "dropout",
+    "normalization_momentum",
+    "augment",
+    "temperature",
+    "distill",
+    "teachers",
+)
 
 #: What else does where every bit is to be the same.
 _DETERMINISTIC_IDENTITY = ("threads", "jit_compile", "devices")
 
 #: What of it the command line alone tells, before there is any data.
-_TYPED_IDENTITY = ("batch_size", "learning_rate", "seed", "deterministic")
+_TYPED_IDENTITY = tuple(
+    name for name in _IDENTITY if name not in ("precision", "fingerprint", "teachers")
+)
 
 #: Sizes in copies of the weights: a checkpoint holds them and Adam's two moments. The nine
 #: artifacts take 6.3, and what they are made of while they are written 3.
@@ -80,6 +104,19 @@ class Options:
     deterministic: bool = False
     threads: int | None = None
     tensorboard: bool = False
+    recipe: str = "notebook"
+    model: str = "notebook"
+    optimizer: str = "adam"
+    schedule: str = "plateau"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    dropout: float | None = None
+    normalization_momentum: float = 0.99
+    augment: str = "flip"
+    teacher: str | None = None
+    temperature: float = 1.0
+    distill: float = 0.5
 
 
 class Run(NamedTuple):
@@ -127,6 +164,11 @@ def check_options(options: Options) -> None:
         raise UserError(f"--checkpoint_minutes={options.checkpoint_minutes}: must be a number")
     if not 0 < options.join_minutes < math.inf:
         raise UserError(f"--join_minutes={options.join_minutes}: must be a number above 0")
+    if not 0 < options.temperature < math.inf:
+        raise UserError(f"--temperature={options.temperature}: must be a number above 0")
+    augmentation.parse(options.augment)
+    for teacher in distillation.names(options.teacher):
+        checkpoints.load_end(Path(teacher))
     if options.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
 
@@ -142,11 +184,13 @@ def check_run(path: Path, options: Options, *, exporting: bool) -> None:
         typed = {name: getattr(options, name) for name in _TYPED_IDENTITY}
         if options.precision != "auto":
             typed["precision"] = options.precision
+        if depends_on_epochs(typed | {"epochs": options.epochs}):
+            typed["epochs"] = options.epochs
         run_dir.refuse_another(path, read_config(path), typed)
         refuse_finished(path, options, exporting=exporting)
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
-    weights = _BYTES_PER_PARAMETER * count_parameters()
+    weights = _BYTES_PER_PARAMETER * count_parameters(options.model)
     size = _CHECKPOINT_COPIES * weights
     needed = checkpoints.space_needed(path, size, anew=options.overwrite)
     needed += _EXPORT_COPIES * weights if exporting else 0
@@ -177,6 +221,8 @@ def own(opened: Run, options: Options, *, exporting: bool) -> Iterator[None]:
 def default_run_dir(options: Options) -> Path:
     """``runs/<data>-<recipe>-s<seed>``."""
     recipe = f"b{options.batch_size}-lr{options.learning_rate:g}"
+    if (options.model, options.recipe) != ("notebook", "notebook"):
+        recipe = f"{options.model}-{options.recipe}-e{options.epochs}-{recipe}"
     return Path("runs") / f"{datasets.source_name(options.data)}-{recipe}-s{options.seed}"
 
 
@@ -262,6 +308,7 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
     config = dataclasses.asdict(options) | {
         "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
         "fingerprint": fingerprint(splits),
+        "teachers": distillation.digests(distillation.names(options.teacher)),
         "precision": policy,
         "jit_compile": use_xla(
             options.jit_compile,
@@ -342,7 +389,13 @@ def load_data(options: Options) -> Splits:
 def identity(config: dict[str, Any]) -> dict[str, Any]:
     """What of a configuration makes a run the one that it is."""
     names = _IDENTITY + (_DETERMINISTIC_IDENTITY if config["deterministic"] else ())
+    names += ("epochs",) if depends_on_epochs(config) else ()
     return {name: config[name] for name in names}
+
+
+def depends_on_epochs(config: dict[str, Any]) -> bool:
+    """Whether a run of other epochs is another run from its first step on."""
+    return Recipe(schedule=config["schedule"], augment=config["augment"]).depends_on_epochs
 
 
 def versions() -> dict[str, str]:
@@ -371,5 +424,5 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Of what the device decides there is no default.
     """
-    defaults = {name: getattr(Options(), name) for name in _TYPED_IDENTITY}
+    defaults = {name: getattr(Options(), name) for name in _TYPED_IDENTITY} | {"teachers": []}
     return defaults | run_dir.read_config(path)

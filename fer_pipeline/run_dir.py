@@ -20,6 +20,7 @@ TIMING = "timing.csv"
 METRICS = "metrics.json"
 TF_LOG = "tf.log"
 TENSORBOARD = "tensorboard"
+TARGETS = "targets.npy"
 FIGURES = "figures"
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
@@ -39,6 +40,7 @@ _WRITTEN = (
     CONFIG,
     HISTORY,
     TIMING,
+    TARGETS,
     METRICS,
     TF_LOG,
     TENSORBOARD,

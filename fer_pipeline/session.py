@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import checkpoints, guards, steps
+from fer_pipeline import augmentation, checkpoints, guards, steps
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.distribution import Job
-from fer_pipeline.schedule import PlateauSchedule
+from fer_pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
     import keras
@@ -27,9 +27,20 @@ class Recipe:
     Attributes:
       epochs: passes over the training images.
       batch_size: images of a step, over all replicas.
-      learning_rate: Adam's, at the start.
+      learning_rate: at the start, or the largest; Muon's is relative, see ``optimizers``.
       seed: seed of the initial weights, the dropout masks, the shuffling and the flips.
       precision: Keras dtype policy of the training network.
+      model: one of ``networks.NAMES``.
+      optimizer: one of ``optimizers.NAMES``.
+      schedule: one of ``schedule.NAMES``.
+      warmup: share of all steps over which the linear schedule's rate rises.
+      weight_decay: of AdamW.
+      label_smoothing: share of a label's weight that is spread over all classes.
+      dropout: rate before the head alone; None is the network's own.
+      normalization_momentum: of batch normalisation's moving statistics.
+      augment: what ``augmentation.parse`` reads.
+      temperature: at which a teacher is imitated.
+      distill: share of the loss that is a teacher's, where there is one.
     """
 
     epochs: int = 15
@@ -37,6 +48,22 @@ class Recipe:
     learning_rate: float = 5e-4
     seed: int = 0
     precision: str = "float32"
+    model: str = "notebook"
+    optimizer: str = "adam"
+    schedule: str = "plateau"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    dropout: float | None = None
+    normalization_momentum: float = 0.99
+    augment: str = "flip"
+    temperature: float = 1.0
+    distill: float = 0.5
+
+    @property
+    def depends_on_epochs(self) -> bool:
+        """Whether what a step does depends on how many epochs there will be."""
+        return self.schedule == "linear" or augmentation.parse(self.augment).moves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +112,7 @@ class State:
     the updates that loss scaling has just skipped in a row.
     """
 
-    schedule: PlateauSchedule
+    schedule: Schedule
     history: list[EpochLog] = dataclasses.field(default_factory=list)
     timing: list[EpochTiming] = dataclasses.field(default_factory=list)
     step: int = 0
@@ -125,7 +152,10 @@ class State:
 
 @dataclasses.dataclass
 class Session:
-    """A training under way."""
+    """A training under way.
+
+    ``targets`` are the teachers' of every training image, float32 ``[N, 7]``.
+    """
 
     splits: Splits
     recipe: Recipe
@@ -136,6 +166,7 @@ class Session:
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     state: State
+    targets: np.ndarray | None = None
     steps_per_call: int = FIRST_CALL
 
     @property

@@ -17,6 +17,7 @@ from fer_pipeline import (
     allocator,
     checkpoints,
     cluster,
+    distillation,
     distribution,
     native_log,
     opening,
@@ -124,6 +125,15 @@ def fit(opened: Run, options: Options) -> Trained:
         checkpoint_minutes=options.checkpoint_minutes,
     )
     callbacks = []
+    targets = None
+    if distillation.names(options.teacher):
+        print(f"asking {options.teacher} about the training faces", flush=True)
+        targets = distillation.targets_of_runs(
+            distillation.names(options.teacher),
+            splits.train.images,
+            temperature=options.temperature,
+            path=path / run_dir.TARGETS if job.place.chief else None,
+        )
     if job.place.chief:
         print(f"\ntraining; {path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
         if options.tensorboard:
@@ -136,6 +146,7 @@ def fit(opened: Run, options: Options) -> Trained:
         callbacks=callbacks,
         execution=execution,
         identity=opening.identity(config),
+        targets=targets,
         say=print,
     )
 
@@ -171,16 +182,16 @@ def as_csv(rows: Sequence[NamedTuple]) -> str:
 def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     """Evaluates the float32 twin on every split and returns the checkpoint of its weights."""
     from fer_pipeline import evaluation, plots
-    from fer_pipeline.model import build_model, build_training_model
+    from fer_pipeline.networks import build_model, build_training_model
 
     path, splits, config, _ = opened
     print("\nevaluating the float32 network", flush=True)
     checkpoint = checkpoints.load_end(path, config["export_checkpoint"])
     weights = checkpoint.weights
-    twin = build_model()
+    twin = build_model(config["model"])
     twin.set_weights(weights)
     # On this host alone, whatever devices it was trained on.
-    trained_network = build_training_model(dtype_policy=config["precision"])
+    trained_network = build_training_model(config["model"], dtype_policy=config["precision"])
     trained_network.set_weights(weights)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     results = {}

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from absl import flags
 
-from fer_pipeline import cli, cluster, export_package, precision
+from fer_pipeline import (
+    cli,
+    cluster,
+    export_package,
+    networks,
+    precision,
+    recipes,
+    schedule,
+)
 from fer_pipeline.errors import UserError
 
 #: A user's own file or folder of that name, in the place of which ours is used.
@@ -32,8 +40,89 @@ _RUN_DIR = flags.DEFINE_string(
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in --run_dir and start anew.")
 _EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the training images.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images of a training step.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-4, "Adam's, at the start.", lower_bound=0.0)
+_MODEL = flags.DEFINE_enum("model", "notebook", networks.NAMES, "The network.")
+_RECIPE = flags.DEFINE_enum(
+    "recipe", "notebook", list(recipes.RECIPES), "Settings that have no flag of their own here."
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, f"Images of a step. {recipes.defaults('batch_size')}", lower_bound=1
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate",
+    None,
+    "At the start, or the largest; Muon's is relative to the norm of a kernel. "
+    f"{recipes.defaults('learning_rate')}",
+    lower_bound=0.0,
+)
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer",
+    None,
+    ["adam", "adamw", "muon"],
+    f"'muon' has AdamW for what is no hidden kernel. {recipes.defaults('optimizer')}",
+)
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    None,
+    schedule.NAMES,
+    "'plateau' cuts the rate tenfold when the validation loss stalls for two epochs; 'linear' "
+    f"rises, then falls to zero by the step. {recipes.defaults('schedule')}",
+)
+_WARMUP = flags.DEFINE_float(
+    "warmup",
+    None,
+    f"Share of all steps over which 'linear' rises. {recipes.defaults('warmup')}",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay",
+    None,
+    f"AdamW's; beside Muon the head's alone. {recipes.defaults('weight_decay')}",
+    lower_bound=0.0,
+)
+_LABEL_SMOOTHING = flags.DEFINE_float(
+    "label_smoothing",
+    None,
+    "Share of a label's weight that all classes have in common. "
+    f"{recipes.defaults('label_smoothing')}",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_DROPOUT = flags.DEFINE_float(
+    "dropout",
+    None,
+    "Rate before the last layer, and none elsewhere; without it the network's own. "
+    f"{recipes.defaults('dropout')}",
+    lower_bound=0.0,
+    upper_bound=0.99,
+)
+_NORMALIZATION_MOMENTUM = flags.DEFINE_float(
+    "normalization_momentum",
+    None,
+    f"Of the moving statistics. {recipes.defaults('normalization_momentum')}",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_AUGMENT = flags.DEFINE_string(
+    "augment",
+    None,
+    "How training faces are changed at most: 'none', or some of flip, shift:PIXELS, "
+    "rotate:DEGREES, zoom:SHARE, cutout:PIXELS; all but the flip fade out over the last tenth. "
+    f"{recipes.defaults('augment')}",
+)
+_TEACHER = flags.DEFINE_string(
+    "teacher", None, "Comma-separated finished runs whose answers the network also learns."
+)
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", None, f"At which a teacher is imitated. {recipes.defaults('temperature')}"
+)
+_DISTILL = flags.DEFINE_float(
+    "distill",
+    None,
+    f"Share of the loss that is the teachers'. {recipes.defaults('distill')}",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 _SEED = flags.DEFINE_integer(
     "seed",
     0,
@@ -131,8 +220,6 @@ def main(argv: list[str]) -> None:
         run_dir=_RUN_DIR.value,
         overwrite=_OVERWRITE.value,
         epochs=_EPOCHS.value,
-        batch_size=_BATCH_SIZE.value,
-        learning_rate=_LEARNING_RATE.value,
         seed=_SEED.value,
         precision=_PRECISION.value,
         cache=_CACHE.value,
@@ -148,6 +235,26 @@ def main(argv: list[str]) -> None:
         deterministic=_DETERMINISTIC.value,
         threads=_THREADS.value,
         tensorboard=_TENSORBOARD.value,
+        recipe=_RECIPE.value,
+        model=_MODEL.value,
+        teacher=_TEACHER.value,
+        **recipes.settings(
+            _RECIPE.value,
+            {
+                "batch_size": _BATCH_SIZE.value,
+                "learning_rate": _LEARNING_RATE.value,
+                "optimizer": _OPTIMIZER.value,
+                "schedule": _SCHEDULE.value,
+                "warmup": _WARMUP.value,
+                "weight_decay": _WEIGHT_DECAY.value,
+                "label_smoothing": _LABEL_SMOOTHING.value,
+                "dropout": _DROPOUT.value,
+                "normalization_momentum": _NORMALIZATION_MOMENTUM.value,
+                "augment": _AUGMENT.value,
+                "temperature": _TEMPERATURE.value,
+                "distill": _DISTILL.value,
+            },
+        ),
     )
     with cli.narration():
         if _OTHER_EXPORT:

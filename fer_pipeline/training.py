@@ -22,6 +22,7 @@ from fer_pipeline import (
     checkpoints,
     distribution,
     guards,
+    input_pipeline,
     interruption,
     run_dir,
     steps,
@@ -30,9 +31,9 @@ from fer_pipeline.callbacks import callback_list, keras_logs
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.distribution import Job
 from fer_pipeline.errors import UserError
-from fer_pipeline.model import build_training_model
+from fer_pipeline.networks import build_training_model
 from fer_pipeline.progress import Progress
-from fer_pipeline.schedule import PlateauSchedule
+from fer_pipeline.schedule import LinearSchedule, PlateauSchedule, Schedule
 from fer_pipeline.session import EpochLog, EpochTiming, Execution, Recipe, Session, State
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     execution: Execution | None = None,
     identity: Mapping[str, Any] | None = None,
+    targets: np.ndarray | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
@@ -87,6 +89,7 @@ def train(
       execution: how the recipe is carried out; None is ``Execution()``.
       identity: what makes a checkpoint this training's, as JSON values; beside the recipe, without
         its epochs.
+      targets: what teachers say of the training images, float32 ``[N, 7]``; see ``distillation``.
       say: takes a line of text about what happens.
 
     Returns:
@@ -100,7 +103,7 @@ def train(
     execution = execution or Execution()
     job = execution.job or distribution.join("one_device")
     check_devices(splits, recipe, execution, job)
-    session = _open(splits, recipe, execution, job, run, identity or {})
+    session = _open(splits, recipe, execution, job, run, identity or {}, targets)
     distribution.check_same(job, _settings(session))
     chief = job.place.chief
     if _resume(session, say) and chief and session.state.history:
@@ -172,14 +175,29 @@ def check_devices(splits: Splits, recipe: Recipe, execution: Execution, job: Job
         )
 
 
-def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """Adam (Kingma and Ba, 2015) with Keras' defaults; under float16 with dynamic loss scaling."""
-    import keras
+def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer for a network; under float16 with dynamic loss scaling."""
+    from fer_pipeline import optimizers
 
-    adam = keras.optimizers.Adam(recipe.learning_rate)
-    if recipe.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(adam)
-    return adam
+    return optimizers.make(
+        recipe.optimizer,
+        recipe.learning_rate,
+        model=model,
+        weight_decay=recipe.weight_decay,
+        loss_scaling=recipe.precision == "mixed_float16",
+    )
+
+
+def make_schedule(recipe: Recipe, images: int) -> Schedule:
+    """The recipe's schedule of learning rates for so many training images."""
+    if recipe.schedule == "plateau":
+        return PlateauSchedule(recipe.learning_rate)
+    return LinearSchedule(
+        recipe.learning_rate,
+        warmup=recipe.warmup,
+        steps_per_epoch=input_pipeline.num_steps(images, recipe.batch_size),
+        epochs=recipe.epochs,
+    )
 
 
 def _open(
@@ -189,16 +207,23 @@ def _open(
     job: Job,
     run: Path | None,
     identity: Mapping[str, Any],
+    targets: np.ndarray | None,
 ) -> Session:
     with job.strategy.scope():
         model = build_training_model(
-            dtype_policy=recipe.precision, seed=recipe.seed, replicas=job.replicas
+            recipe.model,
+            dtype_policy=recipe.precision,
+            seed=recipe.seed,
+            replicas=job.replicas,
+            dropout=recipe.dropout,
+            normalization_momentum=recipe.normalization_momentum,
         )
-        optimizer = make_optimizer(recipe)
+        optimizer = make_optimizer(recipe, model)
         optimizer.build(model.trainable_variables)
     model.stop_training = False
     of_recipe = dataclasses.asdict(recipe)
-    del of_recipe["epochs"]
+    if not recipe.depends_on_epochs:
+        del of_recipe["epochs"]
     return Session(
         splits=splits,
         recipe=recipe,
@@ -208,7 +233,8 @@ def _open(
         identity=of_recipe | dict(identity),
         model=model,
         optimizer=optimizer,
-        state=State(PlateauSchedule(recipe.learning_rate)),
+        state=State(make_schedule(recipe, len(splits.train.labels))),
+        targets=targets,
     )
 
 
