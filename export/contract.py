@@ -41,9 +41,12 @@ def _tflite(
     }
 
 
+#: Names of the last layer: the notebook's network, the compact one.
+_HEADS = ("dense_2", "head")
+
 _KERAS = {
     "inputs": [_tensor("image", [None, *_IMAGE], "float32")],
-    "outputs": [_tensor("dense_2", [None, NUM_CLASSES], "float32")],
+    "outputs": [_tensor(_HEADS[0], [None, NUM_CLASSES], "float32")],
 }
 _SAVED_MODEL = {
     "signatures": {
@@ -86,6 +89,15 @@ def contract_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
         end: [tensor | {"shape": [tflite_batch, *tensor["shape"][1:]]} for tensor in tensors]
         for end, tensors in agreed.items()
     }
+
+
+def contracts_of(name: str, tflite_batch: int = 1) -> list[dict[str, Any]]:
+    """``contract_of`` every network: Keras calls a model's output by its last layer."""
+    agreed = contract_of(name, tflite_batch)
+    if agreed is not _KERAS:
+        return [agreed]
+    [output] = agreed["outputs"]
+    return [agreed | {"outputs": [output | {"name": head}]} for head in _HEADS]
 
 
 def labels_text() -> str:

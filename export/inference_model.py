@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline import model as network
+from fer_pipeline import networks
 from fer_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
     """Builds the float32 network, for any batch size, with trained weights.
 
     Args:
-      weights: float32 arrays in the order of ``build_model().get_weights()``.
+      weights: float32 arrays in the order of ``get_weights()`` of one of ``networks``; which of
+        them it is shows by how many parameters there are.
 
     Raises:
       UserError: number or shapes of the weights are those of another network, or some are not
@@ -33,8 +34,9 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
     """
     import tensorflow as tf
 
+    name = networks.name_of(sum(np.size(array) for array in weights)) or "notebook"
     with tf.device(DEVICE):
-        model = network.build_model()
+        model = networks.build_model(name)
     # On a GPU Keras compiles by XLA what nobody asked it to.
     model.jit_compile = False
     expected = [tuple(variable.shape) for variable in model.weights]

@@ -13,7 +13,7 @@ import numpy as np
 from export import gates, metadata
 from export.artifacts import Artifact
 from export.comparison import Comparison, compare
-from export.contract import contract_of
+from export.contract import contracts_of
 from export.golden import Golden
 from export.runtime import Runtime, RuntimeFailedError, opened
 from fer_pipeline import cores
@@ -122,7 +122,7 @@ def verify_artifacts(
         for name in written or artifacts:
             runtime = opened(artifacts[name], folder, log_path, trust=trust)
             runtimes[name] = stack.enter_context(runtime)
-            agreed = contract_of(name, tflite_batch)
+            agreed = contracts_of(name, tflite_batch)
             futures[name] = pool.submit(_examine, runtimes[name], agreed, evaluation, golden)
         outcomes = {name: futures[name].result() for name in artifacts}
         running = {name: runtimes[name] for name in artifacts if not outcomes[name].failures}
@@ -145,11 +145,11 @@ def verify_artifacts(
 
 
 def _examine(
-    runtime: Runtime, agreed: dict[str, Any], evaluation: Evaluation | None, golden: Golden
+    runtime: Runtime, agreed: list[dict[str, Any]], evaluation: Evaluation | None, golden: Golden
 ) -> _Outcome:
     try:
         contract = runtime.contract()
-        if contract != agreed:
+        if contract not in agreed:
             return _Outcome(contract, failures=("its inputs and outputs are not as agreed",))
         faces = probabilities = runtime.predict(golden.images)
         failures = _malformed(faces, len(golden.images))

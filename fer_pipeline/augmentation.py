@@ -77,9 +77,7 @@ def parse(text: str) -> Augmentation:
     return Augmentation(**found)
 
 
-def draw(
-    augmentation: Augmentation, strengths: np.ndarray, *, seed: int, epoch: int
-) -> np.ndarray:
+def draw(augmentation: Augmentation, strengths: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Draws the changes of every position of an epoch.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Channels of the three stages; each is two blocks of two 3x3 convolutions. Multiples of 16 fill
 #: the vector registers.
-WIDTHS = {"tiny": (12, 24, 40), "compact": (32, 64, 112), "wide": (64, 128, 224)}
+WIDTHS = {"tiny": (16, 24, 32), "compact": (32, 64, 112), "wide": (64, 128, 224)}
 STEM_KERNEL = 5
 BLOCKS_OF_A_STAGE = 2
 DROPOUT_RATE = 0.1

@@ -132,9 +132,7 @@ def objective(
             label_smoothing=label_smoothing,
         )
 
-    def losses(
-        labels: tf.Tensor, probabilities: tf.Tensor, targets: tf.Tensor | None
-    ) -> tf.Tensor:
+    def losses(labels: tf.Tensor, probabilities: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
         hard = of_labels(labels, probabilities)
         if targets is None:
             return hard

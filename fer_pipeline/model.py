@@ -17,9 +17,6 @@ CONVOLUTIONS = ((64, 3), (128, 5), (512, 3), (512, 3))
 DENSE_UNITS = (256, 512)
 DROPOUT_RATE = 0.25
 
-#: Blocks, each of which ends with dropout.
-_BLOCKS = len(CONVOLUTIONS) + len(DENSE_UNITS)
-
 
 def build_model(*, batch_size: int | None = None) -> keras.Sequential:
     """Builds the float32 network, of Keras' own layers, with the names Keras gave the seed's.
@@ -94,7 +91,7 @@ def build_training_model(
             fastest_normalization(dtype_policy, replicas), momentum=normalization_momentum
         ),
         dropout=Dropout,
-        dropout_rates=None if dropout is None else (*[0.0] * (_BLOCKS - 1), dropout),
+        dropout_rate=dropout,
         pool_before_activation=True,
     )
 
@@ -108,13 +105,15 @@ def _sequential(
     batch_normalization: Callable[..., keras.layers.BatchNormalization],
     dropout: type[keras.layers.Dropout],
     pool_before_activation: bool,
-    dropout_rates: tuple[float, ...] | None = None,
+    dropout_rate: float | None = None,
 ) -> keras.Sequential:
     import keras
     from keras import layers
 
     count: dict[str, int] = {}
-    rates = iter(dropout_rates or [DROPOUT_RATE] * _BLOCKS)
+    blocks = len(CONVOLUTIONS) + len(DENSE_UNITS)
+    before_the_head = [0.0] * (blocks - 1) + [dropout_rate]
+    rates = iter([DROPOUT_RATE] * blocks if dropout_rate is None else before_the_head)
 
     def options(name: str) -> dict[str, str]:
         """Keras' automatic names: the first of a kind has no number."""

@@ -57,3 +57,8 @@ def count_parameters(name: str = "notebook") -> int:
     if name == "notebook":
         return notebook_cnn.count_parameters()
     return compact_cnn.count_parameters(name)
+
+
+def name_of(parameters: int) -> str | None:
+    """The network that has so many parameters; None where there is none."""
+    return next((name for name in NAMES if count_parameters(name) == parameters), None)

@@ -143,4 +143,3 @@ def by_gram_matrix(x: tf.Tensor, steps: int) -> tf.Tensor:
         if step < steps - 1:
             gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
     return tf.matmul(x, product)
-

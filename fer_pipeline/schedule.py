@@ -1,4 +1,4 @@
-"""The learning rate's schedules: cut when the validation loss stops falling, or warm-up and line."""
+"""The learning rate's schedules: cut when the validation loss stalls, or warm-up and a line."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def _loop(folder: Path, batch_size: int, policy: str, jit_compile: bool) -> Take
     train = Split(train.images[:whole], train.labels[:whole])
     recipe = training.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
     model = build_training_model(dtype_policy=policy)
-    optimizer = training.make_optimizer(recipe)
+    optimizer = training.make_optimizer(recipe, model)
     optimizer.build(model.trainable_variables)
     train_steps = compiled.compile_train_steps(
         model, optimizer, jit_batch_size=batch_size if jit_compile else None

@@ -63,7 +63,7 @@ def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
     record = reference.fit(batches(part, 8), epochs=3, shuffle=False, verbose=0).history
 
     model = small_model()
-    optimizer = training.make_optimizer(training.Recipe())
+    optimizer = training.make_optimizer(training.Recipe(), model)
     optimizer.build(model.trainable_variables)
     train_steps = steps.compile_train_steps(model, optimizer)
     for epoch in range(3):
@@ -92,7 +92,7 @@ def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
     moments = []
     for policy in ("float32", "mixed_float16"):
         model = small_model(policy)
-        optimizer = training.make_optimizer(training.Recipe(precision=policy))
+        optimizer = training.make_optimizer(training.Recipe(precision=policy), model)
         optimizer.build(model.trainable_variables)
         steps.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant([20]))
         inner = getattr(optimizer, "inner_optimizer", optimizer)

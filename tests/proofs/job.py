@@ -60,7 +60,7 @@ def overflow_at(step):
             return super().scale_loss(loss) * tf.cast(tf.where(hit, float("inf"), 1.0), loss.dtype)
 
     # Low enough that nothing overflows by itself.
-    training.make_optimizer = lambda recipe: Overflowing(
+    training.make_optimizer = lambda recipe, model: Overflowing(
         keras.optimizers.Adam(recipe.learning_rate), initial_scale=2.0**12
     )
 
