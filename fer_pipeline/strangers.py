@@ -44,8 +44,8 @@ OPERATORS = frozenset(
     DecodeJpeg DecodePng EnsureShape Equal ExpandDims Fill FloorDiv GatherV2 GreaterEqual Identity
     Less LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum Mean Minimum Mul NoOp NotEqual
     Pack Placeholder ReadVariableOp RealDiv Relu Reshape Round Rsqrt ScaleAndTranslate SelectV2
-    Shape Softmax Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StridedSlice StringJoin Sub
-    Substr TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    Shape Softmax Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StridedSlice StringJoin
+    Sub Substr TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
     TensorListStack VarHandleOp VarIsInitializedOp
     """.split()
 )

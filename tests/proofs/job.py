@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fer_pipeline import cluster, distribution, interruption, model, training
+from fer_pipeline import cluster, compact_cnn, distribution, interruption, model, training
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 
@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--overflow_at", type=int, default=0, help="step, on the last replica")
     parser.add_argument("--trace", action="store_true", help="keep the weights of every epoch")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--tuned", action="store_true", help="the tuned recipe, distilled")
     return parser.parse_args()
 
 
@@ -45,6 +46,26 @@ def faces(count, seed):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
     return Split(images, rng.integers(0, 7, count).astype(np.int32))
+
+
+#: Every setting of the tuned recipe that a step computes with, but for dropout.
+TUNED = {
+    "model": "tiny",
+    "optimizer": "muon",
+    "schedule": "linear",
+    "warmup": 0.1,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "dropout": 0.0,
+    "augment": "flip,shift:3,rotate:8,zoom:0.08,cutout:8",
+    "temperature": 2.0,
+    "distill": 0.7,
+}
+
+
+def targets(count):
+    powers = np.random.default_rng(2).random((count, 7), np.float32)
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def overflow_at(step):
@@ -96,6 +117,7 @@ def main(options):
     if not options.full:
         model.CONVOLUTIONS = ((4, 3), (4, 5), (8, 3), (8, 3))
         model.DENSE_UNITS = (16, 16)
+    compact_cnn.WIDTHS["tiny"] = (4, 8, 8)
     if options.overflow_at:
         overflow_at(options.overflow_at)
     validation = faces(37, 1)
@@ -108,7 +130,9 @@ def main(options):
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
             precision=options.precision,
+            **(TUNED if options.tuned else {}),
         ),
+        targets=targets(options.images) if options.tuned else None,
         run=options.run,
         callbacks=[trace] if trace else [],
         execution=training.Execution(
