@@ -65,6 +65,9 @@ _IDENTITY = (
 #: What else does where every bit is to be the same.
 _DETERMINISTIC_IDENTITY = ("threads", "jit_compile", "devices")
 
+#: Settings that are shares of something.
+_SHARES = ("warmup", "label_smoothing", "dropout", "normalization_momentum", "distill")
+
 #: What of it the command line alone tells, before there is any data.
 _TYPED_IDENTITY = tuple(
     name for name in _IDENTITY if name not in ("precision", "fingerprint", "teachers")
@@ -73,6 +76,9 @@ _TYPED_IDENTITY = tuple(
 #: Sizes in copies of the weights: a checkpoint holds them and Adam's two moments. The nine
 #: artifacts take 6.3, and what they are made of while they are written 3.
 _CHECKPOINT_COPIES, _EXPORT_COPIES = 3, 10
+
+#: Bytes of an export however small the network: its graphs, texts and golden faces, nine times.
+_SMALLEST_EXPORT = 4_000_000
 _BYTES_PER_PARAMETER = 4
 
 #: The first NVIDIA architecture that the XLA of TensorFlow 2.21 compiles code for that is too old.
@@ -164,10 +170,16 @@ def check_options(options: Options) -> None:
         raise UserError(f"--checkpoint_minutes={options.checkpoint_minutes}: must be a number")
     if not 0 < options.join_minutes < math.inf:
         raise UserError(f"--join_minutes={options.join_minutes}: must be a number above 0")
+    for name in _SHARES:
+        if not 0 <= (getattr(options, name) or 0.0) <= 1:
+            raise UserError(f"--{name}={getattr(options, name)}: must be a number from 0 to 1")
+    if not 0 <= options.weight_decay < math.inf:
+        raise UserError(f"--weight_decay={options.weight_decay}: must be a number of 0 or more")
     if not 0 < options.temperature < math.inf:
         raise UserError(f"--temperature={options.temperature}: must be a number above 0")
     augmentation.parse(options.augment)
     for teacher in distillation.names(options.teacher):
+        run_dir.read_config(Path(teacher))
         checkpoints.load_end(Path(teacher))
     if options.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
@@ -193,7 +205,7 @@ def check_run(path: Path, options: Options, *, exporting: bool) -> None:
     weights = _BYTES_PER_PARAMETER * count_parameters(options.model)
     size = _CHECKPOINT_COPIES * weights
     needed = checkpoints.space_needed(path, size, anew=options.overwrite)
-    needed += _EXPORT_COPIES * weights if exporting else 0
+    needed += max(_EXPORT_COPIES * weights, _SMALLEST_EXPORT) if exporting else 0
     # What is deleted first makes room.
     needed -= run_dir.size_written(path) if options.overwrite else 0
     run_dir.check_space(

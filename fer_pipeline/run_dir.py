@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fer_pipeline import networks
 from fer_pipeline.errors import UserError
 
 CONFIG = "config.json"
@@ -136,9 +137,9 @@ def read_config(run: Path) -> dict[str, Any]:
     ):
         if not right:
             raise UserError(f"{run / CONFIG}: its {name} is {config[name]!r:.50}; restore it")
-    if config.get("export_checkpoint") not in (None, "last", "best"):
-        value = config["export_checkpoint"]
-        raise UserError(f"{run / CONFIG}: its export_checkpoint is {value!r:.50}; restore it")
+    for name, known in (("export_checkpoint", ("last", "best")), ("model", networks.NAMES)):
+        if config.get(name) not in (None, *known):
+            raise UserError(f"{run / CONFIG}: its {name} is {config[name]!r:.50}; restore it")
     return config
 
 
@@ -184,6 +185,8 @@ def refuse_another(run: Path, before: Mapping[str, Any], now: Mapping[str, Any])
             problem = f"an older version, which did not record its {name}; pass"
         elif name == "fingerprint":
             problem = "other images; pass"
+        elif name == "teachers":
+            problem = "other teachers, or they have been trained further; pass"
         elif name == "devices":
             problem = f"{before[name]} devices, not {value}, and --deterministic; pass"
         else:
