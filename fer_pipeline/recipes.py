@@ -45,5 +45,8 @@ def settings(recipe: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def defaults(name: str) -> str:
     """What a setting is in every recipe, for ``--help``."""
-    values = (f"{recipe}: {values[name]}" for recipe, values in RECIPES.items())
-    return f"By the recipe: {'; '.join(values)}."
+    shown = (
+        f"{recipe}: {'its own' if values[name] is None else values[name]}"
+        for recipe, values in RECIPES.items()
+    )
+    return f"By the recipe: {'; '.join(shown)}."

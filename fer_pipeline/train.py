@@ -42,7 +42,10 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in --run_dir 
 _EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the training images.", lower_bound=1)
 _MODEL = flags.DEFINE_enum("model", "notebook", networks.NAMES, "The network.")
 _RECIPE = flags.DEFINE_enum(
-    "recipe", "notebook", list(recipes.RECIPES), "Settings that have no flag of their own here."
+    "recipe",
+    "notebook",
+    list(recipes.RECIPES),
+    "What the flags below that name it are where they are not typed.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", None, f"Images of a step. {recipes.defaults('batch_size')}", lower_bound=1

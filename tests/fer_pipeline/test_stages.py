@@ -1,12 +1,28 @@
-"""What counts as near enough to the float32 twin."""
+"""What counts as near enough to the float32 twin; a student and its teacher, start to end."""
+
+import dataclasses
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
-from fer_pipeline import evaluation, stages
+from fer_pipeline import (
+    checkpoints,
+    compact_cnn,
+    datasets,
+    distillation,
+    evaluation,
+    networks,
+    opening,
+    recipes,
+    run_dir,
+    stages,
+)
 from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.datasets.synthetic import render
 from fer_pipeline.errors import UserError
+from fer_pipeline.expressions import CLASS_NAMES
 
 
 def network(bias):
@@ -45,3 +61,39 @@ def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
     opened = stages.Run(tmp_path, Splits(split, split, split), {"precision": "float32"}, None)
     stages.compare_with_twin(opened, None, None)
     assert seen == [[0, 50, 100]] * 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """28 training and 14 test faces in class folders."""
+    root = tmp_path_factory.mktemp("faces")
+    for part, count in (("train", 28), ("test", 14)):
+        labels = np.arange(count) % 7
+        for i, (label, image) in enumerate(zip(labels, render(labels, seed=count), strict=True)):
+            path = root / part / CLASS_NAMES[label] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(image[..., 0]).save(path)
+    return root
+
+
+def test_a_student_learns_what_its_teacher_says(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(compact_cnn.WIDTHS, "tiny", (4, 4, 8))
+    settings = recipes.settings("tuned", {"batch_size": 16})
+    common = {"data": str(folder), "model": "tiny", "precision": "float32", "epochs": 1}
+    options = opening.Options(**common, **settings, run_dir=str(tmp_path / "teacher"))
+    teacher = stages.run(options, None)
+    options = dataclasses.replace(options, run_dir=str(tmp_path / "student"), teacher=str(teacher))
+    student = stages.run(options, None)
+
+    weights = checkpoints.load_weights(teacher)
+    assert run_dir.read_config(student)["teachers"] == [distillation.digest(weights)]
+    found = np.load(student / "targets.npy")
+    network = networks.build_model("tiny")
+    network.set_weights(weights)
+    images = datasets.load(str(folder)).splits.train.images
+    expected = distillation.teacher_targets([network], images, temperature=2.0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(UserError, match=r"--temperature=2\.0, not 3\.0"):
+        stages.run(dataclasses.replace(options, temperature=3.0), None)
+    trained_on = checkpoints.load_end(student).weights
+    assert any((one != other).any() for one, other in zip(trained_on, weights, strict=True))
