@@ -11,16 +11,11 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
+from fer_pipeline import augmentation
 from fer_pipeline.errors import UserError
-
-#: Facts about a run that stand in ``config.json`` beside its settings.
-_FACTS = ("fingerprint", "devices", "versions")
-
-#: Settings that say where and whether a run is written, and so are no part of it.
-_NOT_RECORDED = ("run_dir", "overwrite")
 
 #: When a run can be continued only with the same value: always, or only with ``--deterministic``,
 #: under which every bit has to be reproduced. None: the value may change.
@@ -38,6 +33,7 @@ class Setting:
       above: a number that the value has to exceed.
       maximum: the largest value.
       below: a number that the value must not reach.
+      parse: what reads a text; it raises ValueError with what is wrong.
       fixed: see ``Fixed``.
       from_device: whether the device decides where the user did not.
     """
@@ -48,6 +44,7 @@ class Setting:
     above: float | None = None
     maximum: float | None = None
     below: float | None = None
+    parse: Callable[[str], Any] | None = None
     fixed: Fixed = None
     from_device: bool = False
 
@@ -59,6 +56,8 @@ def _setting(default: Any, help_text: str, **facts: Any) -> Any:
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The settings of a training run. The defaults are the notebook's.
+
+    What is None and belongs to a recipe is filled in by ``recipes.resolve``.
 
     Raises:
       UserError: a value has the wrong type or is out of range; names the setting.
@@ -74,9 +73,84 @@ class Config:
     )
     overwrite: bool = _setting(False, "Delete the run in --run_dir and start anew.")
     epochs: int = _setting(15, "Passes over the training images.", minimum=1)
-    batch_size: int = _setting(64, "Images of a training step.", minimum=1, fixed="always")
-    learning_rate: float = _setting(
-        5e-4, "Learning rate of Adam at the start.", above=0.0, fixed="always"
+    model: str = _setting(
+        "notebook",
+        "The network: the notebook's, or a residual one at one of three widths.",
+        choices=("notebook", "compact", "tiny", "wide"),
+        fixed="always",
+    )
+    recipe: str = _setting(
+        "notebook",
+        "Named set of settings: what those below that name it are where they are not chosen.",
+        choices=("notebook", "tuned"),
+    )
+    batch_size: int | None = _setting(None, "Images of a training step.", minimum=1, fixed="always")
+    learning_rate: float | None = _setting(
+        None,
+        "Learning rate at the start, or the largest; Muon's is relative to the norm of a kernel.",
+        above=0.0,
+        fixed="always",
+    )
+    optimizer: str | None = _setting(
+        None,
+        "Optimizer; 'muon' takes the hidden kernels and leaves the rest to AdamW.",
+        choices=("adam", "adamw", "muon"),
+        fixed="always",
+    )
+    schedule: str | None = _setting(
+        None,
+        "'plateau' cuts the learning rate tenfold when the validation loss stalls for two epochs; "
+        "'linear' rises, then falls to zero, step by step.",
+        choices=("plateau", "linear"),
+        fixed="always",
+    )
+    warmup: float | None = _setting(
+        None,
+        "Share of all steps over which 'linear' rises.",
+        minimum=0.0,
+        maximum=1,
+        fixed="always",
+    )
+    weight_decay: float | None = _setting(
+        None, "AdamW's weight decay; with Muon of the head alone.", minimum=0.0, fixed="always"
+    )
+    label_smoothing: float | None = _setting(
+        None,
+        "Share of a label's weight that is spread over all classes.",
+        minimum=0.0,
+        maximum=1,
+        fixed="always",
+    )
+    dropout: float | None = _setting(
+        None,
+        "Dropout rate before the last layer, and none elsewhere; without it the network's own.",
+        minimum=0.0,
+        below=1.0,
+        fixed="always",
+    )
+    normalization_momentum: float | None = _setting(
+        None,
+        "Momentum of batch normalisation's moving statistics.",
+        minimum=0.0,
+        maximum=1,
+        fixed="always",
+    )
+    augment: str | None = _setting(
+        None,
+        "How far training images are changed at most: 'none', or some of flip, shift:PIXELS, "
+        "rotate:DEGREES, zoom:SHARE and cutout:PIXELS, separated by commas. All but the flip fade "
+        "out over the last tenth of the training.",
+        parse=augmentation.parse,
+        fixed="always",
+    )
+    teacher: str | None = _setting(
+        None, "Comma-separated runs whose answers the network also learns."
+    )
+    temperature: float | None = _setting(
+        None, "Temperature at which the teachers are imitated.", above=0.0, fixed="always"
+    )
+    distill: float | None = _setting(
+        None, "Share of the loss that is the teachers'.", minimum=0.0, maximum=1, fixed="always"
     )
     seed: int = _setting(
         0,
@@ -175,7 +249,7 @@ def settings() -> dict[str, Setting]:
 
 
 @functools.cache
-def _types() -> dict[str, tuple[type, bool]]:
+def value_types() -> dict[str, tuple[type, bool]]:
     """The type of each setting, and whether it may be None."""
     found = {}
     for name, hint in typing.get_type_hints(Config).items():
@@ -186,15 +260,20 @@ def _types() -> dict[str, tuple[type, bool]]:
 
 def problem_of(name: str, value: Any) -> str | None:
     """What is wrong with a value of a setting, such as ``"must be a number above 0"``; or None."""
-    kind, optional = _types()[name]
+    kind, optional = value_types()[name]
     if value is None and optional:
         return None
     # In Python a bool is an int, and a whole number is as good as a float.
     accepted = (int, float) if kind is float else kind
     right = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)
-    if right and _is_in_range(settings()[name], value):
-        return None
-    return f"must be {_expected(name)}"
+    if not right or not _is_in_range(settings()[name], value):
+        return f"must be {_expected(name)}"
+    try:
+        if parse := settings()[name].parse:
+            parse(value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _is_in_range(setting: Setting, value: Any) -> bool:
@@ -213,7 +292,7 @@ def _is_in_range(setting: Setting, value: Any) -> bool:
 
 def _expected(name: str) -> str:
     """Describes the values that a setting takes."""
-    setting, (kind, _) = settings()[name], _types()[name]
+    setting, (kind, _) = settings()[name], value_types()[name]
     if setting.choices:
         return f"one of {', '.join(setting.choices)}"
     noun = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]
@@ -225,97 +304,3 @@ def _expected(name: str) -> str:
     }
     said = [words.format(bound) for words, bound in bounds.items() if bound is not None]
     return " ".join([noun, " and ".join(said)]).strip()
-
-
-def define_flags() -> Callable[[], Config]:
-    """Defines an absl flag for every setting, as flags of the calling module.
-
-    Returns:
-      A function that makes a ``Config`` of the flags, once they are parsed.
-    """
-    from absl import flags
-
-    flags.disclaim_key_flags()
-    define = {
-        bool: flags.DEFINE_bool,
-        str: flags.DEFINE_string,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-    }
-    holders = {}
-    for name, setting in settings().items():
-        default, kind = getattr(Config, name), _types()[name][0]
-        if setting.choices:
-            holders[name] = flags.DEFINE_enum(name, default, setting.choices, setting.help)
-        elif kind in (int, float):
-            holders[name] = define[kind](
-                name,
-                default,
-                setting.help,
-                lower_bound=setting.above if setting.minimum is None else setting.minimum,
-                upper_bound=setting.below if setting.maximum is None else setting.maximum,
-            )
-        else:
-            holders[name] = define[kind](name, default, setting.help)
-    return lambda: Config(**{name: holder.value for name, holder in holders.items()})
-
-
-def to_record(config: Config, *, fingerprint: str, devices: int, versions: Mapping) -> dict:
-    """The content of ``config.json``: the settings of a run and the facts about it.
-
-    Args:
-      config: the settings, what the device decides among them decided.
-      fingerprint: of the data, ``datasets.splits.fingerprint``.
-      devices: how many train.
-      versions: of the software.
-    """
-    record = dataclasses.asdict(config)
-    for name in _NOT_RECORDED:
-        del record[name]
-    facts = {"fingerprint": fingerprint, "versions": dict(versions), "devices": devices}
-    return record | {"jit_compile": config.jit_compile == "true"} | facts
-
-
-def record_problem(record: Mapping[str, Any]) -> str | None:
-    """What is wrong with the settings in a ``config.json``; None if nothing is.
-
-    Settings that older versions did not have may be missing.
-    """
-    for name, value in record.items():
-        if name in _FACTS:
-            continue
-        if name not in settings():
-            return f"its setting {name[:50]!r} is not known to this version"
-        # XLA is chosen by three words and recorded by two.
-        text = str(value).lower() if name == "jit_compile" and isinstance(value, bool) else value
-        if problem := problem_of(name, text):
-            return f"its {name} is {value!r:.50} and {problem}"
-    return None
-
-
-def resume_key(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's record has to be the same when the run is continued."""
-    always = [name for name, setting in settings().items() if setting.fixed == "always"]
-    names = [*always, "fingerprint"]
-    if record["deterministic"]:
-        names += [name for name, setting in settings().items() if setting.fixed == "deterministic"]
-        names += ["devices"]
-    return {name: record[name] for name in names}
-
-
-def known_resume_key(config: Config) -> dict[str, Any]:
-    """What the settings alone tell of ``resume_key``, before the device and the data are known."""
-    return {
-        name: getattr(config, name)
-        for name, setting in settings().items()
-        if setting.fixed == "always"
-        and not (setting.from_device and getattr(config, name) == getattr(Config, name))
-    }
-
-
-def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's record; a setting that an older version did not record had the default of today.
-
-    What the device decides has no default.
-    """
-    return known_resume_key(Config()) | dict(record)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_pipeline.atomic_files import TEMPORARY
-from fer_pipeline.config import record_problem
 from fer_pipeline.errors import UserError
+from fer_pipeline.run_record import record_problem
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
@@ -21,6 +21,7 @@ TIMING = "timing.csv"
 METRICS = "metrics.json"
 TF_LOG = "tf.log"
 TENSORBOARD = "tensorboard"
+TARGETS = "targets.npy"
 FIGURES = "figures"
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
@@ -39,6 +40,7 @@ _WRITTEN = (
     CONFIG,
     HISTORY,
     TIMING,
+    TARGETS,
     METRICS,
     TF_LOG,
     TENSORBOARD,
@@ -109,6 +111,8 @@ def check_same_config(run: Path, before: Mapping[str, Any], now: Mapping[str, An
             problem = f"an older version, which did not record its {name}; pass"
         elif name == "fingerprint":
             problem = "other images; pass"
+        elif name == "teachers":
+            problem = "other teachers, or they have been trained further; pass"
         elif name == "devices":
             problem = f"{before[name]} devices, not {value}, and --deterministic; pass"
         else:

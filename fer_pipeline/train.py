@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from absl import flags
 
-from fer_pipeline import config, export_package
+from fer_pipeline import export_package
 from fer_pipeline.errors import UserError
-from fer_pipeline.terminal import cli
+from fer_pipeline.terminal import cli, setting_flags
 
 #: A user's own file or folder of that name, in the place of which ours is used.
 _OTHER_EXPORT = export_package.load()
@@ -22,7 +22,7 @@ Trains the facial-expression CNN and exports it for phones and servers.
 The same command continues a run that was interrupted.
 """
 
-_settings = config.define_flags()
+_settings = setting_flags.define_flags()
 _EXPORT = flags.DEFINE_bool("export", True, "Export the trained network to <run_dir>/export.")
 _FORMATS = flags.DEFINE_list(
     "formats",

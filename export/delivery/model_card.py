@@ -99,20 +99,30 @@ def text(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
 
 def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     config, versions = manifest["run"], manifest["versions"]
+    network = config.get("model", "notebook")
     facts = {
-        "Network": "after a public notebook: four convolution blocks and two dense ones with batch"
-        " normalisation, ReLU and dropout, then a softmax over seven classes",
+        "Network": texts.NETWORKS["notebook" if network == "notebook" else "compact"],
         "Classes, in output order": ", ".join(manifest["labels"]),
         "Input": manifest["preprocessing"],
         "Output": manifest["postprocessing"],
-        "Optimiser": "Adam; the rate falls tenfold when the validation loss stalls for two epochs;"
-        " training images are mirrored at random",
+        "Optimiser": _optimiser(config),
         "Epochs": manifest["weights"]["epoch"] or "not known",
         **{what: config[name] for name, what in _RECIPE.items() if config.get(name) is not None},
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Software licence": "Apache-2.0; for the data see below",
     }
     return "\n".join(f"- {what}: {value}" for what, value in facts.items())
+
+
+def _optimiser(config: dict[str, Any]) -> str:
+    """How the weights were fitted; what an older run did not record was so."""
+    name = texts.OPTIMIZERS[config.get("optimizer", "adam")]
+    schedule = texts.SCHEDULES[config.get("schedule", "plateau")]
+    changes = config.get("augment", "flip")
+    augmented = (
+        "training images are mirrored at random" if changes == "flip" else f"augmentation {changes}"
+    )
+    return f"{name}; {schedule}; {augmented}"
 
 
 def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:

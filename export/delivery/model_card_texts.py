@@ -2,6 +2,25 @@
 
 TITLE = "# Model card: facial expressions on 48x48 grey faces"
 
+NETWORKS = {
+    "notebook": "after a public notebook: four convolution blocks and two dense ones with batch"
+    " normalisation, ReLU and dropout, then a softmax over seven classes",
+    "compact": "six residual blocks of two convolutions with batch normalisation and ReLU behind a"
+    " strided convolution, then an average over the image, dropout and a softmax over seven"
+    " classes",
+}
+
+OPTIMIZERS = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "muon": "Muon, and AdamW for what is no hidden kernel",
+}
+
+SCHEDULES = {
+    "plateau": "the rate falls tenfold when the validation loss stalls for two epochs",
+    "linear": "the rate rises, then falls linearly to zero",
+}
+
 USE = """\
 Intended: research and teaching on image classification, on training pipelines and on models that
 run on phones; software that shows or sorts *expressions in pictures* where a wrong answer costs

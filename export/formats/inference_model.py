@@ -8,7 +8,7 @@ import numpy as np
 
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import keras_loader
-from fer_pipeline.models import notebook_cnn as network
+from fer_pipeline.models import networks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,8 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
     """Builds the float32 network, for any batch size, with trained weights.
 
     Args:
-      weights: float32 arrays in the order of ``build_model().get_weights()``.
+      weights: float32 arrays in the order of ``get_weights()`` of one of ``networks``, which the
+        number of parameters tells.
 
     Raises:
       UserError: number or shapes of the weights are those of another network, or some are not
@@ -28,8 +29,9 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
     """
     import tensorflow as tf
 
+    name = networks.name_of(sum(np.size(array) for array in weights)) or "notebook"
     with tf.device(keras_loader.DEVICE):
-        model = network.build_model()
+        model = networks.build_model(name)
     # By default Keras compiles by XLA on a GPU.
     model.jit_compile = False
     expected = [tuple(variable.shape) for variable in model.weights]

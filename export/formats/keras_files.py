@@ -32,6 +32,9 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
     "Activation": ("activation",),
     "MaxPooling2D": ("pool_size", "padding", "strides", "data_format"),
+    "AveragePooling2D": ("pool_size", "padding", "strides", "data_format"),
+    "GlobalAveragePooling2D": ("data_format", "keepdims"),
+    "Add": (),
     "Dropout": ("rate",),
     "Flatten": ("data_format",),
     "Dense": ("units", "activation", "use_bias"),
@@ -43,7 +46,7 @@ _NO_TIME_IN_WORDS = "1980-01-01@00:00:00"
 _ARCHIVE_METADATA = "metadata.json"
 
 
-def architecture_json(model: keras.Sequential) -> str:
+def architecture_json(model: keras.Model) -> str:
     """The architecture as indented JSON in Keras 2's form; the same model gives the same text.
 
     Raises:
@@ -52,15 +55,38 @@ def architecture_json(model: keras.Sequential) -> str:
     import keras
 
     config = model.get_config()
+    in_a_row = isinstance(model, keras.Sequential)
+    layers = [_layer(layer) for layer in config["layers"]]
+    graph = {} if in_a_row else _graph(config, layers)
     value = {
         "module": "keras",
-        "class_name": "Sequential",
-        "config": {"name": config["name"], "layers": [_layer(layer) for layer in config["layers"]]},
+        "class_name": "Sequential" if in_a_row else "Model",
+        "config": {"name": config["name"], "layers": layers, **graph},
         "registered_name": None,
         "keras_version": keras.__version__,
         "backend": "tensorflow",
     }
     return json.dumps(value, indent=1) + "\n"
+
+
+def _graph(config: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Adds to every layer which others it reads, as Keras 2 says it, and names the two ends."""
+    for layer, given in zip(layers, config["layers"], strict=True):
+        layer["name"] = given["name"]
+        layer["inbound_nodes"] = [
+            [[*tensor["config"]["keras_history"], {}] for tensor in _tensors(node["args"])]
+            for node in given["inbound_nodes"]
+        ]
+    # A single one Keras 3 writes without the list around it.
+    return {
+        name: config[name] if isinstance(config[name][0], list) else [config[name]]
+        for name in ("input_layers", "output_layers")
+    }
+
+
+def _tensors(arguments: list[Any]) -> list[dict[str, Any]]:
+    [first] = arguments
+    return first if isinstance(first, list) else [first]
 
 
 def _layer(layer: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +106,7 @@ def _layer(layer: dict[str, Any]) -> dict[str, Any]:
     return {"module": layer["module"], "class_name": kind, "config": old, "registered_name": None}
 
 
-def write_weights(model: keras.Sequential, path: Path) -> None:
+def write_weights(model: keras.Model, path: Path) -> None:
     """Writes the weights in the legacy HDF5 layout; the same weights give the same bytes.
 
     One group per layer, each with a ``weight_names`` attribute in the order of the layer's
@@ -109,13 +135,13 @@ def _names(names: list[str]) -> np.ndarray:
     return np.array([name.encode() for name in names], dtype=None if names else "S1")
 
 
-def write(model: keras.Sequential, folder: Path) -> None:
+def write(model: keras.Model, folder: Path) -> None:
     """Writes ``model.json`` and ``model_weights.h5`` into ``folder``."""
     (folder / MODEL_JSON).write_text(architecture_json(model), encoding="utf-8")
     write_weights(model, folder / MODEL_WEIGHTS)
 
 
-def write_archive(model: keras.Sequential, path: Path) -> None:
+def write_archive(model: keras.Model, path: Path) -> None:
     """Writes the Keras 3 archive; the same weights give the same bytes.
 
     ``Model.save`` stamps its members with the time of writing, and saves the states of the dropout

@@ -25,26 +25,24 @@ _SAME_GREY = np.array([[-15, 9, -7], [-11, -1, 34]])
 _STEPS, _PATCH = 4, 6
 
 
-def rgb_model(model: keras.Sequential) -> keras.Sequential:
+def rgb_model(model: keras.Model) -> keras.Model:
     """The network for colour images: of ``image`` RGB it gives what ``model`` gives of its grey.
 
     Args:
       model: takes float32 ``[N, 48, 48, 1]``; begins with a convolution.
 
     Returns:
-      Takes float32 ``[N, 48, 48, 3]``, levels 0..255. All layers but the first are those of
-      ``model``. Grey is not rounded to whole levels on the way.
+      Takes float32 ``[N, 48, 48, 3]``, levels 0..255. Grey is not rounded on the way.
     """
     import keras
 
-    first, *others = model.layers
-    folded = keras.layers.Conv2D.from_config(first.get_config())
     batch, height, width, _ = model.input_shape
     source = keras.Input(batch_shape=(batch, height, width, 3), name="image")
-    colour = keras.Sequential([source, folded, *others], name=model.name)
-    kernel, bias = first.get_weights()
+    colour = keras.models.clone_model(model, input_tensors=source)
+    # The first convolution's kernel comes first.
+    kernel, *others = model.get_weights()
     weights = np.reshape(GREY_WEIGHTS, (1, 1, 3, 1))
-    folded.set_weights([(weights * kernel).astype(np.float32), bias])
+    colour.set_weights([(weights * kernel).astype(np.float32), *others])
     return colour
 
 

@@ -16,7 +16,9 @@ _CALIBRATION_PER_CLASS = 30
 
 #: The operators of the int8 model: 8-bit kernels and, at its ends, uint8 <-> int8.
 INT8_OPERATORS = frozenset(
-    {"QUANTIZE", "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"}
+    """
+    ADD AVERAGE_POOL_2D CONV_2D FULLY_CONNECTED MAX_POOL_2D MEAN QUANTIZE RESHAPE SOFTMAX
+    """.split()
 )
 
 

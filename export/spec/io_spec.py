@@ -26,9 +26,12 @@ def _tensor(name: str, shape: list[int | None], dtype: str) -> dict[str, Any]:
     return {"name": name, "shape": shape, "dtype": dtype}
 
 
+#: Names of the last layer: the notebook's network, the compact one.
+_HEADS = ("dense_2", "head")
+
 _KERAS = {
     "inputs": [_tensor("image", [None, *_IMAGE], "float32")],
-    "outputs": [_tensor("dense_2", [None, NUM_CLASSES], "float32")],
+    "outputs": [_tensor(_HEADS[0], [None, NUM_CLASSES], "float32")],
 }
 _SAVED_MODEL = {
     "signatures": {
@@ -68,6 +71,15 @@ def io_spec_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
         "inputs": [tensor("image", image, 1.0)],
         "outputs": [tensor("probabilities", [NUM_CLASSES], 1 / 256)],
     }
+
+
+def io_specs_of(name: str, tflite_batch: int = 1) -> list[dict[str, Any]]:
+    """``io_spec_of`` every network: Keras calls a model's output by its last layer."""
+    agreed = io_spec_of(name, tflite_batch)
+    if agreed is not _KERAS:
+        return [agreed]
+    [output] = agreed["outputs"]
+    return [agreed | {"outputs": [output | {"name": head}]} for head in _HEADS]
 
 
 def labels_text() -> str:

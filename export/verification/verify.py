@@ -15,7 +15,7 @@ from export.spec import gates
 from export.spec.artifacts import Artifact
 from export.spec.comparison import Comparison, compare
 from export.spec.golden import Golden
-from export.spec.io_spec import io_spec_of
+from export.spec.io_spec import io_specs_of
 from export.verification.runtimes import Runtime, RuntimeFailedError, opened
 from fer_pipeline import cores
 from fer_pipeline.classes import CLASS_NAMES
@@ -125,7 +125,7 @@ def verify_artifacts(
         for name in written or artifacts:
             runtime = opened(artifacts[name], folder, log_path, trust=trust)
             runtimes[name] = stack.enter_context(runtime)
-            agreed = io_spec_of(name, tflite_batch)
+            agreed = io_specs_of(name, tflite_batch)
             futures[name] = pool.submit(_examine, runtimes[name], agreed, evaluation, golden)
         outcomes = {name: futures[name].result() for name in artifacts}
         running = {name: runtimes[name] for name in artifacts if not outcomes[name].failures}
@@ -141,11 +141,11 @@ def verify_artifacts(
 
 
 def _examine(
-    runtime: Runtime, agreed: dict[str, Any], evaluation: Evaluation | None, golden: Golden
+    runtime: Runtime, agreed: list[dict[str, Any]], evaluation: Evaluation | None, golden: Golden
 ) -> _Outcome:
     try:
         io_spec = runtime.io_spec()
-        if io_spec != agreed:
+        if io_spec not in agreed:
             return _Outcome(io_spec, failures=("its inputs and outputs are not as agreed",))
         faces, found = runtime.predict(golden.images), None
         failures = _malformed(faces, len(golden.images))

@@ -114,13 +114,13 @@ def reference_model(run: Path, which: str | None = None) -> keras.Model:
     Raises:
       UserError: it is no run, or has no such checkpoint or another network's.
     """
-    if which is None:
-        which = run_dir.read_config(run).get("export_checkpoint", "last")
+    config = run_dir.read_config(run)
+    which = which or config.get("export_checkpoint", "last")
     weights = checkpoints.load_weights(run, which)
 
-    from fer_pipeline.models.notebook_cnn import build_model
+    from fer_pipeline.models.networks import build_model
 
-    model = build_model()
+    model = build_model(config.get("model", "notebook"))
     try:
         model.set_weights(weights)
     except ValueError as error:

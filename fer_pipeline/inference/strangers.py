@@ -41,12 +41,12 @@ _COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 #: What the graph of an exported SavedModel is made of. None of it reaches outside the process.
 OPERATORS = frozenset(
     """
-    AddV2 All Any ArgMax AssignVariableOp BiasAdd Cast ConcatV2 Const Conv2D DecodeImage
+    AddV2 All Any ArgMax AssignVariableOp AvgPool BiasAdd Cast ConcatV2 Const Conv2D DecodeImage
     DecodeJpeg DecodePng EnsureShape Equal ExpandDims Fill FloorDiv GatherV2 GreaterEqual Identity
-    Less LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum Minimum Mul NoOp NotEqual Pack
-    Placeholder ReadVariableOp RealDiv Relu Reshape Round Rsqrt ScaleAndTranslate SelectV2 Shape
-    Softmax Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StridedSlice StringJoin Sub
-    Substr TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
+    Less LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum Mean Minimum Mul NoOp NotEqual
+    Pack Placeholder ReadVariableOp RealDiv Relu Reshape Round Rsqrt ScaleAndTranslate SelectV2
+    Shape Softmax Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StridedSlice StringJoin
+    Sub Substr TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
     TensorListStack VarHandleOp VarIsInitializedOp
     """.split()
 )
@@ -72,8 +72,8 @@ LAYERS = frozenset(
     """
     Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D DTypePolicy Dense
     DepthwiseConv2D Dropout Flatten Functional GlobalAveragePooling2D GlobalMaxPooling2D InputLayer
-    LayerNormalization LeakyReLU MaxPooling2D Multiply ReLU Rescaling Reshape SeparableConv2D
-    Sequential Softmax SpatialDropout2D ZeroPadding2D
+    LayerNormalization LeakyReLU MaxPooling2D Model Multiply ReLU Rescaling Reshape SeparableConv2D
+    Sequential Softmax SpatialDropout2D ZeroPadding2D __keras_tensor__
     """.split()
 )
 

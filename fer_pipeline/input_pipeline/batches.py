@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,15 +31,31 @@ _CHUNK = 2048
 #: Chunks that are gathered ahead, 38 MB of memory: enough to bridge a slow read.
 _PREFETCH = 8
 
+
+class Extra(NamedTuple):
+    """What is joined to the images and labels of a batch.
+
+    Attributes:
+      name: its key in the dict that is a batch's third element.
+      width: W.
+      of: ``(epoch, rows, positions) -> float32 [B, W]``, of the int64 ``[B]`` rows of the images
+        and their positions in the epoch.
+    """
+
+    name: str
+    width: int
+    of: Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+
+
 #: The function that gathers the chunks of each living dataset, by the dataset's number.
 #:
 #: TensorFlow never frees a function that a graph calls, nor the images that it refers to. So all
 #: graphs call the same function, which looks up the dataset here.
-_FETCHERS: dict[int, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {}
+_FETCHERS: dict[int, Callable[[int], tuple[np.ndarray, ...]]] = {}
 _numbers = itertools.count()
 
 
-def _fetch_chunk(number: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fetch_chunk(number: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, ...]:
     return _FETCHERS[int(number)](int(index))
 
 
@@ -52,6 +68,8 @@ def training_batches(
     first_step: int = 0,
     epochs: int | None = 1,
     shard: Shard = WHOLE,
+    flip: bool = True,
+    extras: Sequence[Extra] = (),
 ) -> tf.data.Dataset:
     """Shuffled and randomly mirrored training batches of one epoch or several in a row.
 
@@ -68,9 +86,12 @@ def training_batches(
       first_step: number of batches of the first epoch to skip, to resume it.
       epochs: how many; None is without end.
       shard: the part of every batch to gather.
+      flip: whether images are mirrored at random.
+      extras: what else a batch holds.
 
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``shard.count`` elements a batch.
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``shard.count`` elements a batch; with
+      extras of (images, labels, dict of float32 ``[B, W]``).
     """
     size = len(split.labels)
     take = augment.make_gather(split.images)
@@ -79,14 +100,18 @@ def training_batches(
     @functools.lru_cache(maxsize=2)
     def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
         order = augment.epoch_order(size, seed=seed, epoch=number)
-        return order, augment.flip_mask(size, seed=seed, epoch=number)
+        mask = augment.flip_mask(size, seed=seed, epoch=number) if flip else np.zeros(size, bool)
+        return order, mask
 
-    def fetch(passed: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(passed: int, positions: np.ndarray) -> tuple[np.ndarray, ...]:
         order, mirrored = draw(epoch + passed)
         chosen = order[positions]
-        return take(chosen, mirrored[positions]), split.labels[chosen]
+        more = (extra.of(epoch + passed, chosen, positions) for extra in extras)
+        return take(chosen, mirrored[positions]), split.labels[chosen], *more
 
-    return _batches(fetch, size, batch_size, first_step=first_step, epochs=epochs, shard=shard)
+    return _batches(
+        fetch, size, batch_size, first_step=first_step, epochs=epochs, shard=shard, extras=extras
+    )
 
 
 def evaluation_batches(
@@ -127,13 +152,14 @@ def _parts(size: int, batch_size: int, shard: Shard) -> list[range]:
 
 
 def _batches(
-    fetch: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    fetch: Callable[[int, np.ndarray], tuple[np.ndarray, ...]],
     size: int,
     batch_size: int,
     *,
     first_step: int = 0,
     epochs: int | None = 1,
     shard: Shard,
+    extras: Sequence[Extra] = (),
 ) -> tf.data.Dataset:
     """Batches of ``fetch(epoch, positions)`` over ``size`` positions, ``epochs`` times.
 
@@ -150,7 +176,7 @@ def _batches(
     later = range(0, len(positions), _CHUNK)
     first = range(int(sizes[:skipped].sum()), len(positions), _CHUNK)
 
-    def fetch_chunk(index: int) -> tuple[np.ndarray, np.ndarray]:
+    def fetch_chunk(index: int) -> tuple[np.ndarray, ...]:
         if index < len(first):
             epoch, start = 0, first[index]
         else:
@@ -160,13 +186,17 @@ def _batches(
 
     number = next(_numbers)
 
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = tf.numpy_function(
-            _fetch_chunk, (number, index), (tf.uint8, tf.int32), stateful=False
+    def load(index: tf.Tensor) -> tuple:
+        dtypes = (tf.uint8, tf.int32, *[tf.float32] * len(extras))
+        images, labels, *more = tf.numpy_function(
+            _fetch_chunk, (number, index), dtypes, stateful=False
         )
         images.set_shape((None, IMAGE_SIZE, IMAGE_SIZE, 1))
         labels.set_shape((None,))
-        return images, labels
+        for extra, values in zip(extras, more, strict=True):
+            values.set_shape((None, extra.width))
+        named = {extra.name: values for extra, values in zip(extras, more, strict=True)}
+        return (images, labels, named) if extras else (images, labels)
 
     if epochs is None:
         indices, elements = tf.data.Dataset.counter(), tf.data.INFINITE_CARDINALITY

@@ -5,10 +5,14 @@ Only training uses them. Exported models have Keras' own layers and the same wei
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 from keras import layers
 
+from fer_pipeline.devices.precision import cpu_flags
 from fer_pipeline.models import winograd
 
 #: Input channels from which each algorithm is faster (the network has 1, 64, 128 and 512).
@@ -123,3 +127,31 @@ class Dropout(layers.Dropout):
         # A different number for every replica and step.
         mask_seed = tf.stack([seed, count * context.num_replicas_in_sync + replica])
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, tf.cast(mask_seed, tf.int32))
+
+
+def fastest_convolution(dtype_policy: str) -> type[keras.layers.Conv2D]:
+    """Chooses the fastest convolution layer for this device.
+
+    Winograd's algorithm needs fewer multiplications and more memory traffic, which is faster on
+    CPUs with 256-bit vectors. With 512 bits it has not been measured, and 16-bit numbers are too
+    imprecise for it.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return layers.Conv2D
+    flags = cpu_flags()
+    narrow = "avx2" in flags and "avx512f" not in flags
+    wide_enough = dtype_policy in ("float32", "float64")
+    return WinogradConvolution if narrow and wide_enough else Convolution
+
+
+def fastest_normalization(
+    dtype_policy: str, replicas: int
+) -> Callable[..., layers.BatchNormalization]:
+    """Chooses the fastest layer that normalises batches.
+
+    With several replicas it is Keras', which normalises over the batches of all of them: the fused
+    kernel has only its own. It does not support float64 either.
+    """
+    if replicas > 1 or dtype_policy == "float64":
+        return functools.partial(layers.BatchNormalization, synchronized=replicas > 1)
+    return FusedBatchNormalization

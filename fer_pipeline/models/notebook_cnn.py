@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
-from fer_pipeline.devices.precision import cpu_flags
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +57,12 @@ def count_parameters() -> int:
 
 
 def build_training_model(
-    *, dtype_policy: str = "float32", seed: int = 0, replicas: int = 1
+    *,
+    dtype_policy: str = "float32",
+    seed: int = 0,
+    replicas: int = 1,
+    dropout: float | None = None,
+    normalization_momentum: float = 0.99,
 ) -> keras.Sequential:
     """Builds the same network for training: same function, same weights, less time.
 
@@ -74,43 +78,23 @@ def build_training_model(
       replicas: copies of the network that train together. With several, Keras' layer normalises
         over the batches of all of them: the fused kernel has only its own. It does not support
         float64 either.
+      dropout: rate before the last layer, and none elsewhere; None is 0.25 after every block.
+      normalization_momentum: of batch normalisation's moving statistics.
     """
-    from keras import layers
+    from fer_pipeline.models.fast_layers import Dropout, fastest_convolution, fastest_normalization
 
-    from fer_pipeline.models.fast_layers import Dropout, FusedBatchNormalization
-
-    normalization = FusedBatchNormalization
-    if replicas > 1 or dtype_policy == "float64":
-        normalization = functools.partial(layers.BatchNormalization, synchronized=replicas > 1)
     return _sequential(
         batch_size=None,
         dtype_policy=dtype_policy,
         seed=seed,
-        convolution=_fastest_convolution(dtype_policy),
-        batch_normalization=normalization,
+        convolution=fastest_convolution(dtype_policy),
+        batch_normalization=functools.partial(
+            fastest_normalization(dtype_policy, replicas), momentum=normalization_momentum
+        ),
         dropout=Dropout,
+        dropout_rate=dropout,
         pool_before_activation=True,
     )
-
-
-def _fastest_convolution(dtype_policy: str) -> type[keras.layers.Conv2D]:
-    """Chooses the fastest convolution layer for this device.
-
-    Winograd's algorithm needs fewer multiplications and more memory traffic, which is faster on
-    CPUs with 256-bit vectors. With 512 bits it has not been measured, and 16-bit numbers are too
-    imprecise for it.
-    """
-    import tensorflow as tf
-    from keras import layers
-
-    from fer_pipeline.models.fast_layers import Convolution, WinogradConvolution
-
-    if tf.config.list_physical_devices("GPU"):
-        return layers.Conv2D
-    flags = cpu_flags()
-    narrow = "avx2" in flags and "avx512f" not in flags
-    wide_enough = dtype_policy in ("float32", "float64")
-    return WinogradConvolution if narrow and wide_enough else Convolution
 
 
 def _sequential(
@@ -122,6 +106,7 @@ def _sequential(
     batch_normalization: Callable[..., keras.layers.BatchNormalization],
     dropout: type[keras.layers.Dropout],
     pool_before_activation: bool,
+    dropout_rate: float | None = None,
 ) -> keras.Sequential:
     import keras
     from keras import layers
@@ -144,6 +129,9 @@ def _sequential(
     def initializer() -> keras.initializers.Initializer:
         return keras.initializers.GlorotUniform(seed=layer_seed())
 
+    blocks = len(CONVOLUTIONS) + len(DENSE_UNITS)
+    last_only = [0.0] * (blocks - 1) + [dropout_rate]
+    rates = iter([DROPOUT_RATE] * blocks if dropout_rate is None else last_only)
     activation = (layers.Activation, "activation", "relu")
     pooling = (layers.MaxPooling2D, "max_pooling2d", 2)
     model.add(keras.Input(batch_shape=(batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), name="image"))
@@ -153,13 +141,13 @@ def _sequential(
         add(batch_normalization, "batch_normalization")
         for layer in (pooling, activation) if pool_before_activation else (activation, pooling):
             add(*layer)
-        add(dropout, "dropout", DROPOUT_RATE, seed=layer_seed())
+        add(dropout, "dropout", next(rates), seed=layer_seed())
     add(layers.Flatten, "flatten")
     for units in DENSE_UNITS:
         add(layers.Dense, "dense", units, kernel_initializer=initializer())
         add(batch_normalization, "batch_normalization")
         add(*activation)
-        add(dropout, "dropout", DROPOUT_RATE, seed=layer_seed())
+        add(dropout, "dropout", next(rates), seed=layer_seed())
     output = {"activation": "softmax", "kernel_initializer": initializer()}
     output["dtype"] = "float64" if dtype_policy == "float64" else "float32"
     add(layers.Dense, "dense", NUM_CLASSES, **output)

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, run_dir
-from fer_pipeline.config import Config, known_resume_key, resume_key, to_record, with_defaults
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
-from fer_pipeline.models.notebook_cnn import count_parameters
+from fer_pipeline.models.networks import count_parameters
+from fer_pipeline.run_record import known_resume_key, resume_key, to_record, with_defaults
+from fer_pipeline.stages import teachers
 from fer_pipeline.stages.finished import refuse_finished
 from fer_pipeline.training import checkpoints, loop
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 #: artifacts take 6.3, and what they are made of while they are written 3.
 _CHECKPOINT_COPIES, _EXPORT_COPIES = 3, 10
 _BYTES_PER_PARAMETER = 4
+
+#: Bytes of an export however small the network: nine times graphs, texts and golden faces.
+_SMALLEST_EXPORT = 4_000_000
 
 
 class Run(NamedTuple):
@@ -57,13 +62,14 @@ def find_problem(path: Path, config: Config, *, chief: bool, exporting: bool) ->
 
     Args:
       path: the run directory.
-      config: what the user chose.
+      config: what the user chose, with the recipe's settings.
       chief: whether this host writes there; the others have one of their own, or none.
       exporting: whether the trained network will be exported.
     """
     try:
         if config.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
+        teachers.check(teachers.names(config.teacher))
         if chief:
             check_run(path, config, exporting=exporting)
         datasets.check(
@@ -89,10 +95,10 @@ def check_run(path: Path, config: Config, *, exporting: bool) -> None:
         refuse_finished(path, config, exporting=exporting)
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
-    weights = _BYTES_PER_PARAMETER * count_parameters()
+    weights = _BYTES_PER_PARAMETER * count_parameters(config.model)
     size = _CHECKPOINT_COPIES * weights
     needed = checkpoints.space_needed(path, size, anew=config.overwrite)
-    needed += _EXPORT_COPIES * weights if exporting else 0
+    needed += max(_EXPORT_COPIES * weights, _SMALLEST_EXPORT) if exporting else 0
     # What is deleted first makes room.
     needed -= run_dir.size_written(path) if config.overwrite else 0
     run_dir.check_space(
@@ -120,6 +126,8 @@ def lock_run(opened: Run, config: Config, *, exporting: bool) -> Iterator[None]:
 def default_run_dir(config: Config) -> Path:
     """``runs/<data>-<recipe>-s<seed>``."""
     recipe = f"b{config.batch_size}-lr{config.learning_rate:g}"
+    if (config.model, config.recipe) != ("notebook", "notebook"):
+        recipe = f"{config.model}-{config.recipe}-e{config.epochs}-{recipe}"
     return Path("runs") / f"{datasets.source_name(config.data)}-{recipe}-s{config.seed}"
 
 
@@ -153,7 +161,11 @@ def open_run(path: Path, config: Config, problem: UserError | None = None) -> Ru
     if config.data != "synthetic":
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
     record = to_record(
-        config, fingerprint=fingerprint(splits), devices=devices.replicas, versions=versions()
+        config,
+        fingerprint=fingerprint(splits),
+        devices=devices.replicas,
+        versions=versions(),
+        teachers=teachers.digests(teachers.names(config.teacher)),
     )
     hint = None if trained_on else gpus.unused_gpu_hint()
     if hint:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import atomic_files, run_dir
+from fer_pipeline import atomic_files, recipes, run_dir
 from fer_pipeline.agreement import allowed
-from fer_pipeline.config import Config, resume_key
+from fer_pipeline.config import Config
 from fer_pipeline.devices import allocator, cluster, precision, strategy
 from fer_pipeline.errors import UserError
-from fer_pipeline.stages import opening
+from fer_pipeline.run_record import resume_key
+from fer_pipeline.stages import opening, teachers
 from fer_pipeline.stages.opening import Run
 from fer_pipeline.terminal import native_log
 from fer_pipeline.training import checkpoints
@@ -53,6 +54,7 @@ def run_training(config: Config, export_stage: Callable[..., None] | None) -> Pa
     """
     start = time.perf_counter()
     allocator.retain_freed_memory()
+    config = recipes.resolve(config)
     path = Path(config.run_dir or opening.default_run_dir(config))
     worker = cluster.worker_info(config.strategy)
     exporting = export_stage is not None
@@ -113,6 +115,15 @@ def fit(opened: Run) -> Trained:
 
     path, devices = opened.path, opened.devices
     callbacks = []
+    runs, targets = teachers.names(opened.config.teacher), None
+    if runs:
+        print(f"asking {', '.join(runs)} about the training faces", flush=True)
+        targets = teachers.targets_of_runs(
+            runs,
+            opened.splits.train.images,
+            temperature=opened.config.temperature,
+            path=path / run_dir.TARGETS if devices.worker.chief else None,
+        )
     if devices.worker.chief:
         print(f"\ntraining; {path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
         if opened.config.tensorboard:
@@ -125,6 +136,7 @@ def fit(opened: Run) -> Trained:
         hooks=[epoch_recorder(opened)],
         callbacks=callbacks,
         resume_key=resume_key(opened.record),
+        targets=targets,
     )
 
 
@@ -160,16 +172,16 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     """Evaluates the float32 reference model on every split; returns the checkpoint it used."""
     from fer_pipeline.evaluation import metrics as metrics_lib
     from fer_pipeline.evaluation import plots
-    from fer_pipeline.models.notebook_cnn import build_model, build_training_model
+    from fer_pipeline.models.networks import build_model, build_training_model
 
     path, splits, config = opened.path, opened.splits, opened.config
     print("\nevaluating the float32 network", flush=True)
     checkpoint = checkpoints.load_end(path, config.export_checkpoint)
     weights = checkpoint.weights
-    reference_model = build_model()
+    reference_model = build_model(config.model)
     reference_model.set_weights(weights)
     # On this host alone, whatever devices it was trained on.
-    trained_network = build_training_model(dtype_policy=config.precision)
+    trained_network = build_training_model(config.model, dtype_policy=config.precision)
     trained_network.set_weights(weights)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     results = {}

@@ -7,7 +7,7 @@ __getattr__, __all__ = lazy.attach(
     {
         "loop": ["train", "Trained", "make_optimizer"],
         "steps": ["compile_train_steps", "compile_evaluate_steps", "cross_entropy"],
-        "schedules": ["PlateauSchedule"],
+        "schedules": ["LinearSchedule", "PlateauSchedule"],
         "state": ["EpochLog", "EpochTiming"],
     },
 )

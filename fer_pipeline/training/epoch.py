@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fer_pipeline import augmentation
 from fer_pipeline.devices import strategy
+from fer_pipeline.input_pipeline import augmentation_draws
 from fer_pipeline.input_pipeline import batches as batches_lib
-from fer_pipeline.training import steps
+from fer_pipeline.input_pipeline.batches import Extra
+from fer_pipeline.training import distillation, steps
 from fer_pipeline.training.state import Session
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
             first_step=state.step,
             epochs=None,
             shard=shard,
+            flip=augmentation.parse(config.augment).flip,
+            extras=extras(session),
         ),
     )
     validation_batches = strategy.batches(
@@ -62,19 +67,45 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
         session.optimizer,
         strategy=devices.strategy,
         jit_batch_size=config.batch_size if config.jit_compile == "true" else None,
+        objective=distillation.objective(
+            label_smoothing=config.label_smoothing,
+            temperature=config.temperature,
+            distill=config.distill,
+        ),
     )
 
     @functools.cache
     def traced_steps() -> Callable:
         """One trace for any number of steps, made when the first step is due."""
         sizes = tf.TensorSpec([None], tf.int32, name="sizes")
-        return train_steps.get_concrete_function(train_batches, sizes)
+        rates = tf.TensorSpec([None], tf.float32, name="rates")
+        return train_steps.get_concrete_function(train_batches, sizes, rates)
 
     evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=devices.strategy)
     return (
-        lambda: _train_epoch(session, lambda sizes: traced_steps()(train_batches, sizes)),
+        lambda: _train_epoch(session, lambda *plan: traced_steps()(train_batches, *plan)),
         lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
     )
+
+
+def extras(session: Session) -> list[Extra]:
+    """What the batches of a training hold beside images and labels."""
+    config, images, targets = session.config, len(session.splits.train.labels), session.targets
+    changes = augmentation.parse(config.augment)
+
+    # Two: the next epoch is gathered ahead while one ends.
+    @functools.lru_cache(maxsize=2)
+    def draws(epoch: int) -> np.ndarray:
+        strengths = augmentation_draws.strengths(epoch * images, images, config.epochs * images)
+        return augmentation_draws.draw(changes, strengths, seed=config.seed, epoch=epoch)
+
+    found = []
+    if changes.moves:
+        columns = augmentation_draws.COLUMNS
+        found.append(Extra("draws", columns, lambda epoch, _, at: draws(epoch)[at]))
+    if targets is not None:
+        found.append(Extra("targets", targets.shape[1], lambda _, rows, at: targets[rows]))
+    return found
 
 
 def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
@@ -86,7 +117,8 @@ def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
         begun = time.perf_counter()
         count = fixed or session.steps_per_execution
         batch_sizes = sizes[state.step : state.step + count]
-        rows = train_steps(tf.constant(batch_sizes)).numpy()
+        rates = state.schedule.rates(state.step, len(batch_sizes))
+        rows = train_steps(tf.constant(batch_sizes), tf.constant(rates)).numpy()
         seconds = time.perf_counter() - begun
         if not fixed and len(batch_sizes) == count:
             # Hosts have clocks of their own and have to take the same number of steps.

@@ -1,4 +1,4 @@
-"""The training loop: compiled steps, a plateau schedule, checkpoints and epoch hooks.
+"""The training loop: compiled steps, a schedule, checkpoints and epoch hooks.
 
 Keras' model and optimizer are used as they are. The loop around them is this one because a run
 that is continued has to end as one that was never interrupted, and Keras' ``fit`` forgets where in
@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import run_dir
-from fer_pipeline.config import Config, known_resume_key
+from fer_pipeline import recipes, run_dir
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices import precision, strategy, xla
 from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.errors import UserError
-from fer_pipeline.models.notebook_cnn import build_training_model
+from fer_pipeline.input_pipeline import batches
+from fer_pipeline.models.networks import build_training_model
+from fer_pipeline.run_record import known_resume_key, with_defaults
 from fer_pipeline.terminal import interruption
 from fer_pipeline.terminal.progress import Progress
 from fer_pipeline.training import checkpoints, guards, steps
 from fer_pipeline.training import epoch as epoch_lib
 from fer_pipeline.training.callbacks import callback_list, keras_logs
-from fer_pipeline.training.schedules import PlateauSchedule
+from fer_pipeline.training.schedules import LinearSchedule, PlateauSchedule, Schedule
 from fer_pipeline.training.state import EpochLog, EpochTiming, Session, State
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def train(
     hooks: Sequence[EpochHook] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume_key: Mapping[str, Any] | None = None,
+    targets: np.ndarray | None = None,
     log: Callable[[str], None] = print,
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
@@ -83,6 +86,7 @@ def train(
         all of them. What they count is not part of a checkpoint, so that a run which one of them
         has stopped goes on when it is continued.
       resume_key: what else has to be the same when ``run`` is continued, as JSON values.
+      targets: what teachers say of the training images, float32 ``[N, 7]``; see ``distillation``.
       log: takes a line of text about what happens.
 
     Returns:
@@ -96,7 +100,7 @@ def train(
     devices = devices or strategy.join("one_device")
     config = resolve(config, devices)
     check_devices(splits, config, devices)
-    session = _open(splits, config, devices, run, resume_key or {})
+    session = _open(splits, config, devices, run, resume_key or {}, targets)
     strategy.check_same(devices, _settings(session))
     chief = devices.worker.chief
     if _resume(session, log) and chief and session.state.history:
@@ -149,11 +153,14 @@ def is_best(history: Sequence[EpochLog]) -> bool:
 
 
 def resolve(config: Config, devices: Devices) -> Config:
-    """Fills in what ``auto`` means on these devices: the dtype policy, and whether to use XLA.
+    """Fills in what the recipe decides, and what ``auto`` means on these devices.
+
+    That is the dtype policy, and whether to use XLA.
 
     Raises:
       UserError: XLA is asked for on several devices.
     """
+    config = recipes.resolve(config)
     gpus = strategy.training_gpus(devices)
     use_xla = xla.resolve(
         config.jit_compile,
@@ -180,14 +187,29 @@ def check_devices(splits: Splits, config: Config, devices: Devices) -> None:
         )
 
 
-def make_optimizer(config: Config) -> keras.optimizers.Optimizer:
-    """Adam (Kingma and Ba, 2015) with Keras' defaults; under float16 with dynamic loss scaling."""
-    import keras
+def make_optimizer(config: Config, model: keras.Model) -> keras.optimizers.Optimizer:
+    """The optimizer of a network; under float16 with dynamic loss scaling."""
+    from fer_pipeline.training import optimizers
 
-    adam = keras.optimizers.Adam(config.learning_rate)
-    if config.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(adam)
-    return adam
+    return optimizers.make(
+        config.optimizer,
+        config.learning_rate,
+        model=model,
+        weight_decay=config.weight_decay,
+        loss_scaling=config.precision == "mixed_float16",
+    )
+
+
+def make_schedule(config: Config, images: int) -> Schedule:
+    """The schedule of learning rates for so many training images."""
+    if config.schedule == "plateau":
+        return PlateauSchedule(config.learning_rate)
+    return LinearSchedule(
+        config.learning_rate,
+        warmup=config.warmup,
+        steps_per_epoch=batches.num_steps(images, config.batch_size),
+        epochs=config.epochs,
+    )
 
 
 def _open(
@@ -196,12 +218,18 @@ def _open(
     devices: Devices,
     run: Path | None,
     resume_key: Mapping[str, Any],
+    targets: np.ndarray | None,
 ) -> Session:
     with devices.strategy.scope():
         model = build_training_model(
-            dtype_policy=config.precision, seed=config.seed, replicas=devices.replicas
+            config.model,
+            dtype_policy=config.precision,
+            seed=config.seed,
+            replicas=devices.replicas,
+            dropout=config.dropout,
+            normalization_momentum=config.normalization_momentum,
         )
-        optimizer = make_optimizer(config)
+        optimizer = make_optimizer(config, model)
         optimizer.build(model.trainable_variables)
     model.stop_training = False
     return Session(
@@ -212,7 +240,8 @@ def _open(
         resume_key=known_resume_key(config) | dict(resume_key),
         model=model,
         optimizer=optimizer,
-        state=State(PlateauSchedule(config.learning_rate)),
+        state=State(make_schedule(config, len(splits.train.labels))),
+        targets=targets,
     )
 
 
@@ -236,7 +265,8 @@ def _resume(session: Session, log: Callable[[str], None]) -> bool:
     with strategy.errors_on_all_workers(devices):
         found = checkpoints.load_latest(session.run, log) if session.writes else None
         if found:
-            run_dir.check_same_config(session.run, found.state["identity"], session.resume_key)
+            before = with_defaults(found.state["identity"])
+            run_dir.check_same_config(session.run, before, session.resume_key)
     content = strategy.broadcast_from_chief(devices, checkpoints.pack(found) if found else None)
     if content is None:
         return False

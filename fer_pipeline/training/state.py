@@ -12,7 +12,7 @@ from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.training import checkpoints, guards, steps
-from fer_pipeline.training.schedules import PlateauSchedule
+from fer_pipeline.training.schedules import Schedule
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +49,7 @@ class State:
     ``consecutive_overflows`` counts the updates in a row that loss scaling has just skipped.
     """
 
-    schedule: PlateauSchedule
+    schedule: Schedule
     history: list[EpochLog] = dataclasses.field(default_factory=list)
     timing: list[EpochTiming] = dataclasses.field(default_factory=list)
     step: int = 0
@@ -89,7 +89,10 @@ class State:
 
 @dataclasses.dataclass
 class Session:
-    """A training under way."""
+    """A training under way.
+
+    ``targets`` are what teachers say of every training image, float32 ``[N, 7]``.
+    """
 
     splits: Splits
     config: Config
@@ -99,6 +102,7 @@ class Session:
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     state: State
+    targets: np.ndarray | None = None
     steps_per_execution: int = FIRST_EXECUTION
 
     @property

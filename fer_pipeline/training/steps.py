@@ -27,10 +27,11 @@ def compile_train_steps(
     *,
     strategy: tf.distribute.Strategy | None = None,
     jit_batch_size: int | None = None,
-) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
-    """Compiles ``(iterator, sizes) -> rows`` over training batches.
+    objective: Callable[..., tf.Tensor] | None = None,
+) -> Callable[..., tf.Tensor]:
+    """Compiles ``(iterator, sizes, rates) -> rows`` over training batches.
 
-    The loss of a step is the mean categorical cross-entropy over its whole batch, the partial last
+    The loss of a step is the mean of the objective over its whole batch, the partial last
     one included, whatever share of it a replica holds. With a ``LossScaleOptimizer`` an overflow on
     any replica skips the update on all of them: Keras looks at the gradients before they are added
     up, so those of the last layer are made infinite everywhere first.
@@ -42,22 +43,33 @@ def compile_train_steps(
       jit_batch_size: XLA compiles the steps over batches of this size; None leaves it out. Batches
         of another size, such as the partial last one of an epoch, run without it: XLA compiles anew
         for every size, and that takes longer than such steps ever do.
+      objective: ``(labels, probabilities, targets) -> losses [B]``, see ``distillation``; None is
+        ``cross_entropy``.
 
     Returns:
       A function of an iterator over (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), spread over the
       strategy's replicas, and of the int32 sizes ``[S]`` of the next S whole batches. It gives
-      rows ``[S, 4]`` in the dtype of the probabilities.
+      rows ``[S, 4]`` in the dtype of the probabilities. A third element of a batch is a dict that
+      may hold ``draws`` (``augmentation_draws``) and ``targets`` (``distillation``). The third
+      argument is the float32 learning rates ``[S]``; without it the optimizer keeps the one it has.
     """
     import keras
     import tensorflow as tf
 
+    from fer_pipeline.input_pipeline import augment_on_device
+
     strategy = strategy or tf.distribute.get_strategy()
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    objective = objective or (lambda labels, probabilities, _: cross_entropy(labels, probabilities))
 
-    def step(images: tf.Tensor, labels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    def step(images: tf.Tensor, labels: tf.Tensor, size: tf.Tensor, extras: dict) -> tf.Tensor:
+        if "draws" in extras:
+            faces = augment_on_device.apply(images, extras["draws"])
+        else:
+            faces = tf.cast(images, tf.float32)
         with tf.GradientTape() as tape:
-            probabilities = model(tf.cast(images, tf.float32), training=True)
-            losses = cross_entropy(labels, probabilities)
+            probabilities = model(faces, training=True)
+            losses = objective(labels, probabilities, extras.get("targets"))
             mean = tf.reduce_sum(losses) / tf.cast(size, losses.dtype)
             loss = optimizer.scale_loss(mean)
         gradients = tape.gradient(loss, model.trainable_variables)
@@ -72,18 +84,23 @@ def compile_train_steps(
 
     compiled = tf.function(step, jit_compile=True)
 
-    def run(images: tf.Tensor, labels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        batch = images, labels, size
+    def run(images: tf.Tensor, labels: tf.Tensor, size: tf.Tensor, extras: dict) -> tf.Tensor:
+        batch = images, labels, size, extras
         if jit_batch_size is None:
             return step(*batch)
         return tf.cond(size == jit_batch_size, lambda: compiled(*batch), lambda: step(*batch))
 
     @tf.function(reduce_retracing=True)
-    def train_steps(iterator: tf.data.Iterator, sizes: tf.Tensor) -> tf.Tensor:
+    def train_steps(
+        iterator: tf.data.Iterator, sizes: tf.Tensor, rates: tf.Tensor | None = None
+    ) -> tf.Tensor:
         rows = tf.TensorArray(_row_dtype(model), tf.size(sizes), element_shape=[4])
         for i in tf.range(tf.size(sizes)):
-            images, labels = next(iterator)
-            replicas = strategy.run(run, args=(images, labels, sizes[i]))
+            images, labels, *rest = next(iterator)
+            if rates is not None:
+                optimizer.learning_rate = rates[i]
+            extras = rest[0] if rest else {}
+            replicas = strategy.run(run, args=(images, labels, sizes[i], extras))
             rows = rows.write(i, strategy.experimental_local_results(replicas)[0])
         return rows.stack()
 

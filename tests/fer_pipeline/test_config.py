@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
-from fer_pipeline import config as config_lib
-from fer_pipeline import run_dir
+from fer_pipeline import recipes, run_dir, run_record
 from fer_pipeline.config import Config
 from fer_pipeline.errors import UserError
 
-FACTS = {"fingerprint": "f" * 64, "devices": 1, "versions": {"numpy": "2"}}
+FACTS = {"fingerprint": "f" * 64, "devices": 1, "versions": {"numpy": "2"}, "teachers": []}
+
+AUGMENT = "{!r} is none of flip, shift:0..24, rotate:0..180, zoom:0..0.9, cutout:0..48"
 
 #: A value that is out of range, and what every way in says of it.
 OUT_OF_RANGE = [
@@ -25,6 +26,12 @@ OUT_OF_RANGE = [
     ("validation_fraction", 1.0, "must be a number above 0 and below 1"),
     ("checkpoint_minutes", float("inf"), "must be a number from 0"),
     ("join_minutes", 0.0, "must be a number above 0"),
+    ("model", "huge", "must be one of notebook, compact, tiny, wide"),
+    ("label_smoothing", float("nan"), "must be a number from 0 and up to 1"),
+    ("weight_decay", float("inf"), "must be a number from 0"),
+    ("temperature", 0.0, "must be a number above 0"),
+    ("dropout", 1.0, "must be a number from 0 and below 1"),
+    ("augment", "tilt:3", AUGMENT.format("tilt:3")),
     ("threads", 5000, "must be a whole number from 1 and up to 4,096"),
 ]
 
@@ -39,7 +46,7 @@ WRONG_TYPE = [
 
 
 def record(**changes):
-    return config_lib.to_record(Config(), **FACTS) | changes
+    return run_record.to_record(recipes.resolve(Config()), **FACTS) | changes
 
 
 @pytest.mark.parametrize(("name", "value", "said"), OUT_OF_RANGE + WRONG_TYPE)
@@ -80,24 +87,32 @@ def test_the_record_holds_every_setting_but_the_place_of_the_run():
     found = record(jit_compile=True)
     names = {field.name for field in dataclasses.fields(Config)}
     assert set(found) == names - {"run_dir", "overwrite"} | set(FACTS)
-    assert config_lib.record_problem(found) is None
-    assert config_lib.record_problem(record(jit_compile=False)) is None
+    assert run_record.record_problem(found) is None
+    assert run_record.record_problem(record(jit_compile=False)) is None
 
 
 def test_settings_that_an_older_version_lacks_are_no_problem():
     old = {name: value for name, value in record().items() if name not in ("threads", "seed")}
-    assert config_lib.record_problem(old) is None
-    assert config_lib.with_defaults(old)["seed"] == 0
-    assert "threads" not in config_lib.with_defaults(old) or old["threads"] is None
+    assert run_record.record_problem(old) is None
+    assert run_record.with_defaults(old)["seed"] == 0
+    before = {"data": "synthetic", "deterministic": False}
+    known = {"fingerprint": "f" * 64, "teachers": []}
+    now = run_record.known_resume_key(recipes.resolve(Config())) | known
+    assert now.items() <= (run_record.with_defaults(before) | known).items()
+    assert "threads" not in run_record.with_defaults(old) or old["threads"] is None
 
 
 def test_a_continued_run_needs_the_same_bits_of_settings_only_if_it_is_deterministic():
     always = {"batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint"}
-    assert set(config_lib.resume_key(record())) == always
-    exact = config_lib.resume_key(record(deterministic=True))
+    always |= {"model", "teachers", *recipes.RECIPES["notebook"]}
+    assert set(run_record.resume_key(record())) == always
+    exact = run_record.resume_key(record(deterministic=True))
     assert set(exact) == always | {"threads", "jit_compile", "devices"}
 
 
 def test_what_auto_decides_is_not_known_before_the_device():
-    assert "precision" not in config_lib.known_resume_key(Config())
-    assert config_lib.known_resume_key(Config(precision="float32"))["precision"] == "float32"
+    assert "precision" not in run_record.known_resume_key(recipes.resolve(Config()))
+    assert (
+        run_record.known_resume_key(recipes.resolve(Config(precision="float32")))["precision"]
+        == "float32"
+    )

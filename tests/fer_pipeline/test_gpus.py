@@ -132,7 +132,7 @@ def test_xla_compiles_on_one_gpu_that_it_knows(trained_on, options, compiled):
 def test_a_gpu_gets_keras_convolutions(with_gpus, monkeypatch):
     monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
     monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
-    monkeypatch.setattr(f"{NETWORK}.cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr("fer_pipeline.models.fast_layers.cpu_flags", lambda: {"avx2"})
 
     def kinds():
         layers = build_training_model(dtype_policy="float32").layers

@@ -19,7 +19,7 @@ from fer_pipeline.config import Config, settings
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
-from fer_pipeline.models import notebook_cnn
+from fer_pipeline.models import compact_cnn, notebook_cnn
 from fer_pipeline.terminal import interruption
 from fer_pipeline.training import loop
 
@@ -42,6 +42,7 @@ def arguments():
     parser.add_argument("--overflow_at", type=int, default=0, help="step, on the last replica")
     parser.add_argument("--trace", action="store_true", help="keep the weights of every epoch")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--tuned", action="store_true", help="the tuned recipe, distilled")
     return parser.parse_args()
 
 
@@ -49,6 +50,26 @@ def faces(count, seed):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
     return Split(images, rng.integers(0, 7, count).astype(np.int32))
+
+
+#: Every setting of the tuned recipe that a step computes with, but for dropout.
+TUNED = {
+    "model": "tiny",
+    "optimizer": "muon",
+    "schedule": "linear",
+    "warmup": 0.1,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "dropout": 0.0,
+    "augment": "flip,shift:3,rotate:8,zoom:0.08,cutout:8",
+    "temperature": 2.0,
+    "distill": 0.7,
+}
+
+
+def targets(count):
+    powers = np.random.default_rng(2).random((count, 7), np.float32)
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def overflow_at(step):
@@ -64,8 +85,8 @@ def overflow_at(step):
             return super().scale_loss(loss) * tf.cast(tf.where(hit, float("inf"), 1.0), loss.dtype)
 
     # Low enough that nothing overflows by itself.
-    loop.make_optimizer = lambda recipe: Overflowing(
-        keras.optimizers.Adam(recipe.learning_rate), initial_scale=2.0**12
+    loop.make_optimizer = lambda config, model: Overflowing(
+        keras.optimizers.Adam(config.learning_rate), initial_scale=2.0**12
     )
 
 
@@ -100,6 +121,7 @@ def main(options):
     if not options.full:
         notebook_cnn.CONVOLUTIONS = ((4, 3), (4, 5), (8, 3), (8, 3))
         notebook_cnn.DENSE_UNITS = (16, 16)
+    compact_cnn.WIDTHS["tiny"] = (4, 8, 8)
     if options.overflow_at:
         overflow_at(options.overflow_at)
     validation = faces(37, 1)
@@ -115,7 +137,9 @@ def main(options):
             checkpoint_minutes=options.checkpoint_minutes,
             steps_per_execution=options.steps_per_execution,
             jit_compile=str(options.jit_compile).lower(),
+            **(TUNED if options.tuned else {}),
         ),
+        targets=targets(options.images) if options.tuned else None,
         devices=job,
         run=options.run,
         callbacks=[trace] if trace else [],

@@ -93,7 +93,7 @@ def without_dropout(model):
 
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}], ids=["avx2", "avx512"])
 def test_a_training_step_has_the_gradients_and_moments_of_keras_layers(images, monkeypatch, flags):
-    monkeypatch.setattr(f"{NETWORK}.cpu_flags", lambda: flags)
+    monkeypatch.setattr("fer_pipeline.models.fast_layers.cpu_flags", lambda: flags)
     fast = without_dropout(build_training_model(seed=3))
     plain = without_dropout(build_model())
     plain.set_weights(fast.get_weights())
@@ -148,7 +148,7 @@ def test_same_convolution_and_its_gradients_are_tensorflows():
     ],
 )
 def test_every_cpu_gets_its_convolutions(images, monkeypatch, flags, policy, kind):
-    monkeypatch.setattr(f"{NETWORK}.cpu_flags", lambda: flags)
+    monkeypatch.setattr("fer_pipeline.models.fast_layers.cpu_flags", lambda: flags)
     model = build_training_model(dtype_policy=policy)
     assert {type(layer) for layer in model.layers if "conv2d" in layer.name} == {kind}
     assert model(images, training=True).shape == (6, 7)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fer_pipeline import atomic_files, datasets, run_dir
+from fer_pipeline import atomic_files, datasets, recipes, run_dir
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import cluster, strategy
@@ -25,6 +25,9 @@ CONFIG = {
     "threads": 2,
     "devices": 1,
     "jit_compile": False,
+    "model": "notebook",
+    "teachers": [],
+    **recipes.RECIPES["notebook"],
 }
 
 
@@ -72,7 +75,9 @@ def test_only_a_run_with_something_left_to_do_goes_on(tmp_path, run, options, sa
 
 
 def refuse(path, *, chief=True, exporting=False, **options):
-    return opening.find_problem(path, Config(**options), chief=chief, exporting=exporting)
+    return opening.find_problem(
+        path, recipes.resolve(Config(**options)), chief=chief, exporting=exporting
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,6 +85,7 @@ def refuse(path, *, chief=True, exporting=False, **options):
     [
         ({"data": "no/such/place"}, "no/such/place: no such file"),
         ({"validation_fraction": 0.5}, "--validation_fraction: the synthetic faces"),
+        ({"teacher": "no/such/run"}, "no/such/run"),
     ],
 )
 @pytest.mark.parametrize("chief", [True, False])
@@ -95,6 +101,8 @@ def test_what_is_wrong_is_seen_before_tensorflow_and_the_data(tmp_path, options,
         ({"seed": 1}, "--seed=0, not 1"),
         ({"precision": "mixed_float16"}, "--precision=float32, not mixed_float16"),
         ({"deterministic": True}, "--deterministic=false, not true"),
+        ({"model": "compact"}, "--model=notebook, not compact"),
+        ({"optimizer": "muon"}, "--optimizer=adam, not muon"),
     ],
 )
 def test_a_run_started_otherwise_is_refused_before_the_data_is_read(tmp_path, options, said):
@@ -129,6 +137,19 @@ def test_space_for_checkpoints_and_export_is_asked_for_before_anything_is_made(
         found = refuse(run, exporting=exporting)
         assert found is None if said is None else said in str(found)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "checkpoints", "export"),
+    # Five of three copies of 66,007 and of 584,055 parameters; an export has a least size.
+    [("tiny", 3_960_420, 4_000_000), ("compact", 35_043_300, 23_362_200)],
+)
+def test_a_smaller_network_needs_less_space(tmp_path, monkeypatch, model, checkpoints, export):
+    for missing in (0, 1):
+        usage = type("Usage", (), {"free": checkpoints + export - missing})
+        monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
+        found = refuse(tmp_path / "run", exporting=True, model=model)
+        assert (found is not None) == missing
 
 
 def test_what_overwriting_deletes_counts_as_room(tmp_path, monkeypatch):
@@ -168,7 +189,9 @@ def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_
 
 
 def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_path):
-    old = {name: value for name, value in CONFIG.items() if name not in ("deterministic", "seed")}
+    new = ("deterministic", "seed", "model", "teachers", *recipes.RECIPES["tuned"])
+    old = {name: value for name, value in CONFIG.items() if name not in new}
+    old |= {"batch_size": 64, "learning_rate": 5e-4}
     atomic_files.write_json(tmp_path / run_dir.CONFIG, old)
     with pytest.raises(UserError, match="--seed=0, not 1"):
         opening.write_record(tmp_path, CONFIG | {"seed": 1})
@@ -231,6 +254,9 @@ def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
         ({"learning_rate": 0.1}, "--learning_rate=0.0005, not 0.1"),
         ({"seed": 1}, "--seed=0, not 1"),
         ({"fingerprint": "0" * 64}, "other images"),
+        ({"teachers": ["abc"]}, "other teachers"),
+        # Of how many epochs there will be these depend from their first step on.
+        ({"schedule": "linear"}, "--schedule=plateau, not linear"),
     ],
 )
 def test_another_configuration_is_refused_and_the_old_one_kept(tmp_path, change, said):
@@ -238,6 +264,15 @@ def test_another_configuration_is_refused_and_the_old_one_kept(tmp_path, change,
     with pytest.raises(UserError, match=said):
         opening.write_record(tmp_path, CONFIG | change)
     assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG
+
+
+@pytest.mark.parametrize("what", [{"schedule": "linear"}, {"augment": "flip,shift:2"}])
+def test_epochs_count_where_a_step_depends_on_them(tmp_path, what):
+    opening.write_record(tmp_path, CONFIG | what)
+    with pytest.raises(UserError, match="--epochs=15, not 50"):
+        opening.write_record(tmp_path, CONFIG | what | {"epochs": 50})
+    assert "--epochs=15, not 50" in str(refuse(tmp_path, epochs=50, **what))
+    assert refuse(tmp_path, **what) is None
 
 
 @pytest.mark.parametrize("change", [{"epochs": 50}, {"threads": 4}, {"devices": 2}])

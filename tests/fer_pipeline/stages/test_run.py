@@ -1,14 +1,22 @@
-"""What counts as near enough to the float32 twin."""
+"""What counts as near enough to the float32 twin; a student and its teacher, start to end."""
+
+import dataclasses
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
+from fer_pipeline import datasets, run_dir
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.datasets.synthetic import render
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import metrics
-from fer_pipeline.stages import run
+from fer_pipeline.models import compact_cnn, networks
+from fer_pipeline.stages import run, teachers
+from fer_pipeline.training import checkpoints, distillation
 
 
 def network(bias):
@@ -49,3 +57,45 @@ def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
     opened = run.Run(tmp_path, Splits(split, split, split), Config(precision="float32"), {}, None)
     run.compare_with_reference(opened, None, None)
     assert seen == [[0, 50, 100]] * 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """28 training and 14 test faces in class folders."""
+    root = tmp_path_factory.mktemp("faces")
+    for part, count in (("train", 28), ("test", 14)):
+        labels = np.arange(count) % 7
+        for i, (label, image) in enumerate(zip(labels, render(labels, seed=count), strict=True)):
+            path = root / part / CLASS_NAMES[label] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(image[..., 0]).save(path)
+    return root
+
+
+def test_a_student_learns_what_its_teacher_says(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(compact_cnn.WIDTHS, "tiny", (4, 4, 8))
+    config = Config(
+        data=str(folder),
+        run_dir=str(tmp_path / "teacher"),
+        model="tiny",
+        recipe="tuned",
+        batch_size=16,
+        epochs=1,
+        precision="float32",
+    )
+    teacher = run.run_training(config, None)
+    config = dataclasses.replace(config, run_dir=str(tmp_path / "student"), teacher=str(teacher))
+    student = run.run_training(config, None)
+
+    weights = checkpoints.load_weights(teacher)
+    assert run_dir.read_config(student)["teachers"] == [teachers.digest(weights)]
+    found = np.load(student / run_dir.TARGETS)
+    network = networks.build_model("tiny")
+    network.set_weights(weights)
+    images = datasets.load(str(folder)).splits.train.images
+    expected = distillation.teacher_targets([network], images, temperature=2.0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(UserError, match=r"--temperature=2\.0, not 3\.0"):
+        run.run_training(dataclasses.replace(config, temperature=3.0), None)
+    trained_on = checkpoints.load_end(student).weights
+    assert any((one != other).any() for one, other in zip(trained_on, weights, strict=True))

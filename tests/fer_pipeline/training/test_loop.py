@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fer_pipeline import recipes
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
@@ -75,7 +76,7 @@ def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
     record = reference.fit(batches(part, 8), epochs=3, shuffle=False, verbose=0).history
 
     model = small_model()
-    optimizer = loop.make_optimizer(make_config())
+    optimizer = loop.make_optimizer(recipes.resolve(make_config()), model)
     optimizer.build(model.trainable_variables)
     train_steps = steps.compile_train_steps(model, optimizer)
     for epoch in range(3):
@@ -104,7 +105,7 @@ def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
     moments = []
     for policy in ("float32", "mixed_float16"):
         model = small_model(policy)
-        optimizer = loop.make_optimizer(make_config(precision=policy))
+        optimizer = loop.make_optimizer(recipes.resolve(make_config(precision=policy)), model)
         optimizer.build(model.trainable_variables)
         steps.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant([20]))
         inner = getattr(optimizer, "inner_optimizer", optimizer)

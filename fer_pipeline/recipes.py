@@ -1,0 +1,58 @@
+"""Recipes: named sets of settings, each of which a flag of the same name overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fer_pipeline.config import Config
+
+#: The notebook's, and one that was tuned on FER-2013 (``BUILD_NOTES.md``).
+RECIPES: dict[str, dict[str, Any]] = {
+    "notebook": {
+        "batch_size": 64,
+        "learning_rate": 5e-4,
+        "optimizer": "adam",
+        "schedule": "plateau",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "dropout": None,
+        "normalization_momentum": 0.99,
+        "augment": "flip",
+        "temperature": 1.0,
+        "distill": 0.5,
+    },
+    "tuned": {
+        "batch_size": 128,
+        "learning_rate": 0.012,
+        "optimizer": "muon",
+        "schedule": "linear",
+        "warmup": 0.05,
+        "weight_decay": 0.05,
+        "label_smoothing": 0.1,
+        "dropout": 0.1,
+        "normalization_momentum": 0.9,
+        "augment": "flip,shift:3,rotate:8,zoom:0.08",
+        "temperature": 2.0,
+        "distill": 0.7,
+    },
+}
+
+
+def resolve(config: Config) -> Config:
+    """Fills in what a configuration leaves to its recipe; what is chosen stays."""
+    recipe = RECIPES[config.recipe]
+    left_open = {name: value for name, value in recipe.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **left_open)
+
+
+def values_of(name: str) -> str:
+    """What a setting is in every recipe, for ``--help``; empty where recipes do not decide it."""
+    if name not in RECIPES["notebook"]:
+        return ""
+    shown = (
+        f"{recipe}: {'its own' if values[name] is None else values[name]}"
+        for recipe, values in RECIPES.items()
+    )
+    return f"By the recipe: {'; '.join(shown)}."

@@ -1,0 +1,87 @@
+"""The teachers of a run: other runs, whose answers its network also learns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_pipeline import atomic_files, run_dir
+from fer_pipeline.classes import NUM_CLASSES
+from fer_pipeline.devices import precision
+from fer_pipeline.inference import model_loader
+from fer_pipeline.training import checkpoints, distillation
+
+
+def digest(weights: Sequence[np.ndarray]) -> str:
+    """What tells a teacher's weights from others: the first 16 digits of their SHA-256."""
+    found = hashlib.sha256()
+    for array in weights:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
+def names(teacher: str | None) -> list[str]:
+    """The run directories that ``--teacher`` lists."""
+    return [name.strip() for name in (teacher or "").split(",") if name.strip()]
+
+
+def check(runs: Sequence[str]) -> None:
+    """Raises UserError where one is no run, or has no weights that can be read."""
+    for run in runs:
+        run_dir.read_config(Path(run))
+        checkpoints.load_end(Path(run))
+
+
+def digests(runs: Sequence[str]) -> list[str]:
+    """``digest`` of the weights of runs.
+
+    Raises:
+      UserError: one is no run, or has no checkpoint that can be read.
+    """
+    return [digest(checkpoints.load_weights(Path(run))) for run in runs]
+
+
+def targets_of_runs(
+    runs: Sequence[str], images: np.ndarray, *, temperature: float, path: Path | None = None
+) -> np.ndarray | None:
+    """``distillation.teacher_targets`` of the last epochs of runs; None where there are no runs.
+
+    Args:
+      runs: run directories.
+      images: uint8 ``[N, 48, 48, 1]``.
+      temperature: see ``distillation``.
+      path: where they are kept; a file of earlier is used.
+
+    Raises:
+      UserError: as ``inference.model_loader.reference_model``.
+    """
+    if not runs:
+        return None
+    kept = read_targets(path, len(images)) if path else None
+    if kept is not None:
+        return kept
+    teachers = [model_loader.reference_model(Path(run), "last") for run in runs]
+    with precision.true_float32():
+        targets = distillation.teacher_targets(teachers, images, temperature=temperature)
+    if path:
+        save_targets(path, targets)
+    return targets
+
+
+def read_targets(path: Path, count: int) -> np.ndarray | None:
+    """Reads targets of ``count`` images; None if there are none or the file is damaged."""
+    try:
+        targets = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    right = targets.shape == (count, NUM_CLASSES) and targets.dtype == np.float32
+    return targets if right else None
+
+
+def save_targets(path: Path, targets: np.ndarray) -> None:
+    """Writes targets as ``.npy``, whole or not at all."""
+    with atomic_files.atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, targets)

@@ -1,0 +1,32 @@
+"""How a run knows its teachers, and keeps what they say."""
+
+import numpy as np
+import pytest
+
+from fer_pipeline.stages import teachers
+
+
+def test_a_teacher_is_known_by_its_weights():
+    weights = [np.ones((2, 3), np.float32), np.zeros(3, np.float32)]
+    changed = [weights[0], weights[1] + np.float32(1e-7)]
+    assert teachers.digest(weights) == teachers.digest([array.copy() for array in weights])
+    assert teachers.digest(weights) != teachers.digest(changed)
+
+
+def test_teachers_are_listed_by_commas():
+    assert teachers.names(" a, b ,") == ["a", "b"]
+    assert teachers.names(None) == []
+
+
+def test_kept_targets_are_read_again(tmp_path):
+    targets = np.random.default_rng(0).random((5, 7), np.float32)
+    teachers.save_targets(tmp_path / "targets.npy", targets)
+    np.testing.assert_array_equal(teachers.read_targets(tmp_path / "targets.npy", 5), targets)
+    assert teachers.read_targets(tmp_path / "targets.npy", 6) is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_targets_that_cannot_be_read_are_none(tmp_path, content):
+    if content is not None:
+        (tmp_path / "targets.npy").write_bytes(content)
+    assert teachers.read_targets(tmp_path / "targets.npy", 5) is None

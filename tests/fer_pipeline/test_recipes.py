@@ -1,0 +1,31 @@
+"""Recipes as sets of settings that flags override."""
+
+import pytest
+
+from fer_pipeline import config, recipes
+from fer_pipeline.config import Config
+
+
+def test_every_recipe_decides_the_same_settings():
+    assert tuple(recipes.RECIPES) == config.settings()["recipe"].choices
+    for values in recipes.RECIPES.values():
+        assert set(values) == set(recipes.RECIPES["notebook"])
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_what_is_not_chosen_is_the_recipes(recipe):
+    resolved = recipes.resolve(Config(recipe=recipe, augment="none", dropout=0.0))
+    expected = recipes.RECIPES[recipe] | {"augment": "none", "dropout": 0.0}
+    assert {name: getattr(resolved, name) for name in expected} == expected
+    assert recipes.resolve(resolved) == resolved
+
+
+def test_without_a_recipe_it_is_the_notebooks():
+    resolved = recipes.resolve(Config())
+    assert (resolved.batch_size, resolved.learning_rate, resolved.optimizer) == (64, 5e-4, "adam")
+
+
+def test_help_tells_what_a_setting_is_in_each():
+    assert recipes.values_of("batch_size") == "By the recipe: notebook: 64; tuned: 128."
+    assert recipes.values_of("dropout") == "By the recipe: notebook: its own; tuned: 0.1."
+    assert recipes.values_of("seed") == ""

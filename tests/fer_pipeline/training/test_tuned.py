@@ -1,0 +1,145 @@
+"""The tuned recipe through the loop: continued, in float16, by the step."""
+
+import numpy as np
+import pytest
+
+from fer_pipeline import recipes
+from fer_pipeline.config import Config
+from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.devices import strategy
+from fer_pipeline.errors import UserError
+from fer_pipeline.input_pipeline import augment, training_batches
+from fer_pipeline.models import compact_cnn
+from fer_pipeline.training import checkpoints, distillation, loop, optimizers
+from fer_pipeline.training import epoch as epoch_lib
+
+TARGETS = np.random.default_rng(5).dirichlet(np.ones(7), 20).astype(np.float32)
+
+
+def split(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
+    return Split(images, rng.integers(0, 7, count).astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return Splits(split(20, 0), split(9, 1), split(9, 2))
+
+
+@pytest.fixture(autouse=True)
+def narrow_network(monkeypatch):
+    monkeypatch.setitem(compact_cnn.WIDTHS, "tiny", (4, 4, 8))
+
+
+def tuned(**changes):
+    chosen = {"model": "tiny", "recipe": "tuned", "epochs": 2, "seed": 7, "batch_size": 4}
+    chosen |= {"augment": "flip,shift:3,cutout:8", "precision": "float32", "jit_compile": "false"}
+    return recipes.resolve(Config(**chosen | changes))
+
+
+def opened(splits, config, targets=None):
+    return loop._open(splits, config, strategy.join("one_device"), None, {}, targets)
+
+
+def quiet(_):
+    pass
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL: nothing after it is run."""
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
+    splits, tmp_path, monkeypatch, precision
+):
+    config = tuned(precision=precision)
+    whole = loop.train(splits, config, targets=TARGETS, log=quiet)
+    assert np.isfinite([row.train_loss for row in whole.history]).all()
+    plain, saved = checkpoints.save, []
+
+    def save(*arguments, **options):
+        saved.append(plain(*arguments, **options))
+        # Of two epochs of 5 steps: after steps 2, 4 and 5, the epoch, and step 2 of the next one.
+        if len(saved) == 5:
+            raise KilledError
+
+    often = tuned(precision=precision, checkpoint_minutes=0.0, steps_per_execution=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", save)
+        with pytest.raises(KilledError):
+            loop.train(splits, often, run=tmp_path, targets=TARGETS, log=quiet)
+    said = []
+    resumed = loop.train(splits, config, run=tmp_path, targets=TARGETS, log=said.append)
+    assert said == ["continuing after epoch 1, step 2"]
+    assert resumed.history == whole.history
+    for part in ("model", "optimizer"):
+        ours, theirs = (getattr(run, part).variables for run in (resumed, whole))
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_history_has_the_rate_of_an_epochs_last_step(splits):
+    trained = loop.train(splits, tuned(), log=quiet)
+    # 10 steps, of which round(0.05 * 10) = 0 rise.
+    rates = [row.learning_rate for row in trained.history]
+    np.testing.assert_allclose(rates, [0.012 * 6 / 10, 0.012 / 10], rtol=1e-6)
+    assert float(np.asarray(trained.optimizer.learning_rate)) == pytest.approx(0.0012)
+
+
+def test_every_setting_reaches_what_computes_with_it(splits):
+    config = tuned(weight_decay=0.03, dropout=0.3, normalization_momentum=0.7, warmup=0.3)
+    session = opened(splits, config)
+    assert isinstance(session.optimizer, optimizers.Muon)
+    # Keras multiplies the decay by the learning rate, of which AdamW's is a share.
+    assert session.optimizer.weight_decay == pytest.approx(0.03 / 6)
+    assert session.model.get_layer("dropout").rate == 0.3
+    assert session.model.get_layer("stem_bn").momentum == 0.7
+    # Of 10 steps 3 rise.
+    np.testing.assert_allclose(session.state.schedule.rates(2, 2), 0.012, rtol=1e-6)
+    assert [extra.name for extra in epoch_lib.extras(session)] == ["draws"]
+
+
+def test_the_objective_gets_the_recipes_numbers(splits, monkeypatch):
+    given = {}
+    plain = distillation.objective
+    monkeypatch.setattr(
+        distillation, "objective", lambda **options: given.update(options) or plain(**options)
+    )
+    session = opened(splits, tuned(label_smoothing=0.2, temperature=3.0, distill=0.6), TARGETS)
+    epoch_lib.compile_epoch(session)
+    assert given == {"label_smoothing": 0.2, "temperature": 3.0, "distill": 0.6}
+    assert [extra.name for extra in epoch_lib.extras(session)] == ["draws", "targets"]
+
+
+def test_more_epochs_are_another_run_where_the_schedule_depends_on_them(splits, tmp_path):
+    loop.train(splits, tuned(epochs=1), run=tmp_path, log=quiet)
+    with pytest.raises(UserError, match="--epochs=1, not 2"):
+        loop.train(splits, tuned(epochs=2), run=tmp_path, log=quiet)
+
+
+def test_extras_are_joined_by_row_and_by_position(splits):
+    session = opened(splits, tuned(batch_size=6), TARGETS)
+    batches = training_batches(
+        splits.train,
+        batch_size=6,
+        seed=7,
+        epoch=1,
+        first_step=1,
+        flip=False,
+        extras=epoch_lib.extras(session),
+    )
+    order = augment.epoch_order(20, seed=7, epoch=1)[6:]
+    draws = {extra.name: extra for extra in epoch_lib.extras(session)}["draws"].of(
+        1, order, np.arange(6, 20)
+    )
+    found = [
+        (images.numpy(), labels.numpy(), extras["targets"].numpy(), extras["draws"].numpy())
+        for images, labels, extras in batches
+    ]
+    columns = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    train = splits.train
+    expected = (train.images[order], train.labels[order], TARGETS[order], draws)
+    for ours, theirs in zip(columns, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
