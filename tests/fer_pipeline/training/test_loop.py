@@ -62,7 +62,7 @@ def batches(part, size):
 
 def make_config(**settings):
     """Settings of a small training whose result does not depend on the device."""
-    return Config(**{"precision": "float32", "jit_compile": "false"} | settings)
+    return recipes.resolve(Config(**{"precision": "float32", "jit_compile": "false"} | settings))
 
 
 def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
@@ -76,7 +76,7 @@ def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
     record = reference.fit(batches(part, 8), epochs=3, shuffle=False, verbose=0).history
 
     model = small_model()
-    optimizer = loop.make_optimizer(recipes.resolve(make_config()), model)
+    optimizer = loop.make_optimizer(make_config(), model)
     optimizer.build(model.trainable_variables)
     train_steps = steps.compile_train_steps(model, optimizer)
     for epoch in range(3):
@@ -105,7 +105,7 @@ def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
     moments = []
     for policy in ("float32", "mixed_float16"):
         model = small_model(policy)
-        optimizer = loop.make_optimizer(recipes.resolve(make_config(precision=policy)), model)
+        optimizer = loop.make_optimizer(make_config(precision=policy), model)
         optimizer.build(model.trainable_variables)
         steps.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant([20]))
         inner = getattr(optimizer, "inner_optimizer", optimizer)
