@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import tables
 from fer_pipeline.child_processes import ChildError
+from fer_pipeline.terminal import tables
 
 #: A row of a table: ``name``, ``note`` and figures, as ``benchmark.json`` holds them.
 Row = dict[str, Any]
@@ -232,5 +232,5 @@ def text(table: Table) -> str:
         ]
         cells.append([row["name"], *figures])
     notes = ["", *(row["note"] for row in table.rows)]
-    lines = zip(tables.align(cells), notes, strict=True)
+    lines = zip(tables.format_table(cells).splitlines(), notes, strict=True)
     return "\n".join([table.title, *(f"{line}  {note}".rstrip() for line, note in lines)])

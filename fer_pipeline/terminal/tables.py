@@ -1,0 +1,19 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def format_table(rows: Iterable[Sequence[str]], *, min_width: int = 0) -> str:
+    """Aligns the cells of a table: the first column to the left, all others to the right.
+
+    Args:
+      rows: the cells of each row, the header's first; all rows have the same number.
+      min_width: characters that a column has at least.
+    """
+    rows = list(rows)
+    widths = [max(min_width, *map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
