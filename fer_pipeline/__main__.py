@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command that ``arguments`` begin with; lists them where there is none."""
     name, *rest = arguments or ["--help"]
     if name in _HELP:
-        with cli.readers_may_go():
+        with cli.exit_on_broken_pipe():
             print(_listing())
         return 0
     if name not in _COMMANDS:

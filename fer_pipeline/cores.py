@@ -1,4 +1,4 @@
-"""How many CPU cores there are to work with."""
+"""The number of CPU cores."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def usable() -> int:
-    """CPU cores that this process may use, as its affinity says (``taskset``, a container)."""
+    """Counts the CPU cores of this process's affinity mask (``taskset``, containers)."""
     return len(os.sched_getaffinity(0))

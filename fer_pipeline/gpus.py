@@ -1,4 +1,4 @@
-"""The GPUs that TensorFlow sees, and what a process says to TensorFlow about them.
+"""The GPUs that TensorFlow sees, and settings for them.
 
 Importing this module is free.
 """
@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-#: Takes the GPUs from CUDA, and so from TensorFlow, for this process and its children.
+#: Hides the GPUs from CUDA, and so from TensorFlow, in this process and its children.
 _VISIBLE, _NONE = "CUDA_VISIBLE_DEVICES", "-1"
 
-#: Has TensorFlow take GPU memory as it needs it ("Use a GPU" in TensorFlow's guide). By default
-#: the first process takes all of it, and a second one beside it fails.
+#: Makes TensorFlow allocate GPU memory as needed ("Use a GPU" in TensorFlow's guide). By default
+#: the first process allocates all of it, and a second one fails.
 _GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
 
-#: What an NVIDIA driver leaves in the file system.
+#: Files of an NVIDIA driver.
 _DRIVER_FILES = ("/dev/nvidia0", "/proc/driver/nvidia/version")
 
 
@@ -30,7 +30,7 @@ class Gpu(NamedTuple):
 
 
 def visible() -> list[Gpu]:
-    """The GPUs that TensorFlow can use in this process, in its order; imports TensorFlow."""
+    """Lists the GPUs that TensorFlow can use in this process, in its order; imports TensorFlow."""
     import tensorflow as tf
 
     found = []
@@ -42,15 +42,15 @@ def visible() -> list[Gpu]:
 
 
 def allow_growth() -> None:
-    """Has this process and its children take GPU memory as they need it, unless the user chose.
+    """Makes this process and its children allocate GPU memory as needed, unless the user chose.
 
-    It has to come before TensorFlow's first operation.
+    To be called before TensorFlow's first operation.
     """
     os.environ.setdefault(_GROWTH, "true")
 
 
 def hide() -> None:
-    """Keeps this process and its children from all GPUs, before TensorFlow's first operation."""
+    """Hides all GPUs from this process and its children, before TensorFlow's first operation."""
     os.environ[_VISIBLE] = _NONE
 
 
@@ -60,16 +60,16 @@ def hidden(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def are_hidden(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether somebody has taken all GPUs from this process."""
+    """Whether all GPUs are hidden from this process."""
     return environ.get(_VISIBLE, "0").strip() in ("", _NONE)
 
 
 def unused_gpu_hint(
     environ: Mapping[str, str] = os.environ, driver_files: Sequence[str] = _DRIVER_FILES
 ) -> str | None:
-    """What to say where this host has an NVIDIA GPU and TensorFlow sees none; None elsewhere.
+    """A hint if this host has an NVIDIA driver and TensorFlow sees no GPU; else None.
 
-    Whoever has set CUDA_VISIBLE_DEVICES to no device at all wants it so.
+    There is no hint if CUDA_VISIBLE_DEVICES hides all GPUs.
     """
     if are_hidden(environ):
         return None
@@ -82,10 +82,10 @@ def unused_gpu_hint(
 
 
 def training_line(gpus: Sequence[Gpu], policy: str, cores: int) -> str:
-    """Says which devices train, under which dtype policy.
+    """Describes the devices that train, and the dtype policy.
 
     Args:
-      gpus: those that train; none where the CPU does.
+      gpus: those that train; empty if the CPU does.
       policy: a Keras dtype policy.
       cores: CPU cores that this process may use.
     """

@@ -1,18 +1,19 @@
-"""Any image -> 48x48 grey uint8: the one reader, grey conversion and resize everybody uses.
+"""Any image -> 48x48 grey uint8: decoding, conversion to grey and resizing, in one place.
 
-TensorFlow reads plain JPEGs and PNGs, Pillow all else: BMP, GIF, TIFF, WebP, CMYK, large images and
-those that may have to be turned. What a file is its bytes say and not its name.
+TensorFlow decodes plain JPEGs and PNGs. Pillow decodes everything else: BMP, GIF, TIFF, WebP, CMYK,
+large images and those that may have an orientation. A file's format is read from its first bytes,
+not from its name.
 
-A 48x48 image with one 8-bit channel passes through bit for bit. Everything else is *converted*:
+A 48x48 image with one 8-bit channel is kept bit for bit. Everything else is *converted*:
 
-* it is turned as its EXIF or XMP orientation says; of several frames or pages the first counts,
-* an alpha channel is ignored, in all formats: the colours beneath it count,
+* it is turned by its EXIF or XMP orientation; of several frames or pages the first is used,
+* an alpha channel is ignored in all formats,
 * 16-bit samples become 8-bit ones (``v / 257``, rounded; of a TIFF in colour the high bytes),
 * colour becomes grey with the BT.601 weights 0.299, 0.587, 0.114, rounded to the nearest level,
 * other sizes are resized with antialiased bilinear interpolation, then rounded and clipped.
 
 JPEGs are decoded with the accurate integer DCT, so that a file has the same pixels on every
-machine; a truncated file is an error and is not filled up with grey. No image may have more pixels
+machine. A truncated file is an error; it is not filled up with grey. No image may have more pixels
 than Pillow's ``Image.MAX_IMAGE_PIXELS``, 89 million.
 
 TensorFlow and Pillow are imported inside the functions: importing this module is free.
@@ -37,20 +38,20 @@ if TYPE_CHECKING:
 #: Shape of a face.
 FACE_SHAPE: tuple[int, int, int] = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
-#: What to do with a file or row that is no image: stop and name it, or leave it out and count it.
+#: What to do with a file or row that is not an image: fail and name it, or skip and count it.
 OnBadImage = Literal["fail", "skip"]
 
-#: Images that ``_decode_jpegs`` decodes, and the most pixels that one may have: larger ones gain
-#: nothing and take 64 times their room.
+#: Images in a call of ``_decode_jpegs``, and the largest number of pixels of one. Larger images are
+#: not decoded faster this way, and all 64 are in memory at once.
 _UNROLLED, _UNROLLED_PIXELS = 64, 2**13
 
 
 class Decoded(NamedTuple):
-    """What came out of a sequence of encoded images.
+    """The faces decoded from a sequence of encoded images.
 
     Attributes:
       images: uint8 ``[M, 48, 48, 1]``.
-      kept: int64 ``[M]``, ascending: which of the encoded images these are.
+      kept: int64 ``[M]``, ascending: their positions among the encoded images.
       converted: how many of them were not 48x48 with one 8-bit channel.
       skipped: names of the images that could not be read.
     """
@@ -88,8 +89,8 @@ def resize(image: tf.Tensor) -> tf.Tensor:
 def preprocess(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The face in a decoded image: uint8 ``[H, W, C]`` -> (uint8 ``[48, 48, 1]``, bool).
 
-    The second value says whether the image had to be converted. Works in graphs, for images of
-    unknown size and number of channels.
+    The second value is whether the image was converted. Works in graphs, for images of unknown size
+    and number of channels.
     """
     import tensorflow as tf
 
@@ -99,9 +100,9 @@ def preprocess(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes one JPEG with the reference decoder's settings: scalar string -> uint8 ``[H, W, C]``.
+    """Decodes one JPEG as libjpeg does by default: scalar string -> uint8 ``[H, W, C]``.
 
-    TensorFlow's defaults leave the DCT to how its libjpeg was built.
+    TensorFlow's own defaults leave the choice of DCT to the build of its libjpeg.
     """
     import tensorflow as tf
 
@@ -118,11 +119,11 @@ def decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes one JPEG or PNG: scalar string -> (uint8 ``[48, 48, 1]``, bool whether converted).
 
-    Made of TensorFlow ops alone: it can be mapped over a ``tf.data`` pipeline or embedded in a
-    SavedModel. Orientation is not looked at.
+    It consists of TensorFlow ops only, so it can be mapped over a ``tf.data`` pipeline or embedded
+    in a SavedModel. Orientation is ignored.
 
     Raises:
-      tf.errors.InvalidArgumentError: when it runs, for bytes that are no whole JPEG or PNG.
+      tf.errors.InvalidArgumentError: at run time, for bytes that are not a complete JPEG or PNG.
     """
     import tensorflow as tf
 
@@ -130,10 +131,10 @@ def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return decode_jpeg(encoded), tf.constant(False)
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
-        # TensorFlow's decoder of PNG takes other formats too, and misreads some.
+        # decode_png also accepts other formats, and misreads some of them.
         is_png = tf.equal(tf.strings.substr(encoded, 0, 4), b"\x89PNG")
         only_png = tf.where(is_png, encoded, "")
-        # Levels of 8 bits come as 257 times their value.
+        # 8-bit samples are returned as 257 times their value.
         samples = tf.cast(tf.io.decode_png(only_png, channels=0, dtype=tf.uint16), tf.int32)
         levels = (samples + 128) // 257
         return tf.cast(levels, tf.uint8), tf.reduce_any(tf.not_equal(257 * levels, samples))
@@ -144,7 +145,7 @@ def decode_face(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def to_face(image: np.ndarray) -> np.ndarray:
-    """The face in an array, converted exactly as the same pixels in a file would be.
+    """Converts an array to a face, exactly as the same pixels in a file are converted.
 
     Args:
       image: uint8 ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]`` (RGB), of any size; a last channel
@@ -154,7 +155,7 @@ def to_face(image: np.ndarray) -> np.ndarray:
       uint8 ``[48, 48, 1]``.
 
     Raises:
-      TypeError: for other dtypes; values in 0..1 taken for grey levels would be a black image.
+      TypeError: for other dtypes; values in 0..1 used as grey levels would give a black image.
       ValueError: for other shapes.
     """
     image = np.asarray(image)
@@ -169,12 +170,12 @@ def to_face(image: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
-        return _compiled(preprocess, (None, None, None), "uint8")(tf.constant(image))[0].numpy()
+        return _trace(preprocess, (None, None, None), "uint8")(tf.constant(image))[0].numpy()
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any], shape: tuple[int | None, ...], dtype: str) -> Any:
-    """A function of one tensor as a graph on the CPU, where alone there are decoders."""
+def _trace(function: Callable[..., Any], shape: tuple[int | None, ...], dtype: str) -> Any:
+    """Traces a function of one tensor on the CPU: image decoders have no GPU kernels."""
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
@@ -183,8 +184,8 @@ def _compiled(function: Callable[..., Any], shape: tuple[int | None, ...], dtype
         return graph.get_concrete_function()
 
 
-def _decode_any(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """``decode_face`` over string ``[B]``; some images of a batch are decoded at the same time."""
+def _decode_mixed(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """``decode_face`` over string ``[B]``, several images in parallel."""
     import tensorflow as tf
 
     return tf.map_fn(
@@ -198,29 +199,29 @@ def _decode_any(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _decode_jpegs(encoded: tf.Tensor) -> tf.Tensor:
     """JPEGs of one size -> their pixels: string ``[64]`` -> uint8 ``[64, H, W, C]``.
 
-    64 decoders side by side in one graph take half the time of the loop in ``_decode_any``,
-    whose bookkeeping costs more than decoding so small an image.
+    64 decoders in one graph take half the time of the loop in ``_decode_mixed``, whose
+    overhead per step is larger than the cost of decoding so small an image.
     """
     import tensorflow as tf
 
     return tf.stack([decode_jpeg(one) for one in tf.unstack(encoded)])
 
 
-def _decode_plain(
+def _decode_by_tensorflow(
     encoded: Sequence[bytes], layouts: Sequence[tuple[str, int, int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Faces ``[B, 48, 48, 1]`` and which were converted ``[B]``, of what TensorFlow reads."""
+    """Decodes plain images: faces ``[B, 48, 48, 1]``, and which were converted ``[B]``."""
     import tensorflow as tf
 
     kind, width, height, channels = layouts[0]
     alike = len(set(layouts)) == 1 and len(encoded) > _UNROLLED // 8
     with tf.device("/CPU:0"):
         if not alike or kind != "JPEG" or width * height > _UNROLLED_PIXELS:
-            faces, converted = _compiled(_decode_any, (None,), "string")(tf.constant(encoded))
+            faces, converted = _trace(_decode_mixed, (None,), "string")(tf.constant(encoded))
             return faces.numpy(), converted.numpy()
-        # Filled up: decoding an image a few times more is cheaper than a graph of another size.
+        # Padded: to decode one image a few more times is cheaper than a graph of another size.
         filled = [*encoded, *encoded[:1] * (-len(encoded) % _UNROLLED)]
-        decode = _compiled(_decode_jpegs, (_UNROLLED,), "string")
+        decode = _trace(_decode_jpegs, (_UNROLLED,), "string")
         starts = range(0, len(filled), _UNROLLED)
         images = [decode(tf.constant(filled[i : i + _UNROLLED])) for i in starts]
         converted = (height, width, channels) != FACE_SHAPE
@@ -229,19 +230,19 @@ def _decode_plain(
     return np.concatenate(images)[: len(encoded)], np.full(len(encoded), converted)
 
 
-def _decode_alone(
+def _decode_one(
     encoded: bytes, layout: tuple[str, int, int, int] | None
 ) -> tuple[np.ndarray, bool]:
-    """A face and whether it was converted."""
+    """Decodes one image: the face, and whether it was converted."""
     if layout:
-        images, converted = _decode_plain([encoded], [layout])
+        images, converted = _decode_by_tensorflow([encoded], [layout])
         return images[0], converted[0]
     levels, as_it_is = pictures.read(encoded)
     return to_face(levels), not as_it_is or levels.shape != FACE_SHAPE[:2]
 
 
-def _what_is_wrong(encoded: bytes) -> str:
-    """Why an image that did not decode did not."""
+def _describe_failure(encoded: bytes) -> str:
+    """Says why an image could not be decoded."""
     if not encoded:
         return "empty file"
     kind = pictures.format_of(encoded)
@@ -252,11 +253,11 @@ def _what_is_wrong(encoded: bytes) -> str:
 def decode_faces(
     encoded: Sequence[bytes], names: Sequence[str], *, on_bad_image: OnBadImage = "fail"
 ) -> Decoded:
-    """Decodes some image files to faces, in order.
+    """Decodes image files to faces, in order.
 
     Args:
       encoded: the files' bytes.
-      names: what to call each of them in an error.
+      names: the name of each in error messages.
       on_bad_image: ``"fail"`` raises at the first unreadable image, ``"skip"`` leaves it out.
 
     Raises:
@@ -267,23 +268,23 @@ def decode_faces(
     images = np.empty((len(encoded), *FACE_SHAPE), np.uint8)
     converted = np.zeros(len(encoded), bool)
     wrong: dict[int, str] = {}
-    layouts = [pictures.plain_layout(one) for one in encoded]
+    layouts = [pictures.read_plain_header(one) for one in encoded]
     plain = [i for i, layout in enumerate(layouts) if layout]
-    alone = set(range(len(encoded)))
-    # All at once; each alone where one of them cannot be read. (The second error is that of an
-    # error which quotes the file's bytes, as these are no text.)
+    left = set(range(len(encoded)))
+    # All plain images at once; if one of them cannot be decoded, each on its own. (TensorFlow's
+    # message may quote bytes of the file that are not UTF-8, hence the UnicodeDecodeError.)
     with contextlib.suppress(OpError, UnicodeDecodeError):
         if plain:
-            found = _decode_plain([encoded[i] for i in plain], [layouts[i] for i in plain])
+            found = _decode_by_tensorflow([encoded[i] for i in plain], [layouts[i] for i in plain])
             images[plain], converted[plain] = found
-            alone.difference_update(plain)
-    for i in alone:
+            left.difference_update(plain)
+    for i in left:
         try:
-            images[i], converted[i] = _decode_alone(encoded[i], layouts[i])
+            images[i], converted[i] = _decode_one(encoded[i], layouts[i])
         except UserError as error:
             wrong[i] = str(error)
-        except Exception:  # Pillow raises what it happens to run into.
-            wrong[i] = _what_is_wrong(encoded[i])
+        except Exception:  # Damaged files make Pillow raise many kinds.
+            wrong[i] = _describe_failure(encoded[i])
     if wrong and on_bad_image == "fail":
         first = min(wrong)
         raise UserError(f"{names[first]}: {wrong[first]}; remove it or pass --on_bad_image=skip")

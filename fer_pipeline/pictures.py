@@ -1,4 +1,4 @@
-"""Pictures of any format as Pillow reads them, within bounds of memory."""
+"""Decodes images of any format with Pillow, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fer_pipeline.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-#: The formats that are read, by how their files begin.
+#: The formats that are read, by the first bytes of their files.
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
@@ -29,30 +29,30 @@ _MAGIC = {
 }
 FORMATS: tuple[str, ...] = tuple(sorted(set(_MAGIC.values())))
 
-#: How many bytes tell the format.
+#: Bytes that are needed to recognise a format.
 MAGIC_BYTES = 12
 
-#: Where a PNG may say how it is to be turned.
+#: Chunks and keys in which a PNG may have an orientation.
 _PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type", b"tiff:Orientation")
 
 #: How a segment of a JPEG begins: marker and length; and what follows where the marker begins a
 #: frame: bits, height, width, channels (ITU-T T.81, B.1.1.4 and B.2.2).
 _SEGMENT, _FRAME = struct.Struct(">HH"), struct.Struct(">BHHB")
 
-#: Pixels of the largest picture that TensorFlow reads: many at a time, each with room for its three
-#: channels in 32 bits. Reading one by Pillow costs a tenth of a millisecond more.
+#: Pixels of the largest image that TensorFlow decodes: many at a time, each with three channels of
+#: 32 bits.
 _SMALL = 2**18
 
-#: Pixels of the largest picture of which several are read at a time.
+#: Pixels of the largest image of which several are decoded at a time.
 _LARGE = 2**24
 
-#: Held while a larger one is read: several at a time would take gigabytes.
+#: Held while a larger one is decoded: several at a time would take gigabytes.
 _one_at_a_time = threading.Lock()
 
-#: Pixels that are turned into grey at a time.
+#: Pixels that are converted to grey at a time.
 _STRIP = 2**20
 
-#: Thousandths of red, green and blue in grey, those of ``faces.grey``.
+#: Thousandths of red, green and blue in grey, as in ``images.to_grayscale``.
 _GREY = np.array([299, 587, 114], np.float32)
 
 #: EXIF's and TIFF's tags: TIFF 6.0, section 8.
@@ -62,24 +62,24 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _BLACK_IS_ZERO, _ORIENTATION = 258, 262, 1, 274
 def format_of(encoded: bytes) -> str | None:
     """The format of a file by its first ``MAGIC_BYTES``: one of ``FORMATS``, or None."""
     kind = next((kind for magic, kind in _MAGIC.items() if encoded.startswith(magic)), None)
-    # Two or four bytes are too few to tell these from texts and sounds.
+    # "BM" and "RIFF" alone may also begin a text or a sound.
     other = {"WEBP": encoded[8:12] != b"WEBP", "BMP": any(encoded[6:10])}
     return None if other.get(kind) else kind
 
 
-def plain_layout(encoded: bytes) -> tuple[str, int, int, int] | None:
-    """Format, width, height and channels of what TensorFlow reads right; None for all else.
+def read_plain_header(encoded: bytes) -> tuple[str, int, int, int] | None:
+    """Format, width, height and channels of a plain image: one that TensorFlow decodes correctly.
 
-    These are small PNGs, and small JPEGs of the baseline, extended and progressive kinds, with 8
-    bits and without CMYK, if they cannot say how they are to be turned. (A PNG's channels are not
-    looked at and given as 0.)
+    Plain are small PNGs, and small JPEGs (baseline, extended or progressive) of 8 bits that are not
+    CMYK, if they have no orientation. For all other files the result is None. The channels of a PNG
+    are not read and given as 0.
     """
-    with contextlib.suppress(struct.error):  # Of a file that ends too early.
+    with contextlib.suppress(struct.error):  # The file ends too early.
         if encoded.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", encoded, 16)
             turned = any(mark in encoded for mark in _PNG_ORIENTATIONS)
             return None if turned or width * height > _SMALL else ("PNG", width, height, 0)
-        # A JPEG says how it is to be turned in a segment 0xFFE1, before the frame or the scan.
+        # A JPEG's orientation is in a segment 0xFFE1, before the frame or before the scan.
         at, marker = 2, 0xFFE0 if encoded.startswith(b"\xff\xd8\xff") else 0
         while marker > 0xFF00 and marker != 0xFFE1:
             marker, length = _SEGMENT.unpack_from(encoded, at)
@@ -93,11 +93,11 @@ def plain_layout(encoded: bytes) -> tuple[str, int, int, int] | None:
 
 
 def read(encoded: bytes) -> tuple[np.ndarray, bool]:
-    """The upright grey levels ``[H, W]`` of a picture, and whether it had them as they are.
+    """Decodes an image to upright grey levels uint8 ``[H, W]``, and whether it had exactly these.
 
     Raises:
-      UserError: it is left unread; says why, without a name or a way out.
-      Exception: whatever Pillow runs into in a damaged file.
+      UserError: it is not read; says why, but not which file.
+      Exception: of any kind, for a damaged file.
     """
     pillow = _pillow()
     limit = pillow.MAX_IMAGE_PIXELS or np.inf
@@ -112,10 +112,10 @@ def read(encoded: bytes) -> tuple[np.ndarray, bool]:
         image.load()
         levels = _grey_levels(image)
         orientation = 1
-        with contextlib.suppress(Exception):  # Damaged notes leave the picture as it is.
+        with contextlib.suppress(Exception):  # Damaged metadata is ignored.
             orientation = image.getexif().get(_ORIENTATION, 1)
-        image.close()  # Which frees its pixels.
-    # From 5 on rows and columns are exchanged; the others begin at another corner.
+        image.close()  # Frees its pixels.
+    # From 5 on, rows and columns are exchanged; the others start at another corner.
     if orientation in (5, 6, 7, 8):
         levels = levels.T
     if orientation in (3, 4, 7, 8):
@@ -127,7 +127,7 @@ def read(encoded: bytes) -> tuple[np.ndarray, bool]:
 
 @functools.cache
 def _pillow() -> Any:
-    """Pillow's ``Image``, which from now on does not warn of oddities in files."""
+    """Imports Pillow's ``Image``, and silences its warnings about odd files."""
     from PIL import Image
 
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -135,11 +135,11 @@ def _pillow() -> Any:
 
 
 def _grey_levels(image: Image.Image) -> np.ndarray:
-    """The grey levels of a loaded image: uint8 ``[H, W]``."""
+    """Converts a loaded image to grey levels: uint8 ``[H, W]``."""
     deep = image.mode.startswith("I;16")
     tags = getattr(image, "tag_v2", {})
     usual = (tags.get(_BITS_PER_SAMPLE, (16,)), tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO))
-    # Pillow hands 12 bits out as dark images and inverted 16 as negatives.
+    # Pillow returns 12-bit images too dark and inverted 16-bit ones as negatives.
     if image.mode in ("I", "F") or (deep and usual != ((16,), _BLACK_IS_ZERO)):
         raise UserError("samples of 12 or 32 bits, or inverted ones of 16; save it with 8 bits")
     levels = np.empty((image.height, image.width), np.uint8)
@@ -151,7 +151,7 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
         elif image.mode in ("1", "L", "LA"):
             grey = np.asarray(strip.convert("L"))
         else:
-            # As ``faces.grey`` does; whole numbers below 2**24 are exact in float32.
+            # As in ``images.to_grayscale``; whole numbers below 2**24 are exact in float32.
             thousandths = np.asarray(strip.convert("RGB"), np.float32) @ _GREY
             grey = (thousandths + 500) / 1000
         levels[top : top + rows] = grey

@@ -35,7 +35,7 @@ _ENDLESS = sys.float_info.max
 #: A copy of the labels inside an artifact.
 _LABELS_ASSET = f"{export_files.SAVED_MODEL}/assets/{export_files.LABELS}"
 
-#: What TensorFlow writes of an export's SavedModel: all variables go in one shard.
+#: What TensorFlow writes of an export's SavedModel: all variables go in one share.
 _SAVED_MODEL_FILES = (
     f"{export_files.SAVED_MODEL}/{export_files.SAVED_MODEL_GRAPH}",
     f"{export_files.SAVED_MODEL}/fingerprint.pb",

@@ -184,8 +184,8 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         parts += ["### The float32 network, by class, on the test images", _class_table(metrics)]
         if compared := metrics.get("twin"):
             parts.append(
-                f"It was trained in {compared['policy']}; on {compared['images']:,} validation"
-                " images the network that was trained and its float32 form agree on "
+                f"It was trained in {compared['policy']}; on {compared['images']:,} validation "
+                "images the network that was trained and its float32 form agree on "
                 f"{compared['agreement']:.2%}."
             )
     else:

@@ -1,15 +1,14 @@
 """Decoded faces on disk, so that a second start decodes nothing and needs no TensorFlow.
 
-An entry is a folder of its own, named after the source and a key over the source's files and all
-options that decide its contents::
+An entry is a folder named after the source and a key: a hash of the source's files and of all
+options that its contents depend on::
 
-    <cache_dir>/fer2013-0123456789abcdef/images.u8  uint8 [N, 48, 48, 1], pixels alone
-                                         about.npz  all else, and the checksums of the images
+    <cache_dir>/fer2013-0123456789abcdef/images.u8  uint8 [N, 48, 48, 1], raw pixels
+                                         about.npz  everything else, and checksums of the images
 
-It is written as ``.fer2013-0123456789abcdef.partial`` and renamed when it is complete. Who writes
-it locks the file ``.fer2013-0123456789abcdef.lock`` until his process ends; others wait and read
-what was written. Entries of sources that changed or went away are not removed: the folder may be
-deleted at any time.
+It is written as ``.fer2013-0123456789abcdef.partial`` and renamed when it is complete. The process
+that writes it locks ``.fer2013-0123456789abcdef.lock``; others wait and then read the entry.
+Entries of sources that changed or were deleted stay; the folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -36,36 +35,36 @@ from fer_pipeline.images import FACE_SHAPE
 
 _IMAGES, _ABOUT = "images.u8", "about.npz"
 
-#: To be raised when faces are decoded differently or the files of an entry change.
+#: To be raised when faces are decoded differently or the files of an entry change their format.
 _VERSION = 3
 
 #: Images that share a checksum.
 _CHUNK = 4096
 
-#: Bytes of a source's name that go into the name of its entry; a file's name may have 255.
+#: Bytes of a source's name in the name of its entry; a file name may have 255.
 _MAX_NAME = 100
 
-#: Names of entries that somebody writes, or wrote when he was killed.
+#: Names of entries that are being written, or that a killed process left unfinished.
 _UNFINISHED = re.compile(r"\.(.+-[0-9a-f]{16})\.(?!lock$).+")
 
-#: Gives the uint8 array of a shape that is to hold decoded images.
+#: Allocates the uint8 array of a given shape for the decoded images.
 Allocate = Callable[[tuple[int, ...]], np.ndarray]
 
 
 def entry_folder(
     cache_dir: str | os.PathLike[str] | None, name: str, source_digest: str, options: Any
 ) -> Path:
-    """Where the entry of a source lies.
+    """Finds the path of a source's entry.
 
     Args:
       cache_dir: the cache; None is ``$XDG_CACHE_HOME/fer_pipeline``, or where that is not set
         ``~/.cache/fer_pipeline``.
       name: of the source, for people who look into the cache.
-      source_digest: changes when the source's files do.
-      options: JSON-able; whatever else decides the arrays.
+      source_digest: a hash that changes when the source's files do.
+      options: JSON-able; whatever else the arrays depend on.
 
     Raises:
-      UserError: there is no home folder.
+      UserError: the home folder is not known.
     """
     parts = [_VERSION, CLASS_NAMES, FACE_SHAPE, source_digest, options]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -78,17 +77,17 @@ def entry_folder(
 
 
 def load(folder: Path) -> Faces | None:
-    """Opens an entry; None where there is none, or a damaged one.
+    """Opens an entry; None if there is none or it is damaged.
 
-    The images are mapped into memory, and their checksums compared when they are first asked for.
+    The images are memory-mapped, and their checksums compared when they are first read.
     """
     try:
-        with np.load(folder / _ABOUT) as file:  # Which compares its own checksums.
+        with np.load(folder / _ABOUT) as file:  # Checks its own checksums.
             about = dict(file)
         count = len(about["labels"])
         images = np.memmap(folder / _IMAGES, np.uint8, "r").reshape(count, *FACE_SHAPE)
         return Faces(
-            LazyImages(_checked(folder, images, about["checksums"]), np.arange(count)),
+            LazyImages(_checked_reader(folder, images, about["checksums"]), np.arange(count)),
             about["labels"],
             about["groups"],
             converted=int(about["converted"]),
@@ -99,16 +98,16 @@ def load(folder: Path) -> Faces | None:
         return None
 
 
-def _checked(
+def _checked_reader(
     folder: Path, images: np.ndarray, checksums: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Copies faces out of an entry, each part of which is compared with its checksum once."""
+    """A function that reads faces of an entry, and compares each chunk's checksum once."""
     unread = set(range(len(checksums)))
 
     def read(positions: np.ndarray) -> np.ndarray:
         for i in unread and unread.intersection((positions // _CHUNK).tolist()):
             if zlib.crc32(images[i * _CHUNK : (i + 1) * _CHUNK]) != checksums[i]:
-                with _named(folder):
+                with _naming_cache(folder):
                     (folder / _ABOUT).unlink(missing_ok=True)
                 raise UserError(
                     f"{folder}: damaged on the disk; start again to decode the images anew"
@@ -126,17 +125,17 @@ def store(
 
     Args:
       folder: of the entry; a damaged one is replaced.
-      decode: decodes all images, into the array that it is to allocate by the function it is
-        given, or into memory.
-      check_source: raises if the source is no longer what ``folder`` is named after.
+      decode: decodes all images, into an array from the function that it is given, or into
+        memory.
+      check_source: raises if the source has changed since ``folder`` was named.
 
     Returns:
-      The entry, and whether it was decoded here and not by another process in the meantime.
+      The entry, and whether it was decoded here, not by another process in the meantime.
 
     Raises:
-      UserError: what the two functions raise, or that the cache cannot be written.
+      UserError: from the two functions, or because the cache cannot be written.
     """
-    with _named(folder.parent):
+    with _naming_cache(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         for path in folder.parent.iterdir():
             if unfinished := _UNFINISHED.fullmatch(path.name):
@@ -162,11 +161,11 @@ def store(
 
 
 def _write(partial: Path, faces: Faces) -> None:
-    """Writes the files of an entry, the images unless they are there."""
+    """Writes the files of an entry; the images only if ``decode`` has not."""
     count = len(faces.labels)
     if not (partial / _IMAGES).exists():
         _new_images(partial / _IMAGES, (count, *FACE_SHAPE))[:] = faces.images
-    # Less than was allocated where some could not be read.
+    # Images that could not be read leave room at the end.
     os.truncate(partial / _IMAGES, count * int(np.prod(FACE_SHAPE)))
     checksums = [zlib.crc32(np.ascontiguousarray(chunk)) for chunk in chunks(faces.images, _CHUNK)]
     notes = faces._asdict()
@@ -180,25 +179,25 @@ def _write(partial: Path, faces: Faces) -> None:
 def _new_images(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A writable memmap over a new file."""
     with open(path, "wb") as file:
-        # A full disk is an error here, and would be a crash when a page is written.
+        # On a full disk this raises; without it, writing a page would crash the process.
         os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
     return np.memmap(path, np.uint8, "r+", shape=shape)
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, *, wait: bool = True) -> Iterator[Path]:
-    """Yields the path to make an entry at, where nothing is, while nobody else makes the same one.
+    """Locks an entry, and yields an unused path to write it at.
 
-    What is left there at the end is removed.
+    Whatever is still at that path at the end is removed.
 
     Raises:
-      BlockingIOError: somebody else makes it, and this is not to ``wait``.
+      BlockingIOError: another process has the lock, and ``wait`` is False.
     """
     lock = folder.with_name(f".{folder.name}.lock")
     with contextlib.suppress(FileExistsError):
         lock.touch(exist_ok=False)
-        lock.chmod(0o666)  # Nothing is in it that other users of the cache could spoil.
-    # NFS locks what is opened for writing.
+        lock.chmod(0o666)  # It is empty, so other users of the cache can do no harm.
+    # NFS locks only files that are open for writing.
     with open(lock, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         partial = folder.with_name(f".{folder.name}.partial")
@@ -210,8 +209,8 @@ def _locked(folder: Path, *, wait: bool = True) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """Says of an ``OSError`` that it was the cache that could not be written."""
+def _naming_cache(folder: Path) -> Iterator[None]:
+    """Turns an ``OSError`` into a ``UserError`` that names the cache."""
     try:
         yield
     except OSError as error:

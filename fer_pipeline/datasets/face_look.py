@@ -1,4 +1,4 @@
-"""What a synthetic face is besides its expression, and how that is drawn at random."""
+"""Everything about a synthetic face but its expression, and how it is drawn at random."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def per_image(values: np.ndarray) -> np.ndarray:
-    """``[B]`` numbers as float32 ``[B, 1, 1]``, to broadcast over the pixels of a batch."""
+    """Reshapes ``[B]`` numbers to float32 ``[B, 1, 1]``, to broadcast over a batch's pixels."""
     return values.astype(np.float32)[:, None, None]
 
 
 class Look(NamedTuple):
-    """All of a face but its expression: float32 ``[B, 1, 1]`` each, lengths in pixels.
+    """Everything but the expression: float32 ``[B, 1, 1]`` each, lengths in pixels.
 
-    Every field is drawn uniformly between the two numbers beside it, independently of the others.
+    Every field is drawn uniformly between its two numbers, independently of the others.
     """
 
     # Pose. ``roll`` is the tangent of half the angle: +-0.115 is about +-13 degrees.
@@ -76,12 +76,12 @@ _RANGES = np.array(
     [hint.__metadata__ for hint in get_type_hints(Look, include_extras=True).values()]
 ).T
 
-#: Numbers that a ``Look`` is drawn from.
+#: Random numbers that a ``Look`` takes.
 LOOK_SIZE: int = len(Look._fields)
 
 
 def look_from_uniform(uniform: np.ndarray) -> Look:
-    """The looks that numbers uniform in [0, 1) stand for.
+    """Maps numbers uniform in [0, 1) to looks.
 
     Args:
       uniform: float64 ``[B, LOOK_SIZE]``.

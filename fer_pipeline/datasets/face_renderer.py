@@ -1,9 +1,9 @@
 """Paints 48x48 grey faces from facial action units.
 
 Everything is a broadcast over ``[B, 48, 48]`` float32 arrays: a shape is a signed distance in
-pixels (negative inside), turned into a soft coverage, and blended into the canvas. The pixels
-see only ``+``, ``-``, ``*``, ``/``, comparisons and rounding, which IEEE 754 defines to the last
-bit, so the same parameters give the same bytes on every machine.
+pixels (negative inside), converted to a soft coverage, and blended into the canvas. Pixels are
+computed with ``+``, ``-``, ``*``, ``/``, comparisons and rounding only. IEEE 754 defines these to
+the last bit, so the same parameters give the same bytes on every machine.
 
 Face coordinates: origin at the centre of the head, ``u`` to the right, ``v`` down, in pixels of
 an unscaled face. Paired features are painted once over ``|u|``.
@@ -18,7 +18,7 @@ import numpy as np
 from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.datasets.face_look import Look, per_image
 
-#: The action units that ``paint`` knows, in the order of the columns of its ``intensity``.
+#: The action units that ``paint`` supports, in the order of the columns of its ``intensity``.
 PAINTED_UNITS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 20, 23, 26)
 
 #: Intensity of each unit by its number, 0 to 1: float32 ``[B, 1, 1]`` each.
@@ -76,7 +76,7 @@ def _stroke(offset: np.ndarray, half_width: _Value, softness: float = 1.0) -> np
 
 
 def _segment(t: np.ndarray) -> np.ndarray:
-    """1 on 0 <= t <= 1, falling off just past the ends: where a stroke begins and stops."""
+    """1 on 0 <= t <= 1, falling off just past the ends: the extent of a stroke."""
     return np.clip(4.5 - 8.0 * np.abs(t - 0.5), 0.0, 1.0)
 
 
@@ -93,7 +93,7 @@ def _darken(canvas: np.ndarray, depth: _Value, coverage: np.ndarray) -> None:
     canvas *= 1.0 - depth * coverage
 
 
-# Features, each posed by the units its docstring names.
+# Features, each posed by the action units that its docstring names.
 
 
 def _paint_head(area: _Area, look: Look, au: _Units) -> None:
@@ -176,7 +176,7 @@ def _paint_eyes(area: _Area, look: Look, au: _Units) -> None:
 
 
 def _paint_glasses(area: _Area, look: Look) -> None:
-    """Round glasses on the few faces that wear them."""
+    """Round glasses, on a few of the faces."""
     y = area.v - look.eye_y
     rim = _stroke(2.8 * _squared_radius(area.side - look.eye_x, y - 0.6, 6.4, 5.3) - 2.8, 0.35)
     bridge = _stroke(y + 0.5, 0.35) * _inside(area.side - 2.0)
@@ -289,7 +289,7 @@ def paint(look: Look, intensity: np.ndarray, noise: np.ndarray) -> np.ndarray:
     _paint_head(head, look, au)
     # A turned or nodding head shifts its features over the outline.
     face = head.moved(look.yaw, look.pitch)
-    # Rows that a feature cannot reach in any pose are left out: a third of the time.
+    # Rows that a feature never reaches are left out, which saves a third of the time.
     upper, lower = face.rows(0, 36), face.rows(20, IMAGE_SIZE)
     _paint_mouth(lower, look, au)
     _paint_eyes(upper, look, au)

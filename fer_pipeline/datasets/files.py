@@ -1,4 +1,4 @@
-"""Image files by number, in a folder or inside a .zip that is never unpacked."""
+"""Files in a folder, or inside a .zip that is never unpacked, addressed by number."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterable, Sequence
 from fer_pipeline import pictures
 from fer_pipeline.errors import UserError
 
-#: Endings of images. A file of another name is looked into.
+#: Suffixes of images. Of a file with another suffix the first bytes are read.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".png", ".bmp", ".dib", ".gif"),
     *(".webp", ".tif", ".tiff"),
 )
 
-#: What systems leave behind, beside names that begin with a dot.
-_DEBRIS = frozenset(
+#: Files and folders that operating systems create, besides names that begin with a dot.
+_SYSTEM_FILES = frozenset(
     "__macosx thumbs.db ehthumbs.db desktop.ini @eadir #recycle @recycle $recycle.bin".split()
 )
 
-#: The largest file that is read. None that shows a face is near it.
+#: The largest file that is read, far larger than any image of a face.
 MAX_BYTES = 2**26
 
 _WAY_OUT = "restore or remove it, or pass --on_bad_image=skip"
@@ -34,8 +34,8 @@ _WAY_OUT = "restore or remove it, or pass --on_bad_image=skip"
 class FolderFiles:
     """Files below a folder, by their paths relative to it.
 
-    ``name`` is what to call a file in a message: text that can be printed. ``read`` gives its
-    bytes, or the first ``most`` of them, and is safe to call from several threads.
+    ``name`` returns a file's printable name for messages. ``read`` returns its bytes, or the first
+    ``most`` of them, and may be called from several threads.
 
     Raises:
       UserError: a file is gone, too large, may not be read or is damaged in its archive.
@@ -51,7 +51,7 @@ class FolderFiles:
     def read(self, i: int, most: int | None = None) -> bytes:
         try:
             path = os.path.join(self._root, self._names[i])
-            # A pipe is not waited for.
+            # Without O_NONBLOCK a pipe would be waited for.
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > MAX_BYTES:
@@ -62,10 +62,10 @@ class FolderFiles:
 
 
 class ZipFiles:
-    """Members of a .zip, read in place and used as ``FolderFiles`` are.
+    """Members of a .zip, read in place; the interface is that of ``FolderFiles``.
 
     ``zipfile`` reads one member at a time, since all share one file position. Positioned reads
-    need no lock, so that threads can read and inflate side by side.
+    need no lock, so threads can read and inflate in parallel.
     """
 
     def __init__(self, path: str | os.PathLike[str], members: Sequence[zipfile.ZipInfo]):
@@ -91,7 +91,7 @@ class ZipFiles:
             start = member.header_offset + 30 + name_size + extra_size
             data = os.pread(self._descriptor, member.compress_size, start)
             if member.compress_type == zipfile.ZIP_DEFLATED:
-                # No more than was announced, and one byte to tell that there is more.
+                # At most the size in the directory, and one byte that shows if there are more.
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
         except (OSError, OverflowError, struct.error, zlib.error) as error:
             raise self._damaged(i) from error
@@ -112,22 +112,22 @@ def _too_large(name: str) -> UserError:
 
 
 def printable(name: str) -> str:
-    """A file's name on one line, with ``\\xff`` in place of bytes that are no UTF-8."""
+    """A file's name on one line, with ``\\xff`` in place of bytes that are not UTF-8."""
     text = name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def is_debris(name: str) -> bool:
-    """Whether a relative path (``/`` between parts) is hidden or what a system leaves behind."""
-    return "/." in f"/{name}" or not _DEBRIS.isdisjoint(name.lower().split("/"))
+def is_system_file(name: str) -> bool:
+    """Whether a relative path (``/`` between parts) is hidden or made by an operating system."""
+    return "/." in f"/{name}" or not _SYSTEM_FILES.isdisjoint(name.lower().split("/"))
 
 
 def is_image(name: str, files_of: Callable[[Sequence[str]], Files]) -> bool:
-    """Whether a path ends as an image's does, or else its file can be read and begins as one.
+    """Whether a path has the suffix of an image, or else its file begins as an image does.
 
     Args:
       name: the path.
-      files_of: makes files of paths.
+      files_of: opens the files of given paths.
     """
     if name.lower().endswith(IMAGE_SUFFIXES):
         return True
@@ -137,10 +137,10 @@ def is_image(name: str, files_of: Callable[[Sequence[str]], Files]) -> bool:
 
 
 def open_zip(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
-    """The members of a .zip, their names with ``/`` and without ``./``.
+    """Lists the members of a .zip, their names with ``/`` and without ``./``.
 
     Raises:
-      UserError: it is no zip file.
+      UserError: it is not a zip file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -160,10 +160,10 @@ def open_zip(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
 
 
 def check_readable(path: str | os.PathLike[str], members: Iterable[zipfile.ZipInfo]) -> None:
-    """Checks that members are neither encrypted nor compressed in an uncommon way.
+    """Checks that members are not encrypted, and stored or deflated.
 
     Raises:
-      UserError: one is; names the archive.
+      UserError: one is not; names the archive.
     """
     for member in members:
         if member.flag_bits & 1:
@@ -178,10 +178,10 @@ def check_readable(path: str | os.PathLike[str], members: Iterable[zipfile.ZipIn
 
 
 def digest(root: str | os.PathLike[str], names: Iterable[str]) -> str:
-    """SHA-256 over paths relative to a folder and what tells a change of the files there, in hex.
+    """SHA-256 over the paths, sizes, times and inodes of files in a folder, as hex digits.
 
-    Nobody can set the time of the last change of an inode. A file that cannot be reached, as at
-    the end of a dangling link, is one until it can.
+    It includes ctime, which no program can set. Files that do not exist, such as the targets of
+    dangling links, are included by their paths alone.
     """
     found = hashlib.sha256()
     for name in sorted(names):
@@ -196,11 +196,11 @@ def digest(root: str | os.PathLike[str], names: Iterable[str]) -> str:
 def zip_digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 over the names, sizes and checksums of a .zip's members, as hex digits.
 
-    They stand in the central directory at the end of the file, and hashing that as it is takes a
-    hundredth of the time that parsing it would.
+    They are in the central directory at the end of the file. Hashing its bytes takes a hundredth of
+    the time of parsing it.
 
     Raises:
-      UserError: it is no zip file.
+      UserError: it is not a zip file.
     """
     with contextlib.suppress(OSError, ValueError, struct.error), open(path, "rb") as file:
         # The end record has 22 bytes and a comment of up to 65,535.
@@ -209,7 +209,7 @@ def zip_digest(path: str | os.PathLike[str]) -> str:
         tail = file.read()
         end = tail.rindex(b"PK\x05\x06")
         (start,) = struct.unpack_from("<I", tail, end + 16)
-        # Beyond 4 GiB the offset stands elsewhere, and here is a marker.
+        # Beyond 4 GiB the offset is stored elsewhere, and this is a marker.
         if start <= tail_start + end and start < 0xFFFFFFFF:
             file.seek(start)
             return hashlib.sha256(file.read()).hexdigest()

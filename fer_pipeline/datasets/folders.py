@@ -1,13 +1,11 @@
 """Faces in class folders: ``train/<class>/*``, ``test/<class>/*``, on disk or inside a .zip.
 
-A ``validation/``, ``valid/`` or ``val/`` folder may lie beside them, and all of it may lie in a
-folder of its own, as it does when an archive was packed with its parent (``fer2013/train/...``).
-Split and class folders are recognised in upper and lower case; class numbers are always those of
-``expressions.CLASS_NAMES``. What systems leave behind is passed over, other files that are no
-images are counted.
+There may be a ``validation/``, ``valid/`` or ``val/`` folder too, and all of them may be in a
+parent folder, as in an archive that was packed with it (``fer2013/train/...``). Split and class
+folders are recognised in upper and lower case; class numbers are those of ``classes.CLASS_NAMES``.
+Files that operating systems create are ignored; other files that are not images are counted.
 
-Listing a source looks at names, and into files whose names tell nothing. Decoding it is a second
-step, at once or as a stream.
+A source is first listed, by the names of its files, and then decoded, at once or as a stream.
 """
 
 from __future__ import annotations
@@ -23,17 +21,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from fer_pipeline import cores
-from fer_pipeline import images as faces_lib
+from fer_pipeline import images as images_lib
 from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets import layout, splitting
-from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.datasets.files import Files, printable
 from fer_pipeline.datasets.layout import Listing
-from fer_pipeline.datasets.splits import LazyImages
+from fer_pipeline.datasets.splits import Faces, LazyImages
 from fer_pipeline.errors import UserError
 from fer_pipeline.images import FACE_SHAPE, Decoded, OnBadImage
 
-#: Files of one task, and after how many bytes those read are decoded before more are.
+#: Files of one task, and the number of bytes after which they are decoded before more are read.
 _BATCH = 256
 _BATCH_BYTES = 2**24
 
@@ -50,16 +47,16 @@ def list_folder(root: str | os.PathLike[str]) -> Listing:
 
 
 def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> Listing:
-    """Lists the images in a .zip, which is not unpacked.
+    """Lists the images in a .zip.
 
     Args:
       path: of the .zip.
-      infos: its members, as ``files.open_zip`` gives them.
+      infos: its members, from ``files.open_zip``.
 
     Raises:
-      UserError: as ``list_folder``; or it is encrypted or packed in an uncommon way.
+      UserError: as ``list_folder``; or it is encrypted, or neither stored nor deflated.
     """
-    members = {info.filename: info for info in infos if not files_lib.is_debris(info.filename)}
+    members = {info.filename: info for info in infos if not files_lib.is_system_file(info.filename)}
     folders = set()
     for name in members:
         parts = name.split("/")[:-1]
@@ -73,22 +70,22 @@ def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> 
 
 
 def scan_folder(root: str) -> tuple[list[str], set[str]]:
-    """Files in the split folders below ``root``, and all folders met: paths relative to it.
+    """Finds the files in the split folders of ``root``, and all folders, as relative paths.
 
     Raises:
-      UserError: there are no split folders, or one cannot be read or leads back to itself.
+      UserError: there are no split folders, or one cannot be read or links back to itself.
     """
     folders: set[str] = set()
     level = [""]
     for _ in range(layout.MAX_DEPTH):
-        # What lies beside the source's own folders need not be readable.
+        # Other folders need not be readable.
         level = [child for folder in level for child in _scan(root, folder, strict=False)[1]]
         folders.update(level)
-        if any(layout.leaf(folder) in layout.SPLITS for folder in level):
+        if any(layout.last_part(folder) in layout.SPLITS for folder in level):
             break
-    prefix = layout.prefix_of(root, folders)
+    prefix = layout.find_prefix(root, folders)
     names: list[str] = []
-    splits = [f for f in level if f.startswith(prefix) and layout.leaf(f) in layout.SPLITS]
+    splits = [f for f in level if f.startswith(prefix) and layout.last_part(f) in layout.SPLITS]
     todo = [(folder, (os.path.realpath(root),)) for folder in splits]
     while todo:
         folder, above = todo.pop()
@@ -106,16 +103,16 @@ def scan_folder(root: str) -> tuple[list[str], set[str]]:
 
 
 def _scan(root: str, folder: str, *, strict: bool = True) -> tuple[list[str], list[str]]:
-    """Files and folders in one folder, as paths relative to ``root``.
+    """Lists the files and folders in one folder, as paths relative to ``root``.
 
     Raises:
-      UserError: it, or what a link in it points to, cannot be read. If not ``strict``, that is
-        so of the root alone, and all else passed over.
+      UserError: it, or the target of a link in it, cannot be read. If not ``strict``, only the
+        root must be readable, and whatever else cannot be read is ignored.
     """
     found: tuple[list[str], list[str]] = ([], [])
     with _reading(strict=strict or not folder), os.scandir(os.path.join(root, folder)) as entries:
         for entry in entries:
-            if not files_lib.is_debris(entry.name):
+            if not files_lib.is_system_file(entry.name):
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 with _reading(strict=strict):
                     found[entry.is_dir()].append(name)
@@ -135,16 +132,16 @@ def _reading(*, strict: bool) -> Iterator[None]:
 def decoded_batches(
     files: Files, positions: Sequence[int], *, on_bad_image: OnBadImage = "fail"
 ) -> Iterator[Decoded]:
-    """Reads and decodes files on all cores, in the order of ``positions``, some hundred at a time.
+    """Reads and decodes files on all cores, in the order of ``positions``, in batches.
 
     Yields:
-      ``Decoded`` values; ``kept`` counts along ``positions``.
+      ``Decoded`` values; their ``kept`` are indices into ``positions``.
 
     Raises:
       UserError: names the first file that cannot be read, unless they are to be skipped.
     """
-    # Threads, as TensorFlow, Pillow and zlib let go of the interpreter while they work. One more
-    # than cores: some are waiting for the disk.
+    # Threads: TensorFlow, Pillow and zlib release the interpreter lock while they work. One more
+    # than cores, since some wait for the disk.
     workers = cores.usable() + 1
     size = min(max(len(positions) // (4 * workers), _BATCH // 4), _BATCH)
     starts = range(0, len(positions), size)
@@ -152,12 +149,12 @@ def decoded_batches(
     def work(start: int) -> list[Decoded]:
         decoded, begin = [], start
         for names, encoded in _read(files, positions[start : start + size], on_bad_image):
-            one = faces_lib.decode_faces(encoded, names, on_bad_image=on_bad_image)
+            one = images_lib.decode_faces(encoded, names, on_bad_image=on_bad_image)
             decoded.append(one._replace(kept=one.kept + begin))
             begin += len(encoded)
         return decoded
 
-    # The first one alone: it builds the decoders that all use.
+    # The first one alone: it traces the decoders that all of them use.
     for start in starts[:1]:
         yield from work(start)
     with ThreadPoolExecutor(workers, thread_name_prefix="decoder") as pool:
@@ -165,7 +162,7 @@ def decoded_batches(
         try:
             for start in starts[1:]:
                 ahead.append(pool.submit(work, start))
-                # A bounded number of batches is in memory.
+                # Only so many batches may be in memory.
                 if len(ahead) > 2 * workers:
                     yield from ahead.popleft().result()
             while ahead:
@@ -177,7 +174,7 @@ def decoded_batches(
 def _read(
     files: Files, positions: Sequence[int], on_bad_image: OnBadImage
 ) -> Iterator[tuple[list[str], list[bytes]]]:
-    """Names and bytes of files, no more at a time than ``_BATCH_BYTES`` and one file."""
+    """Reads files in batches of up to ``_BATCH_BYTES`` and one file: their names and bytes."""
     names, encoded, size = [], [], 0
     for i in positions:
         names.append(files.name(i))
@@ -186,7 +183,7 @@ def _read(
         except UserError:
             if on_bad_image == "fail":
                 raise
-            encoded.append(b"")  # Which will be skipped.
+            encoded.append(b"")  # Will be skipped.
         size += len(encoded[-1])
         if size > _BATCH_BYTES:
             yield names, encoded
@@ -195,7 +192,7 @@ def _read(
 
 
 def _decoded(files: Files, positions: np.ndarray) -> np.ndarray:
-    """The faces at some positions, uint8 ``[B, 48, 48, 1]``."""
+    """Decodes the faces at some positions: uint8 ``[B, 48, 48, 1]``."""
     batches = [decoded.images for decoded in decoded_batches(files, positions)]
     return np.concatenate([np.empty((0, *FACE_SHAPE), np.uint8), *batches])
 
@@ -206,18 +203,18 @@ def decode(
     on_bad_image: OnBadImage = "fail",
     allocate: Callable[[tuple[int, ...]], np.ndarray] | None = None,
     stream: bool = False,
-) -> splits_lib.Faces:
+) -> Faces:
     """Decodes all images of a listing.
 
     Args:
       listing: of the source.
       on_bad_image: ``"fail"`` or ``"skip"``.
-      allocate: gives the uint8 array of a shape that is to hold the images; memory by default.
-      stream: keeps no image, to decode them again when they are asked for. The bad ones are found
-        now and not hours into a training, and the pixels hashed.
+      allocate: allocates the uint8 array of a given shape for the images; in memory by default.
+      stream: keeps no image; they are decoded again whenever they are indexed. They are decoded
+        once now, to find the bad ones before training starts, and to hash the pixels.
 
     Raises:
-      UserError: names the first file that cannot be read, or none can be.
+      UserError: a file cannot be read, which is named; or none can.
     """
     shape = (len(listing.labels), *FACE_SHAPE)
     images = None if stream else (allocate or functools.partial(np.empty, dtype=np.uint8))(shape)
@@ -236,7 +233,7 @@ def decode(
         raise UserError(f"{skipped[0]}: no readable image, nor is any other; fetch them again")
     good = np.concatenate(kept)
     read = functools.partial(_decoded, listing.files)
-    return splits_lib.Faces(
+    return Faces(
         LazyImages(read, good) if stream else images[:end],
         listing.labels[good],
         listing.groups[good],

@@ -1,4 +1,4 @@
-"""Copies of chosen images, in memory that TensorFlow takes over as it is."""
+"""Gathers images into memory that TensorFlow uses without another copy."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import math
 
 import numpy as np
 
-#: TensorFlow takes an array over without copying it if it begins at a multiple of so many bytes
+#: TensorFlow uses an array without copying it if its address is a multiple of this many bytes
 #: (``EIGEN_MAX_ALIGN_BYTES``).
 _ALIGNMENT = 64
 
 
 def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A copy of the rows, aligned so that TensorFlow takes it over without copying it again.
+    """Copies rows, aligned so that TensorFlow does not copy them again.
 
     Args:
-      images: uint8 ``[N, H, W, C]``: an array, a memmap, or what gives arrays when it is indexed.
+      images: uint8 ``[N, H, W, C]``: an array, a memmap, or ``LazyImages``.
       rows: int64 ``[B]``, each at least 0 and less than N.
 
     Returns:
-      A new uint8 array ``[B, H, W, C]``. Sources that are no C-contiguous uint8 array are indexed.
+      A new uint8 array ``[B, H, W, C]``. Anything but a C-contiguous uint8 array is indexed
+        instead, and the result may not be aligned.
     """
-    # ``np.take`` would copy the whole of any other array first, and convert to uint8 silently.
+    # For any other array ``np.take`` copies all of it first, and converts to uint8 silently.
     plain = isinstance(images, np.ndarray) and images.flags.c_contiguous
     if not plain or images.dtype != np.uint8:
         return images[rows]
@@ -30,5 +31,5 @@ def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     taken = memory[start : start + size].reshape(shape)
-    # Any other mode than "raise" writes straight to where it shall be.
+    # Mode "raise" would write to a buffer first.
     return np.take(images, rows, axis=0, out=taken, mode="clip")

@@ -1,4 +1,4 @@
-"""Which of a source's files are images of which split and class, by their paths.
+"""Finds the split and class of a source's images from their paths.
 
 Paths are relative to the source, with ``/`` between their parts.
 """
@@ -12,27 +12,27 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import files as files_lib
-from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.datasets.files import Files, printable
+from fer_pipeline.datasets.splits import PRIVATE_TEST, PUBLIC_TEST, TEST, TRAIN, VALIDATION
 from fer_pipeline.errors import UserError
 
 #: Names of split folders.
 SPLITS = {
-    "train": splits_lib.TRAIN,
-    "validation": splits_lib.VALIDATION,
-    "valid": splits_lib.VALIDATION,
-    "val": splits_lib.VALIDATION,
-    "test": splits_lib.TEST,
+    "train": TRAIN,
+    "validation": VALIDATION,
+    "valid": VALIDATION,
+    "val": VALIDATION,
+    "test": TEST,
 }
 
-#: Kaggle's two halves of ``test/``, by what comes before the first ``_`` of a file name; and in
-#: its CSV by the usage.
-FAMILIES = {"publictest": splits_lib.PUBLIC_TEST, "privatetest": splits_lib.PRIVATE_TEST}
+#: Kaggle's two halves of ``test/``: by the part of a file name before its first ``_``, and in the
+#: CSV by the usage.
+FAMILIES = {"publictest": PUBLIC_TEST, "privatetest": PRIVATE_TEST}
 
 _LABELS = {name: label for label, name in enumerate(CLASS_NAMES)}
 _CLASSES = ", ".join(CLASS_NAMES)
 
-#: How many folders deep ``train/`` may lie.
+#: How many folders deep ``train/`` may be.
 MAX_DEPTH = 3
 
 
@@ -42,7 +42,7 @@ class Listing(NamedTuple):
     Attributes:
       files: the image files.
       labels: int32 ``[N]``.
-      groups: int8 ``[N]``, see ``splits_lib.TRAIN``.
+      groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST`` of ``splits``.
       left_out: names of the other files in the split folders.
     """
 
@@ -53,7 +53,7 @@ class Listing(NamedTuple):
 
 
 def list_images(
-    where: str,
+    source: str,
     names: Iterable[str],
     folders: set[str],
     files_of: Callable[[Sequence[str]], Files],
@@ -61,15 +61,15 @@ def list_images(
     """Finds the images among a source's files.
 
     Args:
-      where: the source.
+      source: its name in error messages.
       names: of its files.
       folders: all folders in it.
-      files_of: makes files of names, to look into those whose names tell nothing.
+      files_of: opens the files of given names, to read those without an image's suffix.
 
     Raises:
-      UserError: an image lies in no class folder, or a split or class is missing.
+      UserError: an image is in no class folder, or a split or class is missing.
     """
-    prefix = prefix_of(where, folders)
+    prefix = find_prefix(source, folders)
     rows, left_out, present = [], [], set()
     for name in names:
         split, *inner = name.removeprefix(prefix).split("/")
@@ -77,23 +77,23 @@ def list_images(
         if group is None or not name.startswith(prefix):
             continue
         if not files_lib.is_image(name, files_of):
-            left_out.append(printable(f"{where}/{name}"))
+            left_out.append(printable(f"{source}/{name}"))
             continue
         if len(inner) < 2:
-            raise UserError(f"{where}/{name}: in no class folder; move it to one of {_CLASSES}")
+            raise UserError(f"{source}/{name}: in no class folder; move it to one of {_CLASSES}")
         label = _LABELS.get(inner[0].lower())
         if label is None:
             raise UserError(
-                f"{where}/{prefix}{split}/{inner[0]}: not a class; rename or remove the folder, "
+                f"{source}/{prefix}{split}/{inner[0]}: not a class; rename or remove the folder, "
                 f"the classes are {_CLASSES}"
             )
         present.add((group, label))
-        if group == splits_lib.TEST:
+        if group == TEST:
             family = inner[-1].lower().partition("_")[0]
             group = FAMILIES.get(family, group)
         rows.append((group, label, name))
     rows.sort()
-    _check_complete(where, prefix, folders, present)
+    _check_complete(source, prefix, folders, present)
     return Listing(
         files_of([name for _, _, name in rows]),
         np.array([label for _, label, _ in rows], np.int32),
@@ -103,9 +103,9 @@ def list_images(
 
 
 def _check_complete(
-    where: str, prefix: str, folders: set[str], present: set[tuple[int, int]]
+    source: str, prefix: str, folders: set[str], present: set[tuple[int, int]]
 ) -> None:
-    """Checks that ``train/`` is there, and for every split folder an image of every class.
+    """Checks that there is ``train/``, and in every split folder an image of every class.
 
     ``present`` are the pairs of split and class that have one.
     """
@@ -113,37 +113,37 @@ def _check_complete(
     for folder in sorted(f for f in folders if f.startswith(prefix)):
         group = SPLITS.get(folder[len(prefix) :].lower())
         if group in splits:
-            raise UserError(f"{where}: has both {splits[group]}/ and {folder}/; keep one of them")
+            raise UserError(f"{source}: has both {splits[group]}/ and {folder}/; keep one of them")
         if group is not None:
             splits[group] = folder
-    if splits_lib.TRAIN not in splits:
+    if TRAIN not in splits:
         others = ", ".join(f"{folder}/" for folder in splits.values())
-        raise UserError(f"{where}: has {others} but no {prefix}train/; add the training images")
+        raise UserError(f"{source}: has {others} but no {prefix}train/; add the training images")
     lower = {folder.lower() for folder in folders}
     for group, folder in splits.items():
         for label, name in enumerate(CLASS_NAMES):
             if (group, label) not in present:
                 there = f"{folder}/{name}".lower() in lower
                 raise UserError(
-                    f"{where}/{folder}/{name}: {'no images in it' if there else 'not there'}; "
+                    f"{source}/{folder}/{name}: {'no images in it' if there else 'not there'}; "
                     f"every split needs images of {_CLASSES}"
                 )
 
 
-def prefix_of(where: str, folders: set[str]) -> str:
-    """The path, ``""`` or ending in ``/``, of the folder in which the split folders lie."""
+def find_prefix(source: str, folders: set[str]) -> str:
+    """Finds the parent of the split folders: ``""``, or a path that ends in ``/``."""
     parents = {f[: len(f) - len(last_part(f))] for f in folders if last_part(f) in SPLITS}
     depth = min((parent.count("/") for parent in parents), default=MAX_DEPTH)
     if depth >= MAX_DEPTH:
         found = sorted(folder for folder in folders if "/" not in folder)
         seen = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
         raise UserError(
-            f"{where}: no train/<class>/ folders in it (found {seen or 'no folders'}); "
+            f"{source}: no train/<class>/ folders in it (found {seen or 'no folders'}); "
             f"expected train/ and test/, each with {_CLASSES}"
         )
     nearest = sorted(parent for parent in parents if parent.count("/") == depth)
     if len(nearest) > 1:
-        raise UserError(f"{where}: several data sets ({', '.join(nearest)}); pass one of them")
+        raise UserError(f"{source}: several data sets ({', '.join(nearest)}); pass one of them")
     return nearest[0]
 
 

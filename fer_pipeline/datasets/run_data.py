@@ -1,25 +1,25 @@
-"""The faces of a run that exists, cut into splits as the run cut them."""
+"""Loads the faces of an existing run, with the splits of that run."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from fer_pipeline import datasets
+from fer_pipeline.datasets.splits import TRAIN, Splits, fingerprint
+from fer_pipeline.datasets.splitting import split
 from fer_pipeline.errors import UserError
 
-if TYPE_CHECKING:
-    from fer_pipeline.datasets.splits import Splits
-
-#: Settings of a run that decide which images are for validation.
+#: Settings of a run that its validation images depend on.
 _SPLITTING = ("seed", "validation_fraction")
 
-#: And how they are read.
+#: Settings of how images are read.
 _READING = ("cache", "cache_dir")
 
 
 class RunData(NamedTuple):
-    """The faces, and whether they are those that the run was trained on: its ``fingerprint``."""
+    """The faces, and whether they are those of the run: ``own``, by the fingerprint."""
 
     splits: Splits
     fingerprint: str
@@ -35,29 +35,26 @@ def load(
 ) -> RunData:
     """Loads the faces of a run, or others.
 
-    The run's own images are cut as in the run, under whatever name they come: validation images
-    that were cut off the training images must not be taken for training images. Others are taken as
-    their source has them.
+    The run's own images are split as in the run, whatever the name of their source: validation
+    images that were split off the training images must not count as training images. Other images
+    are split as their source is.
 
     Args:
-      config: of the run; settings that it lacks are at their defaults.
-      data: the source of other faces, as for ``datasets.load``; None is the run's own.
-      on_bad_image: in place of the run's.
-      keep: whether a cache on disk may be written; one that is there is used in any case.
+      config: of the run; missing settings have their defaults.
+      data: a source, as for ``datasets.load``; None is the run's own.
+      on_bad_image: overrides the run's.
+      keep: whether a cache on disk may be written; an existing one is used in any case.
 
     Raises:
       UserError: as ``datasets.load``.
     """
-    from fer_pipeline import datasets
-    from fer_pipeline.datasets.splits import fingerprint
-
     bad = on_bad_image or config.get("on_bad_image") or "fail"
     splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
     source = data or config["data"]
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)
     if data is not None and "validation_fraction" in splitting:
-        return _cut_if_own(data, bad, splitting, config.get("fingerprint"))
+        return _split_if_own(data, bad, splitting, config.get("fingerprint"))
     reading = {name: config[name] for name in _READING if data is None and name in config}
     options = reading | splitting | {"on_bad_image": bad, "write_cache": keep}
     splits = datasets.load(source, **options).splits
@@ -65,16 +62,12 @@ def load(
     return RunData(splits, found, found == config.get("fingerprint"))
 
 
-def _cut_if_own(
+def _split_if_own(
     source: str, on_bad_image: str, splitting: dict[str, Any], expected: str | None
 ) -> RunData:
-    """Images that may be a run's own under another name: read once, and cut where they are."""
-    from fer_pipeline import datasets
-    from fer_pipeline.datasets.splits import TRAIN, fingerprint
-    from fer_pipeline.datasets.splitting import split
-
+    """Reads a source once, and splits it as in the run if its images are the run's."""
     faces = datasets.read(source, on_bad_image=on_bad_image)
-    # Of other images the run's cut may leave a part empty, which says nothing of them.
+    # The run's split of other images may leave a part empty, which is no error.
     with contextlib.suppress(UserError):
         splits = split(source, faces, **splitting)
         if fingerprint(splits) == expected:

@@ -1,4 +1,4 @@
-"""What every data source yields: uint8 faces and labels in three splits."""
+"""Faces and labels in three splits, as every data source returns them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.images import FACE_SHAPE
+from fer_pipeline.terminal.tables import format_table
 
-#: Where an image lay in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/``
-#: under one of Kaggle's two names, or in ``test/`` under any other. Sources list their images in
-#: this order, so that every split without ``validation_fraction`` is a contiguous part.
+#: Where an image is in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/`` with
+#: one of Kaggle's two names, or in ``test/`` with another name. Sources list their images in this
+#: order, so without ``validation_fraction`` every split is contiguous.
 TRAIN, VALIDATION, PUBLIC_TEST, TEST, PRIVATE_TEST = range(5)
 
 
 class LazyImages:
-    """Faces that are read when they are asked for: decoded, or copied from a cache on disk.
+    """Faces that are read when they are indexed: decoded, or copied from a cache on disk.
 
     Indexed like an array along its first axis: ``images[7]`` is uint8 ``[48, 48, 1]``,
     ``images[0:64]`` and ``images[positions]`` are uint8 ``[B, 48, 48, 1]``. Nothing is kept.
 
     Args:
-      read: gives the faces at int64 ``[B]`` positions in the source; safe to call from several
-        threads. What it raises comes out of an access.
+      read: returns the faces at int64 ``[B]`` positions in the source; is called from several
+        threads. Its exceptions are raised by indexing.
       positions: in the source, of these faces: int64 ``[N]``.
     """
 
@@ -43,7 +44,7 @@ class LazyImages:
         return (len(self), *FACE_SHAPE)
 
     def subset(self, positions: np.ndarray) -> LazyImages:
-        """The images at some positions, as lazy as these."""
+        """Selects images, without reading them."""
         return LazyImages(self._read, self._positions[positions])
 
     def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
@@ -60,8 +61,8 @@ class Split(NamedTuple):
 
     Attributes:
       images: uint8 ``[N, 48, 48, 1]``, grey levels 0..255: an array, or ``LazyImages``, which
-        give arrays when they are indexed.
-      labels: int32 ``[N]``, indices into ``expressions.CLASS_NAMES``.
+        return arrays when they are indexed.
+      labels: int32 ``[N]``, indices into ``classes.CLASS_NAMES``.
     """
 
     images: np.ndarray | LazyImages
@@ -72,11 +73,11 @@ class Splits(NamedTuple):
     """The three parts of a data set.
 
     Attributes:
-      train: what the weights are fitted to.
-      validation: what steers the learning rate and picks the best checkpoint.
-      test: what is reported.
-      selected_on: ``"validation"``, or ``"test"`` where the source has no validation images of
-        its own and the test images serve as both.
+      train: the weights are fitted to it.
+      validation: the learning rate and the best checkpoint depend on it.
+      test: the reported metrics are computed on it.
+      selected_on: ``"validation"``, or ``"test"`` if the source has no validation images and
+        the test images are used as both.
     """
 
     train: Split
@@ -92,10 +93,10 @@ class Faces(NamedTuple):
       images: uint8 ``[N, 48, 48, 1]``.
       labels: int32 ``[N]``.
       groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST``.
-      converted: images that were not 48x48 grey before.
-      skipped: names of unreadable images that were left out.
-      left_out: names of files among the images that are none.
-      hashes: ``splitting.pixel_hashes(images)`` where they are known already.
+      converted: number of images that were not 48x48 grey.
+      skipped: names of unreadable images that were skipped.
+      left_out: names of files among the images that are not images.
+      hashes: ``splitting.pixel_hashes(images)``, if they are known already.
     """
 
     images: np.ndarray | LazyImages
@@ -108,29 +109,27 @@ class Faces(NamedTuple):
 
 
 def class_counts(split: Split) -> np.ndarray:
-    """Images of each class: int64 ``[7]``."""
+    """Counts the images of each class: int64 ``[7]``."""
     return np.bincount(split.labels, minlength=NUM_CLASSES)
 
 
 def class_table(splits: Splits) -> str:
-    """Images of each class and split, as lines of aligned text for the terminal."""
+    """Formats the number of images of each class and split for the terminal."""
     columns = {"train": class_counts(splits.train)}
     if splits.selected_on == "test":
         columns["validation = test"] = class_counts(splits.test)
     else:
         columns["validation"] = class_counts(splits.validation)
         columns["test"] = class_counts(splits.test)
-    rows = [("class", *columns)]
-    for name, label in [*zip(CLASS_NAMES, range(NUM_CLASSES), strict=True), ("all", slice(None))]:
-        rows.append((name, *(f"{counts[label].sum():,}" for counts in columns.values())))
-    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows
+    rows = zip(*([*counts, counts.sum()] for counts in columns.values()), strict=True)
+    named = zip((*CLASS_NAMES, "all"), rows, strict=True)
+    return format_table(
+        [("class", *columns), *((name, *(f"{n:,}" for n in row)) for name, row in named)]
     )
 
 
 def chunks(images: np.ndarray | LazyImages, size: int = 4096) -> Iterator[np.ndarray]:
-    """Consecutive parts of a split's images, so that one part at a time is in memory."""
+    """Yields consecutive parts of a split's images, so that one at a time is in memory."""
     for start in range(0, len(images), size):
         yield images[start : start + size]
 
@@ -138,8 +137,8 @@ def chunks(images: np.ndarray | LazyImages, size: int = 4096) -> Iterator[np.nda
 def fingerprint(splits: Splits) -> str:
     """SHA-256 over the decoded pixels and labels of all splits, as 64 hex digits.
 
-    Two sources that decode to the same arrays in the same order have the same fingerprint,
-    whatever container they came in.
+    Sources that decode to the same arrays in the same order have the same fingerprint, whatever
+    their format.
     """
     digest = hashlib.sha256()
     for split in (splits.train, splits.validation, splits.test):

@@ -1,4 +1,4 @@
-"""Which images are for training, which for validation and which for the test."""
+"""Splits images into training, validation and test."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from fer_pipeline.errors import UserError
 def split(
     source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
 ) -> Splits:
-    """The splits of a source's images.
+    """Splits a source's images.
 
     Without ``validation_fraction``:
 
-    * ``validation/`` is validation and ``test/`` is test; where only one of the two is there, it
-      serves as both;
-    * with no ``validation/``, but both of Kaggle's name families in ``test/``, ``PublicTest_*``
-      is validation and the rest of ``test/`` is test.
+    * ``validation/`` is validation and ``test/`` is test; if there is only one of the two, it is
+      used as both;
+    * without ``validation/``, but with both ``PublicTest_*`` and ``PrivateTest_*`` in ``test/``,
+      ``PublicTest_*`` is validation and the rest of ``test/`` is test.
 
     With it, that part of the training images is validation and all of ``test/`` is test. A
-    ``validation/`` folder is then test data if there is no ``test/``, and else is not used.
-    Without either, the validation images serve as test images too.
+    ``validation/`` folder is then used as test if there is no ``test/``, and otherwise ignored.
+    Without either, the validation images are used as test images too.
 
     Args:
-      source: what to call the source in an error.
+      source: its name in error messages.
       faces: all images of the source.
-      validation_fraction: between 0 and 1, or None. Images with the same pixels land on the same
-        side.
-      seed: of the cut of the training images.
+      validation_fraction: between 0 and 1, or None. Images with the same pixels stay
+        together.
+      seed: of the split of the training images.
 
     Returns:
-      The splits, their images in the source's order. Contiguous parts of arrays are views and
-      others copies; streamed images stay streamed.
+      The splits, their images in the source's order. Contiguous parts of arrays are views, others
+      are copies; ``LazyImages`` stay lazy.
 
     Raises:
-      UserError: there is nothing to test on, or a class has no image for training, for the test,
-        or for a validation that was not cut off.
+      UserError: there are no test images; or a class has no image for training, for the test, or
+        for a validation that is not split off.
     """
     labels, groups = faces.labels, faces.groups
     train, validation = np.flatnonzero(groups == TRAIN), np.flatnonzero(groups == VALIDATION)
@@ -81,52 +81,52 @@ def split(
         )
     for use, part in (("training", train), ("validation", validation), ("test", test)):
         missing = np.flatnonzero(np.bincount(labels[part], minlength=NUM_CLASSES) == 0)
-        # What was cut off the training images may lack a class that has a single one.
+        # A validation that was split off may lack a class that has a single image.
         if missing.size and (use == "training" or groups[part[0]] != TRAIN):
             names = ", ".join(CLASS_NAMES[label] for label in missing)
             raise UserError(f"{source}: no {use} image of {names}; every class needs one")
-    train, validation = _take(faces, train), _take(faces, validation)
-    test = validation if selected_on == "test" else _take(faces, test)
+    train, validation = _select(faces, train), _select(faces, validation)
+    test = validation if selected_on == "test" else _select(faces, test)
     return Splits(train, validation, test, selected_on)
 
 
 def cut_validation(
     labels: np.ndarray, hashes: np.ndarray, fraction: float, seed: int
 ) -> np.ndarray:
-    """Which of the training images become validation images: bool ``[N]``.
+    """Chooses the training images that become validation images: bool ``[N]``.
 
-    Takes ``fraction`` of each class, rounded, and at least one image of it. Images of equal hash
-    go together, whatever their labels, and the result depends on the set of images and not on
-    their order. The last distinct image of a class always stays in training.
+    Chooses ``fraction`` of each class, rounded, and at least one image of it. Images of equal hash
+    stay together, whatever their labels. The result depends on the set of images, not on their
+    order. At least one distinct image of a class always stays in training.
     """
     unique, group_of = np.unique(hashes, return_inverse=True)
     sizes = np.bincount(group_of)
-    # FER-2013 has the same picture under different labels; the lowest decides.
+    # FER-2013 has the same image with different labels; the lowest is used.
     class_of = np.full(len(unique), NUM_CLASSES)
     np.minimum.at(class_of, group_of, labels)
     chosen = np.zeros(len(unique), bool)
     for label in range(NUM_CLASSES):
-        own = np.flatnonzero(class_of == label)
-        own = np.random.default_rng([seed, label]).permutation(own)[:-1]
+        members = np.flatnonzero(class_of == label)
+        members = np.random.default_rng([seed, label]).permutation(members)[:-1]
         wanted = max(1, round(fraction * np.count_nonzero(labels == label)))
-        taken_before = np.cumsum(sizes[own]) - sizes[own]
-        chosen[own[taken_before < wanted]] = True
-    # A class whose every picture is another's too would go with that one.
+        taken_before = np.cumsum(sizes[members]) - sizes[members]
+        chosen[members[taken_before < wanted]] = True
+    # All images of a class may be chosen as images of other classes too.
     for label in range(NUM_CLASSES):
-        own = np.unique(group_of[labels == label])
-        if chosen[own].all():
-            chosen[own[:1]] = False
+        members = np.unique(group_of[labels == label])
+        if chosen[members].all():
+            chosen[members[:1]] = False
     return chosen[group_of]
 
 
 def pixel_hashes(images: np.ndarray) -> np.ndarray:
-    """Hashes of images, equal for equal pixels: uint8 ``[N, ...]`` -> uint64 ``[N]``."""
+    """Hashes images by their pixels: uint8 ``[N, ...]`` -> uint64 ``[N]``."""
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def _take(faces: Faces, positions: np.ndarray) -> Split:
-    """The images at ascending positions: int64 ``[N]``."""
+def _select(faces: Faces, positions: np.ndarray) -> Split:
+    """Selects the images at ascending positions: int64 ``[N]``."""
     images = faces.images
     if isinstance(images, LazyImages):
         images = images.subset(positions)

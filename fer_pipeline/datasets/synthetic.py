@@ -1,8 +1,8 @@
 """*Synthetic faces*: the embedded data set, drawn on demand from a seed.
 
 Every face is posed by facial action units (Ekman & Friesen, *Facial Action Coding System*, 1978)
-and painted by ``face_renderer``. Identity, pose, light and camera are drawn without a look at
-the label, so nothing but the expression tells the classes apart.
+and painted by ``face_renderer``. Identity, pose, light and camera are drawn independently of the
+label, so the classes differ in nothing but the expression.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
     "surprise": (1, 2, 5, 26),
 }
 
-#: Intensity of an active unit: uniform between these, 1 being the strongest drawn.
+#: Intensity of an active unit: uniform between these; 1 is the strongest.
 INTENSITY_RANGE: tuple[float, float] = (0.55, 1.0)
 
-#: Faces painted at a time: the arrays of a batch then stay in a core's cache.
+#: Faces painted at a time, few enough for the arrays to stay in a core's cache.
 _CHUNK = 32
 
 
@@ -40,7 +40,7 @@ def render(labels: np.ndarray, *, seed: int | np.random.SeedSequence) -> np.ndar
     """Paints one face per label.
 
     Args:
-      labels: int ``[N]``, indices into ``expressions.CLASS_NAMES``.
+      labels: int ``[N]``, indices into ``classes.CLASS_NAMES``.
       seed: non-negative, or a fresh sequence; face ``i`` depends on nothing but ``seed``, ``i`` and
         ``labels[i]``, and has the same identity, pose, light and noise whatever its label.
 
@@ -57,11 +57,11 @@ def render(labels: np.ndarray, *, seed: int | np.random.SeedSequence) -> np.ndar
         raise ValueError(f"labels must lie in 0..{NUM_CLASSES - 1}")
     if not isinstance(seed, np.random.SeedSequence):
         seed = np.random.SeedSequence(seed)
-    # Each stream is read image after image, so no image depends on how many follow it or on where
-    # a chunk ends.
+    # Each stream is read image by image, so no image depends on the number of images or on where a
+    # chunk ends.
     looks, strengths, noises = (np.random.Generator(np.random.PCG64(s)) for s in seed.spawn(3))
-    # Painting takes half the time under glibc: its ``free`` returns memory to the system beyond a
-    # threshold that follows the largest block freed so far, such as this one.
+    # Halves the time of painting with glibc: ``free`` returns memory to the system beyond a
+    # threshold, which grows with the largest block freed so far, such as this one.
     np.empty(2**24, np.uint8)
     units = face_renderer.PAINTED_UNITS
     active = np.array([[unit in ACTION_UNITS[name] for unit in units] for name in CLASS_NAMES])
@@ -80,7 +80,7 @@ def render(labels: np.ndarray, *, seed: int | np.random.SeedSequence) -> np.ndar
 
 
 def _split(size: int, seed: np.random.SeedSequence) -> Split:
-    """``size`` faces in random order, the classes equally frequent to within one."""
+    """Draws ``size`` faces in random order, as many of each class to within one."""
     order, faces = seed.spawn(2)
     labels = np.arange(size, dtype=np.int32) % NUM_CLASSES
     labels = np.random.Generator(np.random.PCG64(order)).permutation(labels)

@@ -15,9 +15,6 @@ from typing import NamedTuple
 
 from fer_pipeline.errors import UserError
 
-#: What ``--strategy`` accepts.
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
-
 
 class WorkerInfo(NamedTuple):
     """This process among the workers of its job. Worker 0 is the chief: it alone writes files.
@@ -64,7 +61,7 @@ def worker_info(strategy: str, environ: Mapping[str, str] = os.environ) -> Worke
     """Reads from ``TF_CONFIG`` where this process stands, without TensorFlow.
 
     Args:
-      strategy: one of ``STRATEGIES``; only ``auto`` and ``multi_worker`` look at ``TF_CONFIG``.
+      strategy: as in ``config.Config``; only ``auto`` and ``multi_worker`` look at ``TF_CONFIG``.
       environ: the environment.
 
     Raises:

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fer_pipeline.gpus import Gpu
 
-#: What ``--precision`` accepts beside ``auto``.
-POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-
 #: First NVIDIA architecture with float16 tensor cores (NVIDIA, "Training With Mixed Precision").
 _TENSOR_CORES = (7, 0)
 

@@ -33,14 +33,14 @@ _ALONE = "--strategy=one_device, or no TF_CONFIG, trains on this host alone"
 
 
 def wait_for_workers(
-    worker: WorkerInfo, *, minutes: float, say: Callable[[str], None] = print
+    worker: WorkerInfo, *, minutes: float, log: Callable[[str], None] = print
 ) -> None:
     """Waits until every host of the job is there.
 
     Args:
-      here: this process among the hosts.
+      worker: this process among the hosts.
       minutes: how long to wait.
-      say: takes the lines that say what is waited for.
+      log: takes the lines that say what is waited for.
 
     Raises:
       UserError: this host's port is taken, a host has not come in time, or the chief knows
@@ -48,7 +48,7 @@ def wait_for_workers(
     """
     others = [address for i, address in enumerate(worker.addresses) if i != worker.index]
     awaited = others if worker.chief else worker.addresses[:1]
-    say(
+    log(
         f"worker {worker.index} of {worker.count}: waiting up to {minutes:g} minutes for "
         f"{', '.join(awaited)} (from TF_CONFIG); {_ALONE}"
     )
@@ -63,7 +63,7 @@ def wait_for_workers(
             f"TF_CONFIG: {', '.join(missing)} has not come within {minutes:g} minutes; start the "
             f"same command on all hosts, or raise --join_minutes; {_ALONE}"
         )
-    say(
+    log(
         f"worker {worker.index}: all hosts are there; "
         f"they connect, or end after {minutes:g} minutes"
     )

@@ -30,7 +30,7 @@ _LOST = (
     "checkpoint"
 )
 
-#: What errors that are about other hosts say, whatever their kind.
+#: What errors that are about other hosts log, whatever their kind.
 _OF_PEERS = re.compile(r"collective|coordination|heartbeat|peer|socket closed|connection", re.I)
 
 
@@ -62,19 +62,19 @@ def join(
     *,
     batch_size: int | None = None,
     join_minutes: float = 10.0,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Devices:
     """Makes the strategy; with several hosts, waits for all of them.
 
     It has to come before anything else that TensorFlow does in the process.
 
     Args:
-      strategy: one of ``cluster.STRATEGIES``. ``auto`` is ``multi_worker`` where ``TF_CONFIG`` is
+      strategy: as in ``config.Config``. ``auto`` is ``multi_worker`` where ``TF_CONFIG`` is
         set, ``mirrored`` where there are several GPUs and enough images for each, else
         ``one_device``.
       batch_size: images of a step, over all devices; None is enough for any number of them.
       join_minutes: how long to wait for the other hosts.
-      say: takes a line of text about what is waited for or chosen.
+      log: takes a line of text about what is waited for or chosen.
 
     Raises:
       UserError: ``TF_CONFIG`` is not understood, or a host cannot be reached.
@@ -84,27 +84,27 @@ def join(
     gpus.allow_growth()
     worker = worker_info(strategy)
     if worker.count > 1:
-        rendezvous.wait_for_workers(worker, minutes=join_minutes, say=say)
+        rendezvous.wait_for_workers(worker, minutes=join_minutes, log=log)
         with (
             lost_worker_explained(worker, "cannot reach another worker; start all of them"),
             rendezvous.limited(join_minutes),
         ):
             return Devices(tf.distribute.MultiWorkerMirroredStrategy(), worker)
     count = len(tf.config.list_physical_devices("GPU"))
-    if strategy == "mirrored" or (strategy != "one_device" and _share_pays(count, batch_size, say)):
+    if strategy == "mirrored" or (strategy != "one_device" and _share_pays(count, batch_size, log)):
         # Of a CPU there is one, unless somebody has split it into logical devices.
         devices = None if count else [d.name for d in tf.config.list_logical_devices("CPU")]
         return Devices(tf.distribute.MirroredStrategy(devices), worker)
     return Devices(tf.distribute.get_strategy(), worker)
 
 
-def _share_pays(count: int, batch_size: int | None, say: Callable[[str], None]) -> bool:
+def _share_pays(count: int, batch_size: int | None, log: Callable[[str], None]) -> bool:
     """Whether ``count`` GPUs train a batch faster than one; says so where it leaves some idle."""
     if count < 2:
         return False
     if batch_size is None or batch_size >= count * _IMAGES_PER_GPU:
         return True
-    say(
+    log(
         f"one of {count} GPUs trains: --batch_size={batch_size} is less than {_IMAGES_PER_GPU} "
         "images for each; --strategy=mirrored takes all"
     )

@@ -1,1 +1,11 @@
-"""How good a network is: metrics and figures."""
+"""Metrics and figures of a trained network."""
+
+from fer_pipeline import lazy
+
+__getattr__, __all__ = lazy.attach(
+    __name__,
+    {
+        "metrics": ["Evaluation", "Predictions", "format_report", "predict", "score"],
+        "plots": ["architecture", "confusion_matrix", "counts", "curves", "samples"],
+    },
+)

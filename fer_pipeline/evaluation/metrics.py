@@ -9,6 +9,7 @@ import numpy as np
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.input_pipeline import batches as batches_lib
+from fer_pipeline.terminal.tables import format_table
 from fer_pipeline.training import steps
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _BATCH = 256
 
 
 class Predictions(NamedTuple):
-    """A model's answers on a split.
+    """A model's predictions on a split.
 
     Attributes:
       probabilities: float32 ``[N, 7]``.
@@ -30,7 +31,7 @@ class Predictions(NamedTuple):
 
 
 class ClassReport(NamedTuple):
-    """How one class fares: its support is the number of images that truly belong to it."""
+    """Metrics of one class; its support is the number of images of that class."""
 
     precision: float
     recall: float
@@ -39,7 +40,7 @@ class ClassReport(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """A model on a split.
+    """Metrics of a model on a split.
 
     Attributes:
       accuracy: share of images whose largest probability is the right class.
@@ -53,7 +54,7 @@ class Evaluation(NamedTuple):
 
     @property
     def per_class(self) -> dict[str, ClassReport]:
-        """Precision, recall and F1 of every class (van Rijsbergen, 1979); 0 where undefined."""
+        """Precision, recall and F1 of every class (van Rijsbergen, 1979); 0 if undefined."""
         hits = np.diag(self.confusion).astype(float)
         precision = _ratio(hits, self.confusion.sum(axis=0))
         recall = _ratio(hits, self.confusion.sum(axis=1))
@@ -72,10 +73,10 @@ class Evaluation(NamedTuple):
 
 
 def predict(model: keras.Model, split: Split) -> Predictions:
-    """Asks a model about every image of a split."""
+    """Computes a model's predictions on every image of a split."""
     import tensorflow as tf
 
-    # One trace, whatever the last batch holds.
+    # One trace for batches of any size.
     images_spec = tf.TensorSpec([None, *split.images.shape[1:]], tf.uint8)
 
     @tf.function(input_signature=[images_spec, tf.TensorSpec([None], tf.int32)])
@@ -89,7 +90,7 @@ def predict(model: keras.Model, split: Split) -> Predictions:
 
 
 def score(predictions: Predictions, labels: np.ndarray) -> Evaluation:
-    """Judges a model's answers against the true labels ``[N]``."""
+    """Compares a model's predictions with the true labels ``[N]``."""
     predicted = predictions.probabilities.argmax(axis=1)
     confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
@@ -101,7 +102,7 @@ def score(predictions: Predictions, labels: np.ndarray) -> Evaluation:
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as ``metrics.json`` holds it."""
+    """Converts an evaluation to its form in ``metrics.json``."""
     return {
         "images": int(evaluation.confusion.sum()),
         "accuracy": evaluation.accuracy,
@@ -113,16 +114,14 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def format_report(evaluation: Evaluation) -> str:
-    """The per-class table for the terminal."""
-    lines = [f"{'':10}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}"]
-    for name, row in evaluation.per_class.items():
-        lines.append(
-            f"{name:10}{row.precision:10.3f}{row.recall:10.3f}{row.f1:10.3f}{row.support:10,d}"
-        )
-    return "\n".join(lines)
+    """Formats the metrics of each class for the terminal."""
+    rows = [("", "precision", "recall", "F1", "images")]
+    for name, (*ratios, support) in evaluation.per_class.items():
+        rows.append((name, *(f"{ratio:.3f}" for ratio in ratios), f"{support:,}"))
+    return format_table(rows, min_width=8)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient, 0 where the denominator is."""
+    """Elementwise quotient, 0 where the denominator is 0."""
     quotient = np.zeros(len(numerator))
     return np.divide(numerator, denominator, out=quotient, where=denominator > 0)

@@ -1,4 +1,4 @@
-"""The figures of a run, drawn without pyplot so that no display or global state is involved."""
+"""The figures of a run, drawn without pyplot, so without a display or global state."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
-from fer_pipeline import run_dir
+from fer_pipeline import atomic_files
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.splits import Split, Splits, class_counts
 
@@ -25,7 +24,7 @@ _DPI = 110
 
 
 def samples(split: Split, *, columns: int = 9) -> Figure:
-    """A row of real examples for every class, evenly spaced through the split."""
+    """Draws a row of examples for every class, evenly spaced through the split."""
     rows = len(CLASS_NAMES)
     figure = Figure(figsize=(0.75 * columns + 1.1, 0.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -44,7 +43,7 @@ def samples(split: Split, *, columns: int = 9) -> Figure:
 
 
 def counts(splits: Splits) -> Figure:
-    """Images of each class and split, as grouped bars."""
+    """Draws the number of images of each class and split, as grouped bars."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axis = figure.subplots()
     parts = {"train": (splits.train, _TRAIN)}
@@ -64,7 +63,7 @@ def counts(splits: Splits) -> Figure:
 
 
 def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> Figure:
-    """Loss and accuracy of every epoch so far; dotted lines mark a lower learning rate."""
+    """Draws loss and accuracy of every epoch; dotted lines mark a lower learning rate."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     epochs = [row.epoch for row in history]
     held_out = "validation" if selected_on == "validation" else "validation (test images)"
@@ -95,20 +94,20 @@ def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> F
 
 
 def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
-    """Counts, shaded by the share of the true class: int ``[7, 7]``, rows are true classes."""
-    shard = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    """Draws counts int ``[7, 7]``, shaded by the share of the true class, which is the row."""
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6, 5.4), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(shard, cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*confusion.shape):
         axis.text(
             j,
             i,
-            f"{confusion[i, j]:,}\n{shard[i, j]:.0%}",
+            f"{confusion[i, j]:,}\n{share[i, j]:.0%}",
             ha="center",
             va="center",
             fontsize=7,
-            color="white" if shard[i, j] > 0.5 else "black",
+            color="white" if share[i, j] > 0.5 else "black",
         )
     axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right")
     axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
@@ -120,7 +119,7 @@ def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
 
 
 def architecture(model: keras.Model) -> Figure:
-    """The network's layers from top to bottom with output shapes and parameters."""
+    """Draws the network's layers from top to bottom, with output shapes and parameters."""
     rows = [("input", "image", model.input_shape[1:], 0)]
     rows += [
         (type(layer).__name__, layer.name, layer.output.shape[1:], layer.count_params())
@@ -135,28 +134,11 @@ def architecture(model: keras.Model) -> Figure:
     text = {"va": "center", "fontsize": 8}
     for x, title in ((0.3, "layer"), (5.2, "output"), (7.6, "parameters")):
         axis.text(x, -0.8, title, fontweight="bold", **text)
+    places = range(len(rows))
+    axis.barh(places, 9.6, 0.76, left=0.2, color=[_shade(kind) for kind, *_ in rows])
+    # Each layer's share of the parameters.
+    axis.barh(places, [row[3] / largest for row in rows], 0.4, left=8.7, color=_TRAIN)
     for i, (kind, name, shape, parameters) in enumerate(rows):
-        # The bar is the layer's share of the parameters: it shows at a glance where they sit.
-        axis.add_patch(
-            FancyBboxPatch(
-                (0.2, i - 0.38),
-                9.6,
-                0.76,
-                boxstyle="round,pad=0,rounding_size=0.1",
-                facecolor=_shade(kind),
-                edgecolor="none",
-            )
-        )
-        axis.add_patch(
-            FancyBboxPatch(
-                (8.7, i - 0.2),
-                max(1.0 * parameters / largest, 1e-3),
-                0.4,
-                boxstyle="square,pad=0",
-                facecolor=_TRAIN if parameters else "none",
-                edgecolor="none",
-            )
-        )
         axis.text(0.35, i, kind, **text)
         axis.text(2.4, i, name, color="0.35", **text)
         axis.text(5.2, i, " x ".join(str(size) for size in shape), **text)
@@ -175,7 +157,7 @@ def architecture(model: keras.Model) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, whole or not at all."""
-    with run_dir.atomic_write(path) as temporary:
+    with atomic_files.atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
 

@@ -1,8 +1,8 @@
 """Splits -> tf.data: shuffle, batch, flip, prefetch, all in uint8.
 
-The faces were decoded once, into an array, a memory map or a lazily read folder
-(``datasets``); here an epoch is a list of positions in it. Pixels stay uint8 up to the device: the
-cast to float costs a quarter of the memory traffic there, and ten times the throughput here.
+``datasets`` has decoded the faces into an array, a memory map or ``LazyImages``; an epoch is a list
+of positions in it. Pixels stay uint8 up to the device: the cast to float costs a quarter of the
+memory traffic there, and ten times the throughput here.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.datasets import gather
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices.cluster import WHOLE, Shard
-from fer_pipeline.input_pipeline import augment, gathering
+from fer_pipeline.input_pipeline import augment
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 #: Images that one call into Python gathers. A call costs half a millisecond of thread switches, as
-#: much as gathering some hundred images, so several batches are cut from what it returns.
+#: much as gathering some hundred images, so its result is divided into several batches.
 _CHUNK = 2048
 
-#: Chunks kept ready while one is used: enough to ride out a slow read, 38 MB of memory.
+#: Chunks that are gathered ahead, 38 MB of memory: enough to bridge a slow read.
 _PREFETCH = 8
 
-
-#: What gathers the chunks of each dataset that is alive, by number.
+#: The function that gathers the chunks of each living dataset, by the dataset's number.
 #:
-#: TensorFlow never lets go of a function that a graph calls, nor of the images that such a function
-#: holds. So all graphs call the same one, which finds here what a dataset's number stands for.
+#: TensorFlow never frees a function that a graph calls, nor the images that it refers to. So all
+#: graphs call the same function, which looks up the dataset here.
 _FETCHERS: dict[int, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {}
 _numbers = itertools.count()
 
@@ -56,34 +55,34 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Shuffled and randomly mirrored training batches of one epoch or several in a row.
 
-    In an epoch every image appears exactly once; its last batch holds what is left and is not
-    padded. One dataset of many epochs starts once, and gathers the next epoch's first batches
-    while the last ones are used.
+    In an epoch every image appears exactly once; its last batch may be smaller and is not padded.
+    A dataset of many epochs starts once, and gathers the next epoch's first batches while the last
+    ones are used.
 
     Args:
       split: the training images and labels.
       batch_size: images of a batch, over all replicas.
-      seed: seed of the order and of the flips.
-      epoch: the first epoch, from zero; order and flips are a function of ``(seed, epoch)`` and the
+      seed: of the order and of the flips.
+      epoch: the first epoch, from zero; order and flips depend on ``(seed, epoch)`` and are the
         same for every replica.
-      first_step: batches of the first epoch to leave out, for a resumed one.
-      epochs: how many; None goes on for ever.
-      share: the part of every batch to gather.
+      first_step: number of batches of the first epoch to skip, to resume it.
+      epochs: how many; None is without end.
+      shard: the part of every batch to gather.
 
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``shard.count`` elements a batch.
     """
     size = len(split.labels)
-    take = gathering.take_mirrored(split.images)
+    take = augment.make_gather(split.images)
 
-    # Two: while an epoch ends, the next one is begun ahead.
+    # Two: the next epoch is gathered ahead while one ends.
     @functools.lru_cache(maxsize=2)
-    def drawn(number: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
         order = augment.epoch_order(size, seed=seed, epoch=number)
         return order, augment.flip_mask(size, seed=seed, epoch=number)
 
     def fetch(passed: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        order, mirrored = drawn(epoch + passed)
+        order, mirrored = draw(epoch + passed)
         chosen = order[positions]
         return take(chosen, mirrored[positions]), split.labels[chosen]
 
@@ -98,11 +97,11 @@ def evaluation_batches(
     Args:
       split: the images and labels.
       batch_size: images of a batch, over all replicas.
-      epochs: how often; None goes on for ever.
-      share: the part of every batch to gather.
+      epochs: how many; None is without end.
+      shard: the part of every batch to gather.
 
     Returns:
-      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``share.count`` elements a batch.
+      A dataset of (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), ``shard.count`` elements a batch.
     """
 
     def fetch(_: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,12 +111,12 @@ def evaluation_batches(
 
 
 def num_steps(size: int, batch_size: int) -> int:
-    """Batches an epoch of ``size`` images takes, the partial last one counted."""
+    """The number of batches of an epoch of ``size`` images, with a partial last one."""
     return -(-size // batch_size)
 
 
 def _parts(size: int, batch_size: int, shard: Shard) -> list[range]:
-    """An epoch's positions that each element of a process holds, in order."""
+    """The epoch's positions in each element of a process, in order."""
     first, count, replicas = shard
     return [
         range(start + length * r // replicas, start + length * (r + 1) // replicas)
@@ -147,7 +146,7 @@ def _batches(
     positions = np.fromiter(itertools.chain(*parts), np.int64)
     sizes = np.array([len(part) for part in parts], np.int64)
     skipped = first_step * shard.count
-    # No chunk reaches into the next epoch.
+    # No chunk spans two epochs.
     later = range(0, len(positions), _CHUNK)
     first = range(int(sizes[:skipped].sum()), len(positions), _CHUNK)
 
@@ -174,14 +173,14 @@ def _batches(
     else:
         indices = tf.data.Dataset.range(len(first) + (epochs - 1) * len(later))
         elements = len(sizes) * epochs - skipped
-    # Iterators and all datasets made of this one keep it alive.
+    # Iterators, and datasets derived from this one, keep it alive.
     _FETCHERS[number] = fetch_chunk
     weakref.finalize(indices, _FETCHERS.pop, number).atexit = False
-    # Nothing here is left to tune, and the tuner's bookkeeping costs a fifth of the throughput.
+    # There is nothing to tune, and autotuning costs a fifth of the throughput.
     options = tf.data.Options()
     options.autotune.enabled = False
     chunks = indices.map(load).prefetch(_PREFETCH)
-    # ``rebatch`` goes through the sizes again and again, from where this dataset begins.
+    # ``rebatch`` repeats the sizes, so they start where this dataset does.
     batches = chunks.rebatch(np.roll(sizes, -skipped))
     known_length = tf.data.experimental.assert_cardinality(elements)
     return batches.apply(known_length).with_options(options)

@@ -1,7 +1,6 @@
-"""The seed's layers with the same weights and the same function, computed in fewer passes.
+"""The notebook's layers with the same weights and the same function, computed faster.
 
-Only training uses them. Whatever is exported is built of Keras' own layers and takes the weights
-over as they are.
+Only training uses them. Exported models have Keras' own layers and the same weights.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ from keras import layers
 
 from fer_pipeline.models import winograd
 
-#: Input channels from which an algorithm of ours wins, of those the network has (1, 64, 128, 512).
+#: Input channels from which each algorithm is faster (the network has 1, 64, 128 and 512).
 _MANY_CHANNELS = 64
 _WINOGRAD_CHANNELS = 128
 
 #: Rows and columns of outputs that Winograd's algorithm computes together; the first that divides
-#: an image is taken.
+#: the image's is used.
 _TILES = (4, 3)
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
     """Keras' BatchNormalization over the last axis, training through ``FusedBatchNormV3``.
 
-    Keras 3 computes moments and normalises in separate elementwise passes; the kernel of Ioffe and
-    Szegedy's "Batch Normalization" (2015) in TensorFlow does each direction in one, in float32
-    inside under every policy. The kernel returns Bessel's unbiased variance where Keras tracks the
-    biased one, so it is scaled back before the moving average.
+    Keras 3 computes moments and normalises in separate elementwise passes. TensorFlow's kernel of
+    Ioffe and Szegedy's "Batch Normalization" (2015) takes one in each direction, in float32 under
+    every policy. It returns the unbiased variance; Keras tracks the biased one, so it is scaled
+    before the moving average.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask=None) -> tf.Tensor:
@@ -58,9 +57,9 @@ class FusedBatchNormalization(layers.BatchNormalization):
 class Convolution(layers.Conv2D):
     """Keras' Conv2D, "same" padding and stride 1, with its input's gradient as a convolution.
 
-    The gradient with respect to the input is itself a "same" convolution, with the kernel turned
-    by 180 degrees and its channels exchanged. On a CPU oneDNN's forward kernels are faster than its
-    backward-data ones where there are many channels; elsewhere Keras' own is kept.
+    The gradient with respect to the input is itself a "same" convolution, with the kernel rotated
+    by 180 degrees and its channels exchanged. On a CPU with many channels oneDNN's forward kernels
+    are faster than its backward-data kernels; with few channels Keras' own is used.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -71,7 +70,7 @@ class Convolution(layers.Conv2D):
 
 
 class WinogradConvolution(Convolution):
-    """The same by Winograd's algorithm where 3x3 kernels meet many channels of a square image."""
+    """The same, by Winograd's algorithm for 3x3 kernels and many channels of a square image."""
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """``[B, H, W, C_in]`` and ``[k, k, C_in, C_out]`` (k odd) -> ``[B, H, W, C_out]``."""
@@ -92,9 +91,9 @@ def same_convolution(inputs: tf.Tensor, kernel: tf.Tensor):
     """``tf.nn.conv2d`` (stride 1, "SAME", odd kernel); its input gradient is a convolution too."""
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+        rotated = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
         return (
-            tf.nn.conv2d(upstream, turned, strides=1, padding="SAME"),
+            tf.nn.conv2d(upstream, rotated, strides=1, padding="SAME"),
             tf.raw_ops.Conv2DBackpropFilter(
                 input=inputs,
                 filter_sizes=tf.shape(kernel),
@@ -108,10 +107,10 @@ def same_convolution(inputs: tf.Tensor, kernel: tf.Tensor):
 
 
 class Dropout(layers.Dropout):
-    """Keras' Dropout, with masks of its own on every replica; on a single one, Keras' masks.
+    """Keras' Dropout, with a different mask on every replica; with one replica, Keras' masks.
 
-    All replicas hold the same seed and the same count of steps, and would otherwise drop the same
-    units of different images.
+    All replicas have the same seed and count of steps, and would otherwise drop the same units of
+    different images.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -121,6 +120,6 @@ class Dropout(layers.Dropout):
             return super().call(inputs, training=training)
         seed, count = tf.unstack(self.seed_generator.next())
         replica = tf.cast(context.replica_id_in_sync_group, count.dtype)
-        # No two replicas, and no two steps of one, have this number in common.
-        own = tf.stack([seed, count * context.num_replicas_in_sync + replica])
-        return tf.nn.experimental.stateless_dropout(inputs, self.rate, tf.cast(own, tf.int32))
+        # A different number for every replica and step.
+        mask_seed = tf.stack([seed, count * context.num_replicas_in_sync + replica])
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, tf.cast(mask_seed, tf.int32))

@@ -1,10 +1,11 @@
-"""The CNN of the seed notebook, layer by layer: 4,478,727 parameters, 4,474,759 trainable."""
+"""The CNN of the notebook, layer by layer: 4,478,727 parameters, 4,474,759 trainable."""
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.devices.precision import cpu_flags
@@ -20,11 +21,11 @@ DROPOUT_RATE = 0.25
 
 
 def build_model(*, batch_size: int | None = None) -> keras.Sequential:
-    """Builds the float32 network, of Keras' own layers, with the names Keras gave the seed's.
+    """Builds the float32 network, of Keras' own layers, named as in the notebook.
 
-    Its input is ``[batch_size, 48, 48, 1]`` of grey levels 0..255 (the seed does not rescale, so
-    neither does anything here); its output is float32 ``[batch_size, 7]``: the probabilities of
-    ``expressions.CLASS_NAMES``.
+    Its input is ``[batch_size, 48, 48, 1]``, grey levels 0..255, which are not rescaled, as in the
+    notebook. Its output is float32 ``[batch_size, 7]``: the probabilities of
+    ``classes.CLASS_NAMES``.
 
     Args:
       batch_size: the fixed batch size, or None for any.
@@ -43,10 +44,10 @@ def build_model(*, batch_size: int | None = None) -> keras.Sequential:
 
 
 def count_parameters() -> int:
-    """Parameters of the network, the moving statistics included, without building it."""
+    """Counts the parameters and moving statistics of the network, without building it."""
     pixels, channels, total = IMAGE_SIZE, 1, 0
     for filters, kernel_size in CONVOLUTIONS:
-        # Kernel and bias, and the four vectors of batch normalisation.
+        # Kernel, bias, and the four vectors of batch normalisation.
         total += (kernel_size**2 * channels + 1 + 4) * filters
         pixels, channels = pixels // 2, filters
     units = pixels**2 * channels
@@ -59,20 +60,20 @@ def count_parameters() -> int:
 def build_training_model(
     *, dtype_policy: str = "float32", seed: int = 0, replicas: int = 1
 ) -> keras.Sequential:
-    """Builds the same network for training: same function, same weights, fewer memory passes.
+    """Builds the same network for training: same function, same weights, less time.
 
-    ``get_weights()`` of this model and of ``build_model()`` are interchangeable. It differs in how
-    it computes: batch normalisation by the fused kernel, ReLU after pooling (both are monotone, so
+    ``get_weights()`` of this model and of ``build_model()`` are interchangeable. It differs in the
+    computation: batch normalisation by the fused kernel, ReLU after pooling (both are monotone, so
     they commute, and a quarter of the values is left), and on a CPU convolutions by other
     algorithms.
 
     Args:
       dtype_policy: a Keras dtype policy, such as ``"mixed_bfloat16"``. The softmax is float32 under
-        every mixed one: in 16 bits it loses the small probabilities.
-      seed: seed of the initial weights and of the dropout masks.
-      replicas: copies of the network that will train together. With several, batch normalisation
-        is over the batches of all of them, by Keras' layer: the fused kernel knows its own alone.
-        The same goes for float64, which that kernel does not compute in.
+        every mixed one: 16 bits are too few for small probabilities.
+      seed: of the initial weights and of the dropout masks.
+      replicas: copies of the network that train together. With several, Keras' layer normalises
+        over the batches of all of them: the fused kernel has only its own. It does not support
+        float64 either.
     """
     from keras import layers
 
@@ -93,11 +94,11 @@ def build_training_model(
 
 
 def _fastest_convolution(dtype_policy: str) -> type[keras.layers.Conv2D]:
-    """Which layer computes convolutions fastest on this device.
+    """Chooses the fastest convolution layer for this device.
 
-    Winograd's trades multiplications for memory traffic. That pays where multiplying is slow: on
-    CPUs of 256-bit vectors. What it does on those of 512 bits has not been measured, and 16 bits
-    have no digits to spare for it.
+    Winograd's algorithm needs fewer multiplications and more memory traffic, which is faster on
+    CPUs with 256-bit vectors. With 512 bits it has not been measured, and 16-bit numbers are too
+    imprecise for it.
     """
     import tensorflow as tf
     from keras import layers
@@ -125,51 +126,41 @@ def _sequential(
     import keras
     from keras import layers
 
-    count: dict[str, int] = {}
+    count: Counter[str] = Counter()
+    model = keras.Sequential(name="sequential")
 
-    def options(name: str) -> dict[str, str]:
-        """Keras' automatic names: the first of a kind has no number."""
-        index = count.get(name, 0)
-        count[name] = index + 1
-        return {"name": f"{name}_{index}" if index else name, "dtype": dtype_policy}
+    def layer_seed() -> int | None:
+        """The seed of the next layer: every layer has its own random stream."""
+        return None if seed is None else seed * 1000 + len(model.layers)
 
-    def seed_of(layer_index: int) -> int | None:
-        """Every layer draws from a stream of its own."""
-        return None if seed is None else seed * 1000 + layer_index
+    def add(
+        layer: Callable[..., keras.layers.Layer], name: str, *args: Any, **options: Any
+    ) -> None:
+        """Adds a layer, named as Keras does: the first of a kind has no number."""
+        numbered = f"{name}_{count[name]}" if count[name] else name
+        count[name] += 1
+        model.add(layer(*args, name=numbered, **{"dtype": dtype_policy} | options))
 
     def initializer() -> keras.initializers.Initializer:
-        return keras.initializers.GlorotUniform(seed=seed_of(len(model.layers)))
+        return keras.initializers.GlorotUniform(seed=layer_seed())
 
-    model = keras.Sequential(name="sequential")
+    activation = (layers.Activation, "activation", "relu")
+    pooling = (layers.MaxPooling2D, "max_pooling2d", 2)
     model.add(keras.Input(batch_shape=(batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), name="image"))
-    for filters, kernel_size in CONVOLUTIONS:
-        model.add(
-            convolution(
-                filters,
-                kernel_size,
-                padding="same",
-                kernel_initializer=initializer(),
-                **options("conv2d"),
-            )
-        )
-        model.add(batch_normalization(**options("batch_normalization")))
-        activation = layers.Activation("relu", **options("activation"))
-        pooling = layers.MaxPooling2D(2, **options("max_pooling2d"))
+    for filters, size in CONVOLUTIONS:
+        kernel = {"padding": "same", "kernel_initializer": initializer()}
+        add(convolution, "conv2d", filters, size, **kernel)
+        add(batch_normalization, "batch_normalization")
         for layer in (pooling, activation) if pool_before_activation else (activation, pooling):
-            model.add(layer)
-        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
-    model.add(layers.Flatten(**options("flatten")))
+            add(*layer)
+        add(dropout, "dropout", DROPOUT_RATE, seed=layer_seed())
+    add(layers.Flatten, "flatten")
     for units in DENSE_UNITS:
-        model.add(layers.Dense(units, kernel_initializer=initializer(), **options("dense")))
-        model.add(batch_normalization(**options("batch_normalization")))
-        model.add(layers.Activation("relu", **options("activation")))
-        model.add(dropout(DROPOUT_RATE, seed=seed_of(len(model.layers)), **options("dropout")))
-    model.add(
-        layers.Dense(
-            NUM_CLASSES,
-            activation="softmax",
-            kernel_initializer=initializer(),
-            **options("dense") | {"dtype": "float64" if dtype_policy == "float64" else "float32"},
-        )
-    )
+        add(layers.Dense, "dense", units, kernel_initializer=initializer())
+        add(batch_normalization, "batch_normalization")
+        add(*activation)
+        add(dropout, "dropout", DROPOUT_RATE, seed=layer_seed())
+    output = {"activation": "softmax", "kernel_initializer": initializer()}
+    output["dtype"] = "float64" if dtype_policy == "float64" else "float32"
+    add(layers.Dense, "dense", NUM_CLASSES, **output)
     return model

@@ -1,8 +1,8 @@
 """Convolutions with fewer multiplications: the algorithms of Toom, Cook and Winograd.
 
 A tile of m outputs of a filter with r taps needs n = m + r - 1 multiplications instead of m r, and
-its square in two dimensions: F(4x4, 3x3) takes 36 where the definition takes 144. A multiplication
-is that of a matrix here, over channels, so that BLAS does nearly all of the work.
+its square in two dimensions: F(4x4, 3x3) takes 36, the definition 144. Here a multiplication is a
+matrix product over channels, so BLAS does nearly all of the work.
 
 S. Winograd, "Arithmetic Complexity of Computations" (1980); A. Lavin and S. Gray, "Fast Algorithms
 for Convolutional Neural Networks" (2016), whose names F(m, r), A, B and G are used.
@@ -11,8 +11,6 @@ for Convolutional Neural Networks" (2016), whose names F(m, r), A, B and G are u
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,10 +18,11 @@ import numpy as np
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Where the polynomials are evaluated, besides infinity; the first n - 1 of them are taken. Small
+#: Where the polynomials are evaluated, besides infinity; the first n - 1 of them are used. Small
 #: and with small inverses: the matrices' norms bound the rounding error. With these the largest
 #: error of a 3x3 layer of this network is 5e-6 of its largest output, that of the definition 3e-7.
-_POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
+#: Their products and sums are exact in float64.
+_POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 
 
 class Transforms(NamedTuple):
@@ -54,14 +53,21 @@ def transforms(tile: int, taps: int) -> Transforms:
     size = tile + taps - 1
     if size - 1 > len(_POINTS):
         raise ValueError(f"F({tile}, {taps}) needs {size - 1} points, there are {len(_POINTS)}")
-    points = _POINTS[: size - 1]
-    outputs = np.transpose(_evaluation(points, tile))
-    inputs = np.transpose(_inverse(_evaluation(points, size)))
-    kernel = np.array(_evaluation(points, taps))
-    # Rows of one may be scaled if those of the other are scaled back.
-    scale = np.max(np.abs(inputs), axis=1, keepdims=True)
-    exact = outputs, inputs / scale, kernel * scale
-    return Transforms(*(matrix.astype(np.float64) for matrix in exact))
+    points = np.array(_POINTS[: size - 1])
+    # Lagrange's polynomials, whose coefficients are the inverse: each is 0 at all points but one,
+    # the last at all.
+    zeros = [*(np.delete(points, i) for i in range(size - 1)), points]
+    inputs = np.zeros((size, size))
+    for row, others in zip(inputs, zeros, strict=True):
+        row[: len(others) + 1] = np.polynomial.polynomial.polyfromroots(others)
+    at_point = np.array([*(np.prod(points[i] - zeros[i]) for i in range(size - 1)), 1.0])
+    # The rows of one may be scaled if those of the other are scaled back.
+    scale = np.max(np.abs(inputs), axis=1)
+    return Transforms(
+        outputs=_evaluation(points, tile).T,
+        inputs=inputs / scale[:, np.newaxis],
+        kernel=_evaluation(points, taps) * (scale / at_point)[:, np.newaxis],
+    )
 
 
 def convolution(inputs: tf.Tensor, kernel: tf.Tensor, *, tile: int) -> tf.Tensor:
@@ -86,7 +92,7 @@ def convolution(inputs: tf.Tensor, kernel: tf.Tensor, *, tile: int) -> tf.Tensor
     patches = _patches(inputs, tile=tile, size=size, border=taps // 2)
     points = tf.matmul(to_inputs, tf.reshape(patches, [size**2, -1]))
     kernels = tf.matmul(to_kernel, tf.reshape(kernel, [taps**2, -1]))
-    # A loop: on a CPU one batched product of as many matrices is up to three times slower.
+    # A loop: on a CPU a batched product of the same matrices is up to three times slower.
     products = [
         tf.matmul(point, kernel_point)
         for point, kernel_point in zip(
@@ -104,14 +110,14 @@ def convolution(inputs: tf.Tensor, kernel: tf.Tensor, *, tile: int) -> tf.Tensor
 def _patches(inputs: tf.Tensor, *, tile: int, size: int, border: int) -> tf.Tensor:
     """Overlapping patches of ``[B, H, W, C]``: ``[size, size, B * tiles, tiles * C]``.
 
-    Positions in a tile come first. Those beyond ``tile`` are the next tile's first ones, so a shift
-    by one tile in each direction is all it takes; a slice a position would be ``size ** 2`` copies.
+    Positions in a tile come first. Those beyond ``tile`` are the next tile's first ones, so one
+    shift in each direction is enough; a slice for each position would be ``size ** 2`` copies.
     """
     import tensorflow as tf
 
     _, rows, _, channels = inputs.shape
     tiles, overlap = rows // tile, size - tile
-    # One tile more than there are outputs of, for the last one's neighbour.
+    # One more tile than outputs have, as the neighbour of the last one.
     padding = [border, (tiles + 1) * tile - rows - border]
     padded = tf.pad(inputs, [[0, 0], padding, padding, [0, 0]])
     split = tf.reshape(padded, [-1, tiles + 1, tile, tiles + 1, tile, channels])
@@ -126,22 +132,7 @@ def _patches(inputs: tf.Tensor, *, tile: int, size: int, border: int) -> tf.Tens
     return tf.concat([here, right], axis=1)
 
 
-def _evaluation(points: Sequence[Fraction], coefficients: int) -> list[list[Fraction]]:
-    """The matrix that evaluates a polynomial of so many coefficients at the points and infinity."""
-    finite = [[point**power for power in range(coefficients)] for point in points]
-    return [*finite, [Fraction(0)] * (coefficients - 1) + [Fraction(1)]]
-
-
-def _inverse(matrix: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
-    """Gauss and Jordan's inverse, exact."""
-    size = len(matrix)
-    rows = [[*row, *(Fraction(int(i == j)) for j in range(size))] for i, row in enumerate(matrix)]
-    for i in range(size):
-        pivot = next(k for k in range(i, size) if rows[k][i])
-        rows[i], rows[pivot] = rows[pivot], rows[i]
-        rows[i] = [value / rows[i][i] for value in rows[i]]
-        for k in range(size):
-            if k != i and rows[k][i]:
-                factor = rows[k][i]
-                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
-    return [row[size:] for row in rows]
+def _evaluation(points: np.ndarray, coefficients: int) -> np.ndarray:
+    """The matrix from a polynomial's coefficients to its values at the points and infinity."""
+    at_infinity = np.eye(1, coefficients, coefficients - 1)
+    return np.vstack([np.vander(points, coefficients, increasing=True), at_infinity])

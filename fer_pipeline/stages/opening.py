@@ -5,244 +5,140 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-import json
-import math
 import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fer_pipeline import __version__, cores, datasets, gpus, run_dir
+from fer_pipeline.config import Config, known_resume_key, resume_key, to_record, with_defaults
 from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
-from fer_pipeline.devices import determinism, precision
+from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
-from fer_pipeline.gpus import Gpu
 from fer_pipeline.models.notebook_cnn import count_parameters
-from fer_pipeline.training import checkpoints
+from fer_pipeline.stages.finished import refuse_finished
+from fer_pipeline.training import checkpoints, loop
 
 if TYPE_CHECKING:
     from fer_pipeline.devices.strategy import Devices
-
-#: What makes a run the one that it is: it is continued with the same, or started anew. The data
-#: counts by its pixels and labels, whatever flags it was read with.
-_IDENTITY = ("batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint")
-
-#: What else does where every bit is to be the same.
-_DETERMINISTIC_IDENTITY = ("threads", "jit_compile", "devices")
-
-#: What of it the command line alone tells, before there is any data.
-_TYPED_IDENTITY = ("batch_size", "learning_rate", "seed", "deterministic")
 
 #: Sizes in copies of the weights: a checkpoint holds them and Adam's two moments. The nine
 #: artifacts take 6.3, and what they are made of while they are written 3.
 _CHECKPOINT_COPIES, _EXPORT_COPIES = 3, 10
 _BYTES_PER_PARAMETER = 4
 
-#: The first NVIDIA architecture that the XLA of TensorFlow 2.21 compiles code for that is too old.
-_TOO_NEW_FOR_XLA = (12, 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the user chose; the flags of ``fer_pipeline.train`` under the same names."""
-
-    data: str = "synthetic"
-    run_dir: str | None = None
-    overwrite: bool = False
-    epochs: int = 15
-    batch_size: int = 64
-    learning_rate: float = 5e-4
-    seed: int = 0
-    precision: str = "auto"
-    cache: str = "memory"
-    cache_dir: str | None = None
-    validation_fraction: float | None = None
-    on_bad_image: str = "fail"
-    export_checkpoint: str = "last"
-    strategy: str = "auto"
-    join_minutes: float = 10.0
-    steps_per_execution: int | None = None
-    jit_compile: str = "auto"
-    checkpoint_minutes: float = 10.0
-    deterministic: bool = False
-    threads: int | None = None
-    tensorboard: bool = False
-
 
 class Run(NamedTuple):
-    """A run that is open: where it is written, its data, its configuration and its devices."""
+    """A run that is open.
+
+    Attributes:
+      path: the run directory.
+      splits: the data.
+      config: the settings, those resolved that the device decides.
+      record: the content of ``config.json``.
+      devices: what trains.
+    """
 
     path: Path
     splits: Splits
-    config: dict[str, Any]
+    config: Config
+    record: dict[str, Any]
     devices: Devices
 
 
-def find_problem(path: Path, options: Options, *, chief: bool, exporting: bool) -> UserError | None:
+def find_problem(path: Path, config: Config, *, chief: bool, exporting: bool) -> UserError | None:
     """What is wrong, as far as that shows without TensorFlow or reading an image; else None.
 
     Args:
       path: the run directory.
-      options: what the user chose.
+      config: what the user chose.
       chief: whether this host writes there; the others have one of their own, or none.
       exporting: whether the trained network will be exported.
     """
     try:
-        check_options(options)
+        if config.tensorboard and not importlib.util.find_spec("tensorboard"):
+            raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
         if chief:
-            check_run(path, options, exporting=exporting)
+            check_run(path, config, exporting=exporting)
         datasets.check(
-            options.data,
-            validation_fraction=options.validation_fraction,
-            on_bad_image=options.on_bad_image,
-            cache=options.cache,
+            config.data,
+            validation_fraction=config.validation_fraction,
+            on_bad_image=config.on_bad_image,
+            cache=config.cache,
         )
     except UserError as error:
         return error
     return None
 
 
-def check_options(options: Options) -> None:
-    """Checks what absl's flags cannot.
-
-    Raises:
-      UserError: names the flag.
-    """
-    if not 0 < options.learning_rate < math.inf:
-        raise UserError(f"--learning_rate={options.learning_rate}: must be a number above 0")
-    if not 0 <= options.checkpoint_minutes < math.inf:
-        raise UserError(f"--checkpoint_minutes={options.checkpoint_minutes}: must be a number")
-    if not 0 < options.join_minutes < math.inf:
-        raise UserError(f"--join_minutes={options.join_minutes}: must be a number above 0")
-    if options.tensorboard and not importlib.util.find_spec("tensorboard"):
-        raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
-
-
-def check_run(path: Path, options: Options, *, exporting: bool) -> None:
+def check_run(path: Path, config: Config, *, exporting: bool) -> None:
     """Checks that the run directory can be used as it is wanted, before anything is written.
 
     Raises:
       UserError: it is no run, is busy, is finished, was started otherwise, or its disk is full.
     """
     run_dir.check_usable(path)
-    if (path / run_dir.CONFIG).exists() and not options.overwrite:
-        typed = {name: getattr(options, name) for name in _TYPED_IDENTITY}
-        if options.precision != "auto":
-            typed["precision"] = options.precision
-        run_dir.check_same_config(path, read_config(path), typed)
-        refuse_finished(path, options, exporting=exporting)
+    if (path / run_dir.CONFIG).exists() and not config.overwrite:
+        run_dir.check_same_config(path, read_record(path), known_resume_key(config))
+        refuse_finished(path, config, exporting=exporting)
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
     weights = _BYTES_PER_PARAMETER * count_parameters()
     size = _CHECKPOINT_COPIES * weights
-    needed = checkpoints.space_needed(path, size, anew=options.overwrite)
+    needed = checkpoints.space_needed(path, size, anew=config.overwrite)
     needed += _EXPORT_COPIES * weights if exporting else 0
     # What is deleted first makes room.
-    needed -= run_dir.size_written(path) if options.overwrite else 0
+    needed -= run_dir.size_written(path) if config.overwrite else 0
     run_dir.check_space(
         path, needed, "its checkpoints and its export" if exporting else "its checkpoints"
     )
 
 
 @contextlib.contextmanager
-def lock_run(opened: Run, options: Options, *, exporting: bool) -> Iterator[None]:
+def lock_run(opened: Run, config: Config, *, exporting: bool) -> Iterator[None]:
     """Holds the run directory and begins or continues the run in it; tells the other hosts."""
     path = opened.path
     with contextlib.ExitStack() as stack:
         with strategy_lib.errors_on_all_workers(opened.devices):
             stack.enter_context(run_dir.owned(path))
-            if options.overwrite:
+            if config.overwrite:
                 with run_dir.locked(path, run_dir.EXPORT_LOCK, busy=run_dir.EXPORTING):
                     run_dir.clear(path)
             else:
                 # Another process may have finished it while the data was loaded.
-                refuse_finished(path, options, exporting=exporting)
-            write_config(path, opened.config)
+                refuse_finished(path, config, exporting=exporting)
+            write_record(path, opened.record)
         yield
 
 
-def default_run_dir(options: Options) -> Path:
+def default_run_dir(config: Config) -> Path:
     """``runs/<data>-<recipe>-s<seed>``."""
-    recipe = f"b{options.batch_size}-lr{options.learning_rate:g}"
-    return Path("runs") / f"{datasets.source_name(options.data)}-{recipe}-s{options.seed}"
+    recipe = f"b{config.batch_size}-lr{config.learning_rate:g}"
+    return Path("runs") / f"{datasets.source_name(config.data)}-{recipe}-s{config.seed}"
 
 
-def refuse_finished(path: Path, options: Options, *, exporting: bool) -> None:
-    """Raises UserError where ``path`` holds a run with nothing left to do, or with more epochs."""
-    trained, step = checkpoints.progress(path)
-    if (trained, step) > (options.epochs, 0):
-        finished = is_finished(path, trained, options.export_checkpoint, exporting=exporting)
-        more = trained + (step > 0 or finished)
-        raise UserError(
-            f"{path}: has trained {trained} epochs already{' and begun another' if step else ''}; "
-            f"pass --epochs={more} or more, or --overwrite to start anew"
-        )
-    if trained == options.epochs and is_finished(
-        path, trained, options.export_checkpoint, exporting=exporting
-    ):
-        raise UserError(
-            f"{path}: is finished; pass --overwrite to train it again, more --epochs to train it "
-            "further, or another --run_dir"
-        )
-
-
-def is_finished(path: Path, epochs: int, export_checkpoint: str, *, exporting: bool) -> bool:
-    """Whether a run of so many epochs is evaluated and, if ``exporting``, exported."""
-    if evaluated_checkpoint(path) != {"epochs": epochs, "export_checkpoint": export_checkpoint}:
-        return False
-    return not exporting or weights_evaluated(path) == weights_exported(path)
-
-
-def evaluated_checkpoint(path: Path) -> dict[str, Any]:
-    """Which weights ``metrics.json`` is about; empty where there is none."""
-    if not (path / run_dir.METRICS).exists():
-        return {}
-    metrics = run_dir.read_metrics(path)
-    return {"epochs": metrics["epochs"], "export_checkpoint": metrics["checkpoint"]}
-
-
-def weights_evaluated(path: Path) -> tuple[str, int]:
-    """Checkpoint and epoch of the weights that ``metrics.json`` is about."""
-    metrics = run_dir.read_metrics(path)
-    which = metrics["checkpoint"]
-    # Of the best one earlier versions of this software did not write down the epoch.
-    epoch = metrics["epochs"] if which == "last" else metrics.get("epoch")
-    return which, epoch or checkpoints.load_end(path, which).state["epoch"]
-
-
-def weights_exported(path: Path) -> tuple[str, int] | None:
-    """Checkpoint and epoch of the weights in the export, by its manifest; None where none is."""
-    run_dir.recover_export(path)
-    try:
-        manifest = json.loads((path / run_dir.EXPORT / "manifest.json").read_text("utf-8"))
-        weights = manifest["weights"]
-        return weights["checkpoint"], weights["epoch"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def open_run(path: Path, options: Options, problem: UserError | None = None) -> Run:
+def open_run(path: Path, config: Config, problem: UserError | None = None) -> Run:
     """Joins the other hosts if there are any, loads the faces and makes the configuration.
 
     Args:
       path: the run directory.
-      options: what the user chose.
+      config: what the user chose.
       problem: what keeps this host from training, to be told to the others.
 
     Raises:
       UserError: on all hosts, where one cannot train.
     """
     threads = determinism.configure(
-        seed=options.seed, threads=options.threads, deterministic=options.deterministic
+        seed=config.seed, threads=config.threads, deterministic=config.deterministic
     )
     devices = strategy_lib.join(
-        options.strategy, batch_size=options.batch_size, join_minutes=options.join_minutes, say=_say
+        config.strategy, batch_size=config.batch_size, join_minutes=config.join_minutes, log=_log
     )
     if devices.replicas > 1:
         print(
@@ -251,69 +147,36 @@ def open_run(path: Path, options: Options, problem: UserError | None = None) -> 
     with strategy_lib.errors_on_all_workers(devices):
         if problem:
             raise problem
-        splits = load_data(options)
+        splits = load_data(config)
     trained_on = strategy_lib.training_gpus(devices)
-    policy = precision.resolve(options.precision, trained_on)
-    config = dataclasses.asdict(options) | {
-        "data": options.data if options.data == "synthetic" else os.path.abspath(options.data),
-        "fingerprint": fingerprint(splits),
-        "precision": policy,
-        "jit_compile": use_xla(
-            options.jit_compile,
-            trained_on,
-            replicas=devices.replicas,
-            deterministic=options.deterministic,
-        ),
-        "threads": threads,
-        "devices": devices.replicas,
-        "versions": versions(),
-    }
-    for name in ("run_dir", "overwrite"):
-        del config[name]
+    config = dataclasses.replace(loop.resolve(config, devices), threads=threads)
+    if config.data != "synthetic":
+        config = dataclasses.replace(config, data=os.path.abspath(config.data))
+    record = to_record(
+        config, fingerprint=fingerprint(splits), devices=devices.replicas, versions=versions()
+    )
     hint = None if trained_on else gpus.unused_gpu_hint()
     if hint:
-        _say(hint)
-    _say(gpus.training_line(trained_on, policy, cores.usable()))
-    return Run(path, splits, config, devices)
+        _log(hint)
+    _log(gpus.training_line(trained_on, config.precision, cores.usable()))
+    return Run(path, splits, config, record, devices)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 
-def use_xla(flag: str, trained_on: Sequence[Gpu], *, replicas: int, deterministic: bool) -> bool:
-    """Whether to compile by XLA.
-
-    ``auto`` does on a single GPU, where that can be done and gives the same bits every time. (On a
-    CPU it is five times slower.)
-
-    Raises:
-      UserError: it is asked for on several devices.
-    """
-    if flag == "auto":
-        return (
-            replicas == 1
-            and not deterministic
-            and any(gpu.capability < _TOO_NEW_FOR_XLA for gpu in trained_on)
-        )
-    if flag == "true" and replicas > 1:
-        raise UserError(
-            f"--jit_compile=true: is for one device and not {replicas}; leave it on auto"
-        )
-    return flag == "true"
-
-
-def load_data(options: Options) -> Splits:
+def load_data(config: Config) -> Splits:
     """Loads the faces and says what they are."""
-    print(f"data: {options.data}", flush=True)
+    print(f"data: {config.data}", flush=True)
     started = time.perf_counter()
     loaded = datasets.load(
-        options.data,
-        seed=options.seed,
-        validation_fraction=options.validation_fraction,
-        on_bad_image=options.on_bad_image,
-        cache=options.cache,
-        cache_dir=options.cache_dir,
+        config.data,
+        seed=config.seed,
+        validation_fraction=config.validation_fraction,
+        on_bad_image=config.on_bad_image,
+        cache=config.cache,
+        cache_dir=config.cache_dir,
     )
     seconds = time.perf_counter() - started
     print(class_table(loaded.splits))
@@ -334,12 +197,6 @@ def load_data(options: Options) -> Splits:
     return loaded.splits
 
 
-def resume_key(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a configuration makes a run the one that it is."""
-    names = _IDENTITY + (_DETERMINISTIC_IDENTITY if config["deterministic"] else ())
-    return {name: config[name] for name in names}
-
-
 def versions() -> dict[str, str]:
     """Versions of what produced the run."""
     import keras
@@ -354,17 +211,13 @@ def versions() -> dict[str, str]:
     }
 
 
-def write_config(path: Path, config: dict[str, Any]) -> None:
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Writes ``config.json``, or checks that the run there was started with the same one."""
     if (path / run_dir.CONFIG).exists():
-        run_dir.check_same_config(path, read_config(path), resume_key(config))
-    run_dir.write_json(path / run_dir.CONFIG, config)
+        run_dir.check_same_config(path, read_record(path), resume_key(record))
+    run_dir.write_json(path / run_dir.CONFIG, record)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A run's configuration; what an older version did not record had the default of today.
-
-    Of what the device decides there is no default.
-    """
-    defaults = {name: getattr(Options(), name) for name in _TYPED_IDENTITY}
-    return defaults | run_dir.read_config(path)
+def read_record(path: Path) -> dict[str, Any]:
+    """A run's ``config.json``, with the defaults of what an older version did not record."""
+    return with_defaults(run_dir.read_config(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import tempfile
 import time
@@ -15,10 +14,11 @@ import numpy as np
 
 from fer_pipeline import run_dir
 from fer_pipeline.agreement import allowed
+from fer_pipeline.config import Config, resume_key
 from fer_pipeline.devices import allocator, cluster, precision, strategy
 from fer_pipeline.errors import UserError
 from fer_pipeline.stages import opening
-from fer_pipeline.stages.opening import Options, Run
+from fer_pipeline.stages.opening import Run
 from fer_pipeline.terminal import native_log
 from fer_pipeline.training import checkpoints
 
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
     from fer_pipeline.training.checkpoints import Checkpoint
     from fer_pipeline.training.loop import EpochHook, EpochLog, EpochTiming, Trained
 
-#: Images on which the training network under its policy is compared with the float32 twin.
+#: Images on which the training network under its policy is compared with the
+#: float32 reference model.
 _REFERENCE_IMAGES = 512
 
 #: Share of images on which the two must name the same class; see ``agreement.allowed``.
 _REFERENCE_AGREEMENT = 0.99
 
 
-def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
+def run_training(config: Config, export_stage: Callable[..., None] | None) -> Path:
     """Trains, evaluates and exports; returns the run directory.
 
     With several hosts all of them train, and the chief does everything else.
 
     Args:
-      options: what the user chose.
+      config: what the user chose.
       export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config``,
         ``metrics``, ``epoch`` and ``log_path`` once the metrics are written; None leaves the export
         out.
@@ -52,10 +53,10 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     """
     start = time.perf_counter()
     allocator.retain_freed_memory()
-    path = Path(options.run_dir or opening.default_run_dir(options))
-    worker = cluster.worker(options.strategy)
+    path = Path(config.run_dir or opening.default_run_dir(config))
+    worker = cluster.worker_info(config.strategy)
     exporting = export_stage is not None
-    problem = opening.find_problem(path, options, chief=worker.chief, exporting=exporting)
+    problem = opening.find_problem(path, config, chief=worker.chief, exporting=exporting)
     if problem and worker.count == 1:
         raise problem
     if problem:
@@ -64,15 +65,15 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         scratch_log = Path(scratch) / run_dir.TF_LOG
         with native_log.redirected(scratch_log):
-            opened = opening.open_run(path, options, problem)
+            opened = opening.open_run(path, config, problem)
             if not worker.chief:
-                train_as_worker(opened, options)
+                train_as_worker(opened)
                 return path
-        with opening.lock_run(opened, options, exporting=exporting):
+        with opening.lock_run(opened, config, exporting=exporting):
             (path / run_dir.TF_LOG).write_bytes(scratch_log.read_bytes())
             with native_log.redirected(path / run_dir.TF_LOG):
                 draw_data(opened)
-                trained = fit(opened, options)
+                trained = fit(opened)
                 exported = evaluate(opened, trained)
                 if export_stage:
                     export_stage(
@@ -80,7 +81,7 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
                         weights=exported.weights,
                         train=opened.splits.train,
                         evaluation=opened.splits.validation,
-                        config=opened.config,
+                        config=opened.record,
                         metrics=run_dir.read_metrics(path),
                         epoch=exported.state["epoch"],
                         log_path=path / run_dir.TF_LOG,
@@ -90,11 +91,11 @@ def run(options: Options, export_stage: Callable[..., None] | None) -> Path:
     return path
 
 
-def train_as_worker(opened: Run, options: Options) -> None:
-    """What a host that is not the chief does: it trains."""
-    # The chief's word on whether the run directory is its own.
+def train_as_worker(opened: Run) -> None:
+    """The part of a host that is not the chief: it only trains."""
+    # The chief may be unable to lock the run directory; then all hosts end.
     strategy.raise_on_all_workers(opened.devices, None)
-    fit(opened, options)
+    fit(opened)
     print(f"worker {opened.devices.worker.index}: done; the chief evaluates and exports")
 
 
@@ -106,32 +107,24 @@ def draw_data(opened: Run) -> None:
     plots.save(plots.counts(opened.splits), opened.path / run_dir.CLASS_COUNTS_FIGURE)
 
 
-def fit(opened: Run, options: Options) -> Trained:
+def fit(opened: Run) -> Trained:
     """Trains, keeping history, timing and curves on disk up to date after every epoch."""
     from fer_pipeline.training import loop
 
-    path, splits, config, devices = opened
-    names = [field.name for field in dataclasses.fields(loop.Recipe)]
-    execution = loop.Execution(
-        devices=devices,
-        steps_per_execution=options.steps_per_execution,
-        jit_compile=config["jit_compile"],
-        checkpoint_minutes=options.checkpoint_minutes,
-    )
+    path, devices = opened.path, opened.devices
     callbacks = []
     if devices.worker.chief:
         print(f"\ntraining; {path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
-        if options.tensorboard:
+        if opened.config.tensorboard:
             callbacks.append(_tensorboard(path))
     return loop.train(
-        splits,
-        loop.Recipe(**{name: config[name] for name in names}),
+        opened.splits,
+        opened.config,
+        devices=devices,
         run=path,
-        hooks=[record(opened)],
+        hooks=[epoch_recorder(opened)],
         callbacks=callbacks,
-        execution=execution,
-        resume_key=opening.resume_key(config),
-        say=print,
+        resume_key=resume_key(opened.record),
     )
 
 
@@ -141,7 +134,7 @@ def _tensorboard(path: Path) -> keras.callbacks.Callback:
     return keras.callbacks.TensorBoard(str(path / run_dir.TENSORBOARD), write_graph=False)
 
 
-def record(opened: Run) -> EpochHook:
+def epoch_recorder(opened: Run) -> EpochHook:
     """An epoch hook that rewrites ``history.csv``, ``timing.csv`` and ``curves.png``."""
     from fer_pipeline.evaluation import plots
 
@@ -164,19 +157,19 @@ def as_csv(rows: Sequence[NamedTuple]) -> str:
 
 
 def evaluate(opened: Run, trained: Trained) -> Checkpoint:
-    """Evaluates the float32 twin on every split and returns the checkpoint of its weights."""
+    """Evaluates the float32 reference model on every split; returns the checkpoint it used."""
     from fer_pipeline.evaluation import metrics as metrics_lib
     from fer_pipeline.evaluation import plots
     from fer_pipeline.models.notebook_cnn import build_model, build_training_model
 
-    path, splits, config, _ = opened
+    path, splits, config = opened.path, opened.splits, opened.config
     print("\nevaluating the float32 network", flush=True)
-    checkpoint = checkpoints.load_end(path, config["export_checkpoint"])
+    checkpoint = checkpoints.load_end(path, config.export_checkpoint)
     weights = checkpoint.weights
     reference_model = build_model()
     reference_model.set_weights(weights)
     # On this host alone, whatever devices it was trained on.
-    trained_network = build_training_model(dtype_policy=config["precision"])
+    trained_network = build_training_model(dtype_policy=config.precision)
     trained_network.set_weights(weights)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     results = {}
@@ -189,7 +182,7 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
             results[name] = metrics_lib.score(predictions, split.labels)
     metrics = {
         "epochs": len(trained.history),
-        "checkpoint": config["export_checkpoint"],
+        "checkpoint": config.export_checkpoint,
         "epoch": checkpoint.state["epoch"],
         "model_selected_on": splits.selected_on,
         "twin": compare_with_reference(opened, trained_network, reference_model),
@@ -210,10 +203,10 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
 def compare_with_reference(
     opened: Run, trained: keras.Model, reference_model: keras.Model
 ) -> dict[str, Any]:
-    """How far the training network under its dtype policy is from its float32 twin.
+    """Compares the training network, under its dtype policy, with the float32 reference model.
 
     Raises:
-      UserError: they agree on too few images for the twin's figures to stand for what was trained.
+      UserError: they agree on too few images for the figures to describe what was trained.
     """
     from fer_pipeline.datasets.splits import Split
     from fer_pipeline.evaluation import metrics as metrics_lib
@@ -231,12 +224,12 @@ def compare_with_reference(
     limit = allowed(len(few.labels), _REFERENCE_AGREEMENT)
     if differing > limit:
         raise UserError(
-            f"{opened.path}: the {opened.config['precision']} network and its float32 twin agree "
+            f"{opened.path}: the {opened.config.precision} network and the same in float32 agree "
             f"on {agreement:.2%} of {len(few.labels)} images, where {limit} may differ; train "
             "with --precision=float32"
         )
     return {
-        "policy": opened.config["precision"],
+        "policy": opened.config.precision,
         "images": len(few.labels),
         "agreement": agreement,
         "max_probability_difference": float(np.abs(ours - theirs).max()),

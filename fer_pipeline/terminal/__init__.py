@@ -1,1 +1,1 @@
-"""How the commands behave in a terminal: flags, errors, progress, signals, logs."""
+"""The commands in a terminal: flags, errors, progress, tables, signals and logs."""

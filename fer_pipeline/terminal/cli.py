@@ -1,4 +1,4 @@
-"""What the entry points share: how they start, explain themselves, report a mistake and end."""
+"""Runs an entry point: parses flags, prints help, reports errors and sets the exit status."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fer_pipeline import gpus
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import interruption
 
-#: Exit status where whoever read the output has gone: the shell's for SIGPIPE.
-_READER_GONE = 128 + 13
+#: Exit status if the reader of the output has closed it: the shell's for SIGPIPE.
+_BROKEN_PIPE = 128 + 13
 
-#: Spellings of a request for help.
+#: Flags that ask for help.
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull", "-?"}
 
 
@@ -28,13 +28,13 @@ def run_app(
     """Parses the command line, runs ``main`` and exits.
 
     Exit status: 0 on success and for ``--help``, 1 with one line on stderr for a ``UserError`` or a
-    flag that does not parse, 130 after Ctrl-C, 143 after SIGTERM, 141 where whoever read the output
-    has gone. Any other exception keeps its traceback.
+    flag that does not parse, 130 after Ctrl-C, 143 after SIGTERM, 141 if the reader of the output
+    has closed it. Any other exception is printed with its traceback.
 
     Args:
-      main: called with the positional arguments, the program's name first.
+      main: called with the program's name and the positional arguments.
       description: what ``--help`` shows above the flags.
-      narrates: whether it says what it does inside ``narration``, so that ``--verbosity`` counts.
+      narrates: whether it prints inside ``narration``, so that ``--verbosity`` has an effect.
     """
 
     def parse(argv: list[str]) -> list[str]:
@@ -42,7 +42,7 @@ def run_app(
             print(_help(description, narrates=narrates))
             sys.stdout.flush()
             sys.exit(0)
-        # Flags may stand behind the positional arguments, too.
+        # Flags may also follow the positional arguments.
         flags.FLAGS.set_gnu_getopt()
         try:
             return flags.FLAGS(argv)
@@ -51,7 +51,7 @@ def run_app(
 
     def guarded(argv: list[str]) -> int:
         interruption.end_at_sigterm()
-        interruption.heed_ctrl_c()
+        interruption.raise_at_ctrl_c()
         gpus.allow_growth()
         try:
             status = main(argv) or 0
@@ -60,7 +60,7 @@ def run_app(
         except UserError as error:
             message = str(error)
         except BrokenPipeError:
-            return _READER_GONE
+            return _BROKEN_PIPE
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             return 130
@@ -70,26 +70,26 @@ def run_app(
         except Exception:
             traceback.print_exc()
             return 1
-        # Outside the handlers, where the exception has let go of its frames: a tf.data iterator
-        # that is alive while Python shuts down would hang it.
+        # Outside the handlers, where the frames of the exception are freed: a tf.data iterator in
+        # one of them could hang Python's shutdown.
         _fail(message)
 
-    with readers_may_go():
+    with exit_on_broken_pipe():
         app.run(guarded, flags_parser=parse)
 
 
 @contextlib.contextmanager
-def readers_may_go() -> Iterator[None]:
-    """Ends the process quietly, with status 141, where whoever reads its output has gone.
+def exit_on_broken_pipe() -> Iterator[None]:
+    """Ends the process with status 141 and no message if the reader of its output closes it.
 
-    Streams that the caller has closed are opened first.
+    Standard streams that the caller has closed are opened first.
     """
     _open_closed_streams()
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        sys.exit(_READER_GONE)
+        sys.exit(_BROKEN_PIPE)
     finally:
         _silence_broken_stdout()
 
@@ -97,22 +97,22 @@ def readers_may_go() -> Iterator[None]:
 def _open_closed_streams() -> None:
     """Opens /dev/null in place of a standard stream that the caller has closed (``2>&-``).
 
-    Otherwise the next file that anybody opens would become it.
+    Otherwise the next file that is opened would get its descriptor.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The system gives the lowest number that is free, and those below are in use.
+            # The system returns the lowest free descriptor, and those below are in use.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
-            # For the rest of the process, as the streams that Python opens.
+            # Stays open until the process ends, as the streams that Python opens.
             mode = "w" if descriptor else "r"
             setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
 
 
 def _silence_broken_stdout() -> None:
-    """Lets Python close stdout without a message where it can no longer be written."""
+    """Lets Python close stdout without a message if it can no longer be written."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -121,7 +121,7 @@ def _silence_broken_stdout() -> None:
 
 @contextlib.contextmanager
 def narration() -> Iterator[None]:
-    """Drops what is printed inside the block where ``--verbosity`` asks for errors alone."""
+    """Discards what is printed inside the block if ``--verbosity`` asks for errors only."""
     if logging.get_verbosity() > logging.ERROR:
         yield
         return
@@ -130,13 +130,13 @@ def narration() -> Iterator[None]:
 
 
 def refuse_arguments(argv: list[str]) -> None:
-    """Raises UserError if anything but flags was typed: most often a flag without its dashes."""
+    """Raises UserError if there are arguments other than flags, such as a flag without dashes."""
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; flags are typed as --name=value")
 
 
 def _help(description: str, *, narrates: bool) -> str:
-    """The description and the flags that this software defines, absl's own left out."""
+    """Formats the description and the flags, without those of absl."""
     lines = [description.strip(), "", "Flags:"]
     for module, module_flags in flags.FLAGS.flags_by_module_dict().items():
         if module.startswith("absl."):

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: noted while training, acted on between two steps."""
+"""SIGTERM and Ctrl-C: recorded while training runs, handled between two steps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NoReturn
 
 
 class InterruptedByUser(BaseException):
-    """A signal ended the work in an orderly way; what had been done is safe.
+    """A signal ended the work in an orderly way; what was done is saved.
 
-    Not an ``Exception``: whoever handles errors should not take it for one.
+    Not an ``Exception``, so that ``except Exception`` does not catch it.
     """
 
     def __init__(self, signum: int, message: str) -> None:
-        """Takes the signal's number and a line about what was saved."""
+        """Takes the signal's number and a line that says what was saved."""
         super().__init__(message)
         self.signum = signum
 
@@ -28,7 +28,7 @@ class InterruptedByUser(BaseException):
 
 
 class Request:
-    """Whether a signal has come; as a signal's handler it notes one."""
+    """A signal handler that records a signal; true once there was one."""
 
     def __init__(self) -> None:
         """No signal yet."""
@@ -38,7 +38,7 @@ class Request:
         return self.signum is not None
 
     def __call__(self, signum: int, _: FrameType | None) -> None:
-        """Notes a signal; raises KeyboardInterrupt at a Ctrl-C after another signal."""
+        """Records a signal; raises KeyboardInterrupt at a Ctrl-C after another signal."""
         if self and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum
@@ -46,25 +46,25 @@ class Request:
 
 @contextlib.contextmanager
 def deferred_signals() -> Iterator[Request]:
-    """Notes SIGTERM and SIGINT in the yielded request while the block runs.
+    """Records SIGTERM and SIGINT in the yielded request while the block runs.
 
-    A second Ctrl-C is a ``KeyboardInterrupt`` at once. A signal that the block has not acted on
-    reaches the handler that was there before when the block ends. A signal that is ignored stays
-    so, as Ctrl-C is in a shell's background.
+    A second Ctrl-C raises ``KeyboardInterrupt`` at once. If the block ends without raising, a
+    recorded signal is sent again, to the handler from before. Ignored signals stay ignored, as
+    Ctrl-C in a background job of a shell.
     """
     request = Request()
     with _handlers(request):
         yield request
-    # Reached only by a block that did not raise: whoever acts on a request raises.
+    # The block did not raise, so it has not handled the request.
     if request:
         signal.raise_signal(request.signum)
 
 
 @contextlib.contextmanager
 def ended_at_once() -> Iterator[None]:
-    """Lets SIGTERM and Ctrl-C end the process inside the block, unless ``deferred`` notes them.
+    """Lets SIGTERM and Ctrl-C end the process at once, unless ``deferred_signals`` records them.
 
-    For calls of TensorFlow that wait for other hosts: no handler of Python's runs before they
+    For calls of TensorFlow that wait for other hosts: Python's handlers do not run before they
     return. Nothing may be half-written meanwhile.
     """
     if isinstance(signal.getsignal(signal.SIGTERM), Request):
@@ -76,10 +76,10 @@ def ended_at_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handlers(handler: Callable | signal.Handlers) -> Iterator[None]:
-    """Sets a handler for SIGTERM and SIGINT, unless they are ignored; the ones before come back.
+    """Sets a handler for SIGTERM and SIGINT, unless they are ignored, and restores the old ones.
 
-    Whoever else takes them in between. In a thread other than the main one, where Python sets no
-    handlers, nothing happens.
+    They are restored even if other code has replaced them in the block. In a thread other than the
+    main one, where Python cannot set handlers, nothing happens.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -92,29 +92,29 @@ def _handlers(handler: Callable | signal.Handlers) -> Iterator[None]:
         yield
     finally:
         for number, old in before.items():
-            # None stands for a handler that is not Python's, which cannot be put back.
+            # None is a handler that was not set by Python and cannot be restored.
             if old is not None:
                 signal.signal(number, old)
 
 
 def end_quietly_at_ctrl_c() -> None:
-    """Has Ctrl-C end the process at once, without a traceback, until ``heed_ctrl_c``.
+    """Makes Ctrl-C end the process at once, without a traceback, until ``raise_at_ctrl_c``.
 
-    For the time that a command takes to import what it needs. Where Ctrl-C is ignored, as it is in
-    a shell's background, it stays so.
+    For the time that a command takes for its imports. If Ctrl-C is ignored, as in a background job
+    of a shell, it stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def heed_ctrl_c() -> None:
+def raise_at_ctrl_c() -> None:
     """Makes Ctrl-C raise KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end_at_sigterm() -> None:
-    """Makes SIGTERM raise InterruptedByUser, so that locks and half-written files are cleared."""
+    """Makes SIGTERM raise InterruptedByUser, so that locks and half-written files are removed."""
 
     def end(signum: int, _: FrameType | None) -> NoReturn:
         raise InterruptedByUser(signum, "terminated")

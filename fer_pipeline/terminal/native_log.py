@@ -1,4 +1,4 @@
-"""Sends what TensorFlow's C++ code prints to a file, so that the terminal stays readable."""
+"""Redirects what TensorFlow's C++ code prints to a file, so the terminal stays readable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_pipeline.errors import UserError
 
-#: TensorFlow's own settings; they thin the noise and must be in place before its first import.
+#: TensorFlow's own settings for fewer messages; they must be set before its first import.
 _QUIET_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
 
 
@@ -20,13 +20,10 @@ def redirected(path: str | os.PathLike[str] | None) -> Iterator[None]:
     """Appends whatever is written to file descriptor 2 inside the block to ``path``.
 
     C++ code writes to the descriptor and not to ``sys.stderr``, so the descriptor itself is
-    exchanged. Python's ``sys.stderr`` keeps pointing at the terminal: progress bars and messages
-    of this package are seen as before. When the block raises anything but a ``UserError``, whose
-    one line says it all, or finds that nobody reads its output, what had been written is repeated
-    on the terminal, because then it is evidence. With ``path`` None nothing is exchanged. Blocks
-    may be nested: Python's stderr stays on the terminal, and the outermost block alone repeats.
-
-    The exchange is of the whole process: every thread's writes go to the file meanwhile.
+    redirected, for all threads of the process. Python's ``sys.stderr`` stays on the terminal. If
+    the block raises anything but a ``UserError`` or a ``BrokenPipeError``, what was written is
+    repeated on the terminal, because it may explain the error. With ``path`` None nothing is
+    redirected. Blocks may be nested; only the outermost one repeats.
     """
     for name, value in _QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -42,7 +39,7 @@ def redirected(path: str | os.PathLike[str] | None) -> Iterator[None]:
         stack.callback(os.close, previous)
         outermost = not isinstance(sys.stderr, _Terminal)
         if outermost:
-            # closefd=False: the file object must not close the descriptor that is put back below.
+            # closefd=False: the file object must not close the descriptor that is restored below.
             terminal = _Terminal(open(previous, "wb", buffering=0, closefd=False))  # noqa: SIM115
             stack.enter_context(contextlib.redirect_stderr(terminal))
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

@@ -1,12 +1,16 @@
-"""One line on the terminal that says how far, how fast and how much longer."""
+"""A progress bar for an epoch."""
 
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from typing import TextIO
 
-_WIDTH = 24
+from tqdm import tqdm
+
+# One bar in one thread needs neither tqdm's monitor thread nor its lock between processes.
+tqdm.monitor_interval = 0
+tqdm.set_lock(threading.RLock())
 
 
 class Progress:
@@ -17,38 +21,26 @@ class Progress:
     ) -> None:
         """Starts the clock for ``total`` images, of which ``done`` were done before."""
         self._title = title
-        self._total = total
-        self._before = done
         self._stream = stream or sys.stdout
-        self._start = time.perf_counter()
-        self._shown = 0
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=title,
+            file=self._stream,
+            unit=" images",
+            disable=None,  # Off a terminal.
+            leave=False,
+            dynamic_ncols=True,
+            mininterval=0,
+            miniters=1,
+            bar_format="{desc}  [{bar}] {n_fmt}/{total_fmt}  {rate_noinv_fmt}  {remaining} left",
+        )
 
     def update(self, done: int) -> None:
         """Redraws the bar for ``done`` images of the total."""
-        if self._stream.isatty():
-            seconds = time.perf_counter() - self._start
-            self._draw(bar(self._title, done, self._total, seconds, before=self._before))
+        self._bar.update(done - self._bar.n)
 
     def close(self, summary: str) -> None:
         """Replaces the bar by the title and ``summary``, and ends the line."""
-        self._draw(f"{self._title}  {summary}")
-        self._stream.write("\n")
-        self._stream.flush()
-
-    def _draw(self, text: str) -> None:
-        # Spaces wipe what is left of a longer line before.
-        start = "\r" if self._stream.isatty() else ""
-        self._stream.write(start + text.ljust(self._shown if start else 0))
-        self._stream.flush()
-        self._shown = len(text)
-
-
-def bar(title: str, done: int, total: int, seconds: float, *, before: int = 0) -> str:
-    """The text of a bar, ``seconds`` after its start with ``before`` images done."""
-    filled = _WIDTH * done // total
-    rate = (done - before) / seconds if seconds else 0.0
-    left = round((total - done) / rate) if rate else 0
-    return (
-        f"{title}  [{'#' * filled}{'.' * (_WIDTH - filled)}] {done}/{total}"
-        f"  {rate:.0f} images/s  {left // 60}:{left % 60:02d} left"
-    )
+        self._bar.close()
+        print(f"{self._title}  {summary}", file=self._stream, flush=True)

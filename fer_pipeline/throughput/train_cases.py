@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices import allocator
 from fer_pipeline.throughput import ceiling, input_cases, machine, torch_rivals, work
@@ -194,9 +195,9 @@ def _loop(folder: Path, batch_size: int, policy: str, jit_compile: bool) -> Take
     # A smaller last batch would be compiled once more in the middle of a round.
     whole = len(train.labels) // batch_size * batch_size
     train = Split(train.images[:whole], train.labels[:whole])
-    recipe = loop.Recipe(learning_rate=_LEARNING_RATE, precision=policy)
+    config = Config(learning_rate=_LEARNING_RATE, precision=policy)
     model = build_training_model(dtype_policy=policy)
-    optimizer = loop.make_optimizer(recipe)
+    optimizer = loop.make_optimizer(config)
     optimizer.build(model.trainable_variables)
     train_steps = compiled.compile_train_steps(
         model, optimizer, jit_batch_size=batch_size if jit_compile else None

@@ -1,4 +1,4 @@
-"""Keras' callbacks, told what the loop does."""
+"""Runs Keras callbacks from this loop."""
 
 from __future__ import annotations
 

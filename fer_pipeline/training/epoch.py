@@ -1,4 +1,4 @@
-"""An epoch in calls of about a second, each of many compiled steps."""
+"""One epoch, as executions of about a second; each runs many compiled steps."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 #: Evaluation keeps no activations for a backward pass, so larger batches fit and go faster.
 _EVALUATION_BATCH = 256
 
-#: Batches of a call of evaluation.
-_EVALUATION_CALL = 4
+#: Batches of an execution of evaluation.
+_STEPS_PER_EVALUATION = 4
 
-#: A call should take about a second: longer than Python needs between two of them by far, and short
-#: enough for a progress bar and for whoever sends SIGTERM.
-_SHORT_CALL, _LONG_CALL = 0.5, 2.0
-_LARGEST_CALL = 1024
+#: An execution should take about a second: far longer than the Python code between two of them,
+#: and short enough for the progress bar and for SIGTERM to be handled soon.
+_SHORT_SECONDS, _LONG_SECONDS = 0.5, 2.0
+_MAX_STEPS = 1024
 
 
 def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Callable[[], Iterator]]:
     """Compiles the steps of training and of validation, and opens their endless batches.
 
     Returns:
-      A function that trains the rest of an epoch, yielding after each call, and one that yields the
-      rows of the validation images, call by call.
+      A function that trains the rest of an epoch and yields after each execution, and one that
+      yields the step metrics of the validation images, one execution at a time.
     """
     import tensorflow as tf
 
-    splits, recipe, devices, state = session.splits, session.recipe, session.devices, session.state
+    splits, config, devices, state = session.splits, session.config, session.devices, session.state
     train_batches = strategy.batches(
         devices,
         lambda shard: batches_lib.training_batches(
             splits.train,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
+            batch_size=config.batch_size,
+            seed=config.seed,
             epoch=state.epoch,
             first_step=state.step,
             epochs=None,
@@ -61,34 +61,34 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
         session.model,
         session.optimizer,
         strategy=devices.strategy,
-        jit_batch_size=recipe.batch_size if session.execution.jit_compile else None,
+        jit_batch_size=config.batch_size if config.jit_compile == "true" else None,
     )
 
     @functools.cache
-    def train_call() -> Callable:
-        """One trace for calls of any number of steps, made when the first step is due."""
+    def traced_steps() -> Callable:
+        """One trace for any number of steps, made when the first step is due."""
         sizes = tf.TensorSpec([None], tf.int32, name="sizes")
         return train_steps.get_concrete_function(train_batches, sizes)
 
     evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=devices.strategy)
     return (
-        lambda: _train_epoch(session, lambda sizes: train_call()(train_batches, sizes)),
+        lambda: _train_epoch(session, lambda sizes: traced_steps()(train_batches, sizes)),
         lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
     )
 
 
 def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
-    """Trains what is left of the epoch, yielding after each call."""
+    """Trains the rest of the epoch and yields after each execution."""
     import tensorflow as tf
 
-    state, fixed, sizes = session.state, session.execution.steps_per_execution, session.sizes
+    state, fixed, sizes = session.state, session.config.steps_per_execution, session.sizes
     while state.step < len(sizes):
         begun = time.perf_counter()
         count = fixed or session.steps_per_execution
-        call = sizes[state.step : state.step + count]
-        rows = train_steps(tf.constant(call)).numpy()
+        batch_sizes = sizes[state.step : state.step + count]
+        rows = train_steps(tf.constant(batch_sizes)).numpy()
         seconds = time.perf_counter() - begun
-        if not fixed and len(call) == count:
+        if not fixed and len(batch_sizes) == count:
             # Hosts have clocks of their own and have to take the same number of steps.
             of_chief = strategy.broadcast_number(session.devices, seconds)
             session.steps_per_execution = next_steps_per_execution(count, of_chief)
@@ -99,20 +99,20 @@ def _train_epoch(session: Session, train_steps: Callable) -> Iterator[None]:
 def _validate(
     evaluate_steps: Callable, batches: tf.data.Iterator, images: int
 ) -> Iterator[np.ndarray]:
-    """Rows of the validation images, call by call."""
+    """Yields the step metrics of the validation images, one execution at a time."""
     import tensorflow as tf
 
     count = batches_lib.num_steps(images, _EVALUATION_BATCH)
-    for done in range(0, count, _EVALUATION_CALL):
-        call = tf.constant(min(_EVALUATION_CALL, count - done))
-        yield evaluate_steps(batches, call).numpy()
+    for done in range(0, count, _STEPS_PER_EVALUATION):
+        steps_due = tf.constant(min(_STEPS_PER_EVALUATION, count - done))
+        yield evaluate_steps(batches, steps_due).numpy()
 
 
 def next_steps_per_execution(steps: int, seconds: float) -> int:
-    """How many steps the next call should take, after one of ``steps`` that took ``seconds``.
+    """Steps of the next execution, after one of ``steps`` steps that took ``seconds``.
 
     Twice as many after less than half a second, up to 1,024; half after more than two, at least 1.
     """
-    if seconds < _SHORT_CALL:
-        return min(2 * steps, _LARGEST_CALL)
-    return max(steps // 2, 1) if seconds > _LONG_CALL else steps
+    if seconds < _SHORT_SECONDS:
+        return min(2 * steps, _MAX_STEPS)
+    return max(steps // 2, 1) if seconds > _LONG_SECONDS else steps

@@ -1,4 +1,4 @@
-"""What stops a training that has gone wrong."""
+"""Checks that stop a training that has diverged."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from fer_pipeline.errors import UserError
 from fer_pipeline.training import checkpoints, steps
 
-#: Updates that loss scaling may skip in a row. From Keras' first scale, 2^15, so many halvings lead
-#: far below 1, where float16 has nothing left to gain by scaling.
+#: Updates that loss scaling may skip in a row. Each one halves the scale, which starts at 2^15 in
+#: Keras: after 20 it is far below 1, where scaling no longer helps float16.
 _MAX_SKIPS = 20
 
 
 class TrainingPosition(NamedTuple):
-    """Where a training stands, for a message.
+    """The position of a training, for an error message.
 
     Attributes:
-      epoch: from one.
+      epoch: counted from one.
       step: steps done in that epoch.
       learning_rate: in use.
       run: the run directory, whose newest checkpoint is the last good one; None keeps nothing.
@@ -32,15 +32,19 @@ class TrainingPosition(NamedTuple):
 
 
 def check(
-    rows: np.ndarray, position: TrainingPosition, *, scale: float | None, consecutive_overflows: int
+    step_metrics: np.ndarray,
+    position: TrainingPosition,
+    *,
+    scale: float | None,
+    consecutive_overflows: int,
 ) -> int:
-    """Looks at the rows of some steps.
+    """Checks the metrics of some steps.
 
     Args:
-      rows: float ``[S, 4]``, see ``steps``.
-      where: before the first of them.
-      scale: the loss scale after them; None where losses are not scaled.
-      skips: updates skipped in a row right before.
+      step_metrics: float ``[S, 4]``, see ``steps``.
+      position: before the first of these steps.
+      scale: the loss scale after the last; None without loss scaling.
+      consecutive_overflows: updates skipped in a row just before the first.
 
     Returns:
       Updates skipped in a row at the end.
@@ -50,7 +54,7 @@ def check(
         updates in a row overflow or the scale falls below 1.
     """
     overflowed = position
-    for step, row in enumerate(rows, position.step + 1):
+    for step, row in enumerate(step_metrics, position.step + 1):
         position = position._replace(step=step)
         if row[steps.OVERFLOWS]:
             overflowed = position
@@ -65,7 +69,7 @@ def check(
 
 
 def stop(position: TrainingPosition, problem: str) -> NoReturn:
-    """Raises the UserError that names a problem and where it came up."""
+    """Raises a UserError with the problem and the position."""
     checkpoint = checkpoints.latest(position.run) if position.run else None
     raise UserError(
         f"epoch {position.epoch}, step {position.step}: {problem} at learning rate "

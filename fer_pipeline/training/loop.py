@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fer_pipeline import run_dir
+from fer_pipeline.config import Config, known_resume_key
 from fer_pipeline.datasets.splits import Splits
-from fer_pipeline.devices import strategy
+from fer_pipeline.devices import precision, strategy, xla
 from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.errors import UserError
 from fer_pipeline.models.notebook_cnn import build_training_model
@@ -29,7 +30,7 @@ from fer_pipeline.training import checkpoints, guards, steps
 from fer_pipeline.training import epoch as epoch_lib
 from fer_pipeline.training.callbacks import callback_list, keras_logs
 from fer_pipeline.training.schedules import PlateauSchedule
-from fer_pipeline.training.state import EpochLog, EpochTiming, Execution, Recipe, Session, State
+from fer_pipeline.training.state import EpochLog, EpochTiming, Session, State
 
 if TYPE_CHECKING:
     import keras
@@ -56,34 +57,33 @@ class Trained(NamedTuple):
 
 def train(
     splits: Splits,
-    recipe: Recipe,
+    config: Config,
     *,
+    devices: Devices | None = None,
     run: Path | None = None,
     hooks: Sequence[EpochHook] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    execution: Execution | None = None,
     resume_key: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
 
-    On SIGTERM or Ctrl-C the steps of the call under way are finished and a checkpoint written.
+    On SIGTERM or Ctrl-C the current execution is finished and a checkpoint saved.
 
     Args:
       splits: the data; training uses ``train`` and ``validation``. The same on every host.
-      recipe: how the weights are fitted.
+      config: the settings; those about data, export and the run directory are not used.
+      devices: what trains; None is the first device of this host.
       run: the run directory for checkpoints, or None to keep nothing on disk. With several hosts
         the chief's counts.
       hooks: called on the chief after every epoch, once its checkpoint is safe.
-      callbacks: Keras callbacks that act when training or an epoch begins or ends; they are told
+      callbacks: Keras callbacks that act when training or an epoch begins or ends; they get
         ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` and ``learning_rate``, and may set
         ``model.stop_training``; the learning rate is the schedule's. With several hosts they run on
         all of them. What they count is not part of a checkpoint, so that a run which one of them
         has stopped goes on when it is continued.
-      execution: how the recipe is carried out; None is ``Execution()``.
-      identity: what makes a checkpoint this training's, as JSON values; beside the recipe, without
-        its epochs.
-      say: takes a line of text about what happens.
+      resume_key: what else has to be the same when ``run`` is continued, as JSON values.
+      log: takes a line of text about what happens.
 
     Returns:
       The trained network and the rows of its epochs, those of an earlier process included.
@@ -93,14 +93,14 @@ def train(
         of another training, there is no space for more, or another host has gone.
       InterruptedByUser: SIGTERM or Ctrl-C came, and a checkpoint is written.
     """
-    execution = execution or Execution()
-    devices = execution.devices or strategy.join("one_device")
-    check_devices(splits, recipe, execution, devices)
-    session = _open(splits, recipe, execution, devices, run, resume_key or {})
+    devices = devices or strategy.join("one_device")
+    config = resolve(config, devices)
+    check_devices(splits, config, devices)
+    session = _open(splits, config, devices, run, resume_key or {})
     strategy.check_same(devices, _settings(session))
     chief = devices.worker.chief
-    if _resume(session, say) and chief and session.state.history:
-        # Whoever was interrupted between a checkpoint and its hooks catches up.
+    if _resume(session, log) and chief and session.state.history:
+        # The run may have been interrupted after a checkpoint and before its hooks.
         for hook in hooks:
             hook(session.state.history, session.state.timing)
     with strategy.errors_on_all_workers(devices):
@@ -109,36 +109,36 @@ def train(
             run_dir.check_space(run, needed, "its checkpoints")
 
     model, optimizer, state = session.model, session.optimizer, session.state
-    train_calls, validate = epoch_lib.compile_epoch(session)
-    told = callback_list(callbacks, model, optimizer)
-    told.on_train_begin()
+    executions, validate = epoch_lib.compile_epoch(session)
+    keras_callbacks = callback_list(callbacks, model, optimizer)
+    keras_callbacks.on_train_begin()
     model.stop_training = strategy.any_worker(devices, bool(model.stop_training))
     with strategy.lost_worker_explained(devices.worker), interruption.deferred_signals() as request:
-        while state.epoch < recipe.epochs and not model.stop_training:
+        while state.epoch < config.epochs and not model.stop_training:
             optimizer.learning_rate = state.schedule.learning_rate
-            title = f"epoch {state.epoch + 1}/{recipe.epochs}"
+            title = f"epoch {state.epoch + 1}/{config.epochs}"
             progress = Progress(title, len(splits.train.labels), done=session.images)
-            told.on_epoch_begin(state.epoch)
+            keras_callbacks.on_epoch_begin(state.epoch)
             saved = time.monotonic()
-            for _ in train_calls():
+            for _ in executions():
                 if chief:
                     progress.update(session.images)
                 _stop_if_asked(session, request, save=True)
-                if time.monotonic() - saved > 60 * execution.checkpoint_minutes:
+                if time.monotonic() - saved > 60 * config.checkpoint_minutes:
                     session.save()
                     saved = time.monotonic()
-            log, timing = _finish_epoch(session, validate, request)
-            state.finish_epoch(log, timing)
+            row, timing = _finish_epoch(session, validate, request)
+            state.finish_epoch(row, timing)
             session.save(best=is_best(state.history))
-            # Only now: an epoch that is on the terminal is one that will not be lost.
+            # Printed only now: an epoch that is shown is saved.
             if chief:
-                progress.close(_summary(log, timing))
+                progress.close(_summary(row, timing))
                 for hook in hooks:
                     hook(state.history, state.timing)
-            told.on_epoch_end(state.epoch - 1, keras_logs(log))
+            keras_callbacks.on_epoch_end(state.epoch - 1, keras_logs(row))
             model.stop_training = strategy.any_worker(devices, bool(model.stop_training))
             _stop_if_asked(session, request, save=False)
-    told.on_train_end()
+    keras_callbacks.on_train_end()
     return Trained(model, optimizer, state.history, state.timing)
 
 
@@ -148,71 +148,79 @@ def is_best(history: Sequence[EpochLog]) -> bool:
     return all(last.val_accuracy > row.val_accuracy for row in before)
 
 
-def check_devices(splits: Splits, recipe: Recipe, execution: Execution, devices: Devices) -> None:
-    """Checks that a training can be spread over its devices.
+def resolve(config: Config, devices: Devices) -> Config:
+    """Fills in what ``auto`` means on these devices: the dtype policy, and whether to use XLA.
 
     Raises:
-      UserError: a replica would never get an image, or XLA is asked for on several.
+      UserError: XLA is asked for on several devices.
     """
+    gpus = strategy.training_gpus(devices)
+    use_xla = xla.resolve(
+        config.jit_compile,
+        gpus,
+        replicas=devices.replicas,
+        deterministic=config.deterministic,
+    )
+    return dataclasses.replace(
+        config,
+        precision=precision.resolve(config.precision, gpus),
+        jit_compile="true" if use_xla else "false",
+    )
+
+
+def check_devices(splits: Splits, config: Config, devices: Devices) -> None:
+    """Raises UserError if a replica would never get an image."""
     replicas = devices.replicas
-    if replicas == 1:
-        return
-    if execution.jit_compile:
-        raise UserError(f"--jit_compile: is for one device and not {replicas}; leave it on auto")
-    fewest = min(recipe.batch_size, len(splits.train.labels), len(splits.validation.labels))
+    fewest = min(config.batch_size, len(splits.train.labels), len(splits.validation.labels))
     if fewest < replicas:
         raise UserError(
-            f"--batch_size={recipe.batch_size}: it, {len(splits.train.labels)} training and "
+            f"--batch_size={config.batch_size}: it, {len(splits.train.labels)} training and "
             f"{len(splits.validation.labels)} validation images have to be {replicas} or more, one "
             "for each device"
         )
 
 
-def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+def make_optimizer(config: Config) -> keras.optimizers.Optimizer:
     """Adam (Kingma and Ba, 2015) with Keras' defaults; under float16 with dynamic loss scaling."""
     import keras
 
-    adam = keras.optimizers.Adam(recipe.learning_rate)
-    if recipe.precision == "mixed_float16":
+    adam = keras.optimizers.Adam(config.learning_rate)
+    if config.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(adam)
     return adam
 
 
 def _open(
     splits: Splits,
-    recipe: Recipe,
-    execution: Execution,
+    config: Config,
     devices: Devices,
     run: Path | None,
     resume_key: Mapping[str, Any],
 ) -> Session:
     with devices.strategy.scope():
         model = build_training_model(
-            dtype_policy=recipe.precision, seed=recipe.seed, replicas=devices.replicas
+            dtype_policy=config.precision, seed=config.seed, replicas=devices.replicas
         )
-        optimizer = make_optimizer(recipe)
+        optimizer = make_optimizer(config)
         optimizer.build(model.trainable_variables)
     model.stop_training = False
-    of_recipe = dataclasses.asdict(recipe)
-    del of_recipe["epochs"]
     return Session(
         splits=splits,
-        recipe=recipe,
-        execution=execution,
+        config=config,
         devices=devices,
         run=run,
-        resume_key=of_recipe | dict(resume_key),
+        resume_key=known_resume_key(config) | dict(resume_key),
         model=model,
         optimizer=optimizer,
-        state=State(PlateauSchedule(recipe.learning_rate)),
+        state=State(PlateauSchedule(config.learning_rate)),
     )
 
 
 def _settings(session: Session) -> dict[str, Any]:
     """What all hosts have to be started with, or they would wait for one another for ever."""
     settings = session.resume_key | {
-        "epochs": session.recipe.epochs,
-        "steps_per_execution": session.execution.steps_per_execution,
+        "epochs": session.config.epochs,
+        "steps_per_execution": session.config.steps_per_execution,
         "number of devices": session.devices.shard.count,
         "number of training images": len(session.splits.train.labels),
         "number of validation images": len(session.splits.validation.labels),
@@ -222,11 +230,11 @@ def _settings(session: Session) -> dict[str, Any]:
     return settings
 
 
-def _resume(session: Session, say: Callable[[str], None]) -> bool:
+def _resume(session: Session, log: Callable[[str], None]) -> bool:
     """Puts the newest checkpoint's values in place, on every host; whether there was one."""
     devices, state = session.devices, session.state
     with strategy.errors_on_all_workers(devices):
-        found = checkpoints.load_latest(session.run, say) if session.writes else None
+        found = checkpoints.load_latest(session.run, log) if session.writes else None
         if found:
             run_dir.check_same_config(session.run, found.state["identity"], session.resume_key)
     content = strategy.broadcast_from_chief(devices, checkpoints.pack(found) if found else None)
@@ -237,7 +245,7 @@ def _resume(session: Session, say: Callable[[str], None]) -> bool:
     state.restore(checkpoint.state)
     if session.writes and not state.step and is_best(state.history):
         checkpoints.restore_best(session.run, checkpoint)
-    say(f"continuing after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
+    log(f"continuing after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
     return True
 
 
@@ -259,7 +267,7 @@ def _finish_epoch(
         guards.stop(session.position(), f"the validation loss is {val_loss:g}")
     if not images:
         guards.stop(session.position(), "no step of the epoch had a finite loss")
-    log = EpochLog(
+    row = EpochLog(
         epoch=state.epoch + 1,
         learning_rate=state.schedule.learning_rate,
         train_loss=float(loss / images),
@@ -268,7 +276,7 @@ def _finish_epoch(
         val_accuracy=val_accuracy,
     )
     rate = len(session.splits.train.labels) / state.seconds
-    return log, EpochTiming(log.epoch, state.seconds, time.perf_counter() - begun, rate)
+    return row, EpochTiming(row.epoch, state.seconds, time.perf_counter() - begun, rate)
 
 
 def _stop_if_asked(session: Session, request: interruption.Request, *, save: bool) -> None:
@@ -286,10 +294,10 @@ def _stop_if_asked(session: Session, request: interruption.Request, *, save: boo
     )
 
 
-def _summary(log: EpochLog, timing: EpochTiming) -> str:
+def _summary(row: EpochLog, timing: EpochTiming) -> str:
     seconds = timing.train_seconds + timing.validation_seconds
     return (
-        f"loss {log.train_loss:.4f}  accuracy {log.train_accuracy:.4f}  "
-        f"val_loss {log.val_loss:.4f}  val_accuracy {log.val_accuracy:.4f}  "
+        f"loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.4f}  "
+        f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  "
         f"{seconds:.1f} s  {timing.images_per_second:.0f} images/s"
     )

@@ -24,7 +24,7 @@ class PlateauSchedule:
         min_delta: float = 1e-4,
         min_learning_rate: float = 1e-5,
     ) -> None:
-        """Starts at ``learning_rate``; the defaults are the seed's, ``min_delta`` is Keras'."""
+        """Starts at ``learning_rate``; the defaults are the notebook's, ``min_delta`` is Keras'."""
         self.learning_rate = learning_rate
         self._factor = factor
         self._patience = patience

@@ -1,4 +1,4 @@
-"""What a training is: its recipe, how it is carried out, and where it stands."""
+"""The state of a training: its settings, its position, and its record so far."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.training import checkpoints, guards, steps
@@ -16,49 +17,12 @@ from fer_pipeline.training.schedules import PlateauSchedule
 if TYPE_CHECKING:
     import keras
 
-#: Steps of the first call: what a step costs is not known yet, and a signal waits for its end.
+#: Steps of the first execution: its duration is not known yet, and signals wait for its end.
 FIRST_EXECUTION = 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How the weights are fitted; the defaults are the seed's.
-
-    Attributes:
-      epochs: passes over the training images.
-      batch_size: images of a step, over all replicas.
-      learning_rate: Adam's, at the start.
-      seed: seed of the initial weights, the dropout masks, the shuffling and the flips.
-      precision: Keras dtype policy of the training network.
-    """
-
-    epochs: int = 15
-    batch_size: int = 64
-    learning_rate: float = 5e-4
-    seed: int = 0
-    precision: str = "float32"
-
-
-@dataclasses.dataclass(frozen=True)
-class Execution:
-    """How a recipe is carried out; none of it changes what is computed but its rounding.
-
-    Attributes:
-      devices: where it runs; None is the first one of this host.
-      steps_per_execution: steps between two looks at the clock; None finds how many take about a
-        second.
-      jit_compile: compile steps by XLA; for a single device.
-      checkpoint_minutes: between two checkpoints inside an epoch.
-    """
-
-    devices: Devices | None = None
-    steps_per_execution: int | None = None
-    jit_compile: bool = False
-    checkpoint_minutes: float = 10.0
-
-
 class EpochLog(NamedTuple):
-    """One row of ``history.csv``: what a repetition of the run would reproduce."""
+    """One row of ``history.csv``: values that a repetition of the run reproduces."""
 
     epoch: int
     learning_rate: float
@@ -69,7 +33,7 @@ class EpochLog(NamedTuple):
 
 
 class EpochTiming(NamedTuple):
-    """One row of ``timing.csv``: what it would not. Seconds of wall time."""
+    """One row of ``timing.csv``: wall-clock times in seconds; not reproducible."""
 
     epoch: int
     train_seconds: float
@@ -79,7 +43,7 @@ class EpochTiming(NamedTuple):
 
 @dataclasses.dataclass
 class State:
-    """Everything about a training that is no variable of its model or optimizer.
+    """The state of a training apart from the variables of its model and optimizer.
 
     ``step``, ``metric_sums`` and ``seconds`` are those of the current epoch;
     ``consecutive_overflows`` counts the updates in a row that loss scaling has just skipped.
@@ -128,8 +92,7 @@ class Session:
     """A training under way."""
 
     splits: Splits
-    recipe: Recipe
-    execution: Execution
+    config: Config
     devices: Devices
     run: Path | None
     resume_key: dict[str, Any]
@@ -146,7 +109,7 @@ class Session:
     @property
     def sizes(self) -> np.ndarray:
         """Images of every step of an epoch: int32 ``[S]``."""
-        images, size = len(self.splits.train.labels), self.recipe.batch_size
+        images, size = len(self.splits.train.labels), self.config.batch_size
         return np.minimum(size, images - np.arange(0, images, size)).astype(np.int32)
 
     @property
@@ -155,12 +118,12 @@ class Session:
         return int(self.sizes[: self.state.step].sum())
 
     def position(self) -> guards.TrainingPosition:
-        """Where it stands, for a message."""
+        """The position, for an error message."""
         rate = self.state.schedule.learning_rate
         return guards.TrainingPosition(self.state.epoch + 1, self.state.step, rate, self.run)
 
     def capture(self) -> checkpoints.Checkpoint:
-        """Everything that it takes to continue."""
+        """Everything needed to continue."""
         state = self.state.as_json() | {"identity": self.resume_key}
         return checkpoints.capture(self.model, self.optimizer, state)
 
@@ -169,15 +132,15 @@ class Session:
         if self.writes:
             checkpoints.save(self.run, self.capture(), best=best)
 
-    def record_steps(self, rows: np.ndarray, seconds: float) -> None:
-        """Adds the rows of a call's steps to the epoch, unless something has gone wrong."""
+    def record_steps(self, step_metrics: np.ndarray, seconds: float) -> None:
+        """Adds the metrics of some steps to the epoch, after checking them."""
         scale = getattr(self.optimizer, "dynamic_scale", None)
         self.state.consecutive_overflows = guards.check(
-            rows,
+            step_metrics,
             self.position(),
             scale=None if scale is None else float(np.asarray(scale)),
             consecutive_overflows=self.state.consecutive_overflows,
         )
-        self.state.metric_sums = steps.accumulate_metrics(self.state.metric_sums, rows)
-        self.state.step += len(rows)
+        self.state.metric_sums = steps.accumulate_metrics(self.state.metric_sums, step_metrics)
+        self.state.step += len(step_metrics)
         self.state.seconds += seconds

@@ -1,7 +1,8 @@
-"""Compiled steps: many of them in one call, on one replica or several, without Python in between.
+"""Compiled steps: many in one execution, on one or several replicas, without Python in between.
 
-A step reports one row, ``[loss_sum, correct, images, overflows]`` over the whole batch. Rows and
-not sums come back, so that adding them up does not depend on how many steps a call takes.
+A step returns its metrics, ``[loss_sum, correct, images, overflows]`` over the whole batch. They
+are returned step by step and added up later, so that the sums do not depend on the number of steps
+in an execution.
 """
 
 from __future__ import annotations

@@ -10,13 +10,12 @@ import pytest
 import tensorflow as tf
 
 from fer_pipeline import gpus
-from fer_pipeline.devices import precision
+from fer_pipeline.devices import precision, xla
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.devices.cluster import WorkerInfo
 from fer_pipeline.errors import UserError
 from fer_pipeline.gpus import Gpu
 from fer_pipeline.models.notebook_cnn import build_training_model
-from fer_pipeline.stages import opening
 
 PASCAL, VOLTA, HOPPER, BLACKWELL = (
     Gpu(0, "GTX 1080", (6, 1)),
@@ -75,13 +74,13 @@ def with_gpus(monkeypatch):
 def test_float16_from_capability_7_and_float32_below(with_gpus, monkeypatch, listed, policy):
     with_gpus(*listed)
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
-    devices = strategy_lib.join("auto", batch_size=64, say=str)
+    devices = strategy_lib.join("auto", batch_size=64, log=str)
     assert precision.resolve("auto", strategy_lib.training_gpus(devices)) == policy
 
 
 def test_several_gpus_share_the_policy_of_the_weakest(with_gpus):
     with_gpus(HOPPER, PASCAL)
-    devices = strategy_lib.join("auto", batch_size=512, say=str)
+    devices = strategy_lib.join("auto", batch_size=512, log=str)
     assert precision.resolve("auto", strategy_lib.training_gpus(devices)) == "float32"
 
 
@@ -98,7 +97,7 @@ def test_several_gpus_share_the_policy_of_the_weakest(with_gpus):
 def test_several_gpus_train_where_that_is_faster(with_gpus, strategy, batch_size, replicas, said):
     with_gpus(HOPPER, HOPPER)
     lines = []
-    devices = strategy_lib.join(strategy, batch_size=batch_size, say=lines.append)
+    devices = strategy_lib.join(strategy, batch_size=batch_size, log=lines.append)
     assert devices.replicas == replicas
     assert len(strategy_lib.training_gpus(devices)) == replicas
     if said is None:
@@ -121,19 +120,17 @@ def test_several_gpus_train_where_that_is_faster(with_gpus, strategy, batch_size
 )
 def test_xla_compiles_on_one_gpu_that_it_knows(trained_on, options, compiled):
     options = {"replicas": 1, "deterministic": False} | options
-    assert opening.use_xla("auto", trained_on, **options) == compiled
-    assert not opening.use_xla("false", trained_on, **options)
+    assert xla.resolve("auto", trained_on, **options) == compiled
+    assert not xla.resolve("false", trained_on, **options)
     if options["replicas"] == 1:
-        assert opening.use_xla("true", trained_on, **options)
+        assert xla.resolve("true", trained_on, **options)
     else:
         with pytest.raises(UserError, match="--jit_compile=true"):
-            opening.use_xla("true", trained_on, **options)
+            xla.resolve("true", trained_on, **options)
 
 
 def test_a_gpu_gets_keras_convolutions(with_gpus, monkeypatch):
-    monkeypatch.setattr(
-        "fer_pipeline.models.notebook_cnn.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3))
-    )
+    monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
     monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
     monkeypatch.setattr(f"{NETWORK}.cpu_flags", lambda: {"avx2"})
 

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from fer_pipeline import gpus
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import precision, strategy
 from fer_pipeline.models.notebook_cnn import build_model
-from fer_pipeline.stages import opening
 from fer_pipeline.training import loop
 
 pytestmark = pytest.mark.gpu
@@ -26,12 +26,11 @@ def test_a_training_with_the_choices_of_auto_runs_there():
     trained_on = strategy.training_gpus(devices)
     policy = precision.resolve("auto", trained_on)
     assert gpus.training_line(trained_on, policy, 1).startswith("training on GPU 0: ")
-    compiled = opening.use_xla("auto", trained_on, replicas=devices.replicas, deterministic=False)
     trained = loop.train(
         Splits(faces(150, 0), faces(20, 1), faces(20, 1)),
-        loop.Recipe(epochs=2, precision=policy),
-        execution=loop.Execution(devices=devices, jit_compile=compiled),
-        say=str,
+        Config(epochs=2),
+        devices=devices,
+        log=str,
     )
     assert np.isfinite(trained.history).all()
     assert all("GPU" in variable.value.device for variable in trained.model.trainable_variables)

@@ -1,6 +1,5 @@
-"""Whole files, one owner, and nothing deleted that is not the run's."""
+"""One process at a time, and nothing deleted that is not the run's."""
 
-import json
 import re
 import subprocess
 import sys
@@ -9,30 +8,6 @@ import pytest
 
 from fer_pipeline import run_dir
 from fer_pipeline.errors import UserError
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "metrics.json"
-    run_dir.write_json(path, {"old": 1})
-
-    def write_half():
-        with run_dir.atomic_write(path) as temporary:
-            temporary.write_text("half")
-            raise OSError("no space left on device")
-
-    with pytest.raises(UserError, match=r"metrics\.json: cannot be written \(no space"):
-        write_half()
-    assert json.loads(path.read_text()) == {"old": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
-
-
-def test_a_write_makes_folders_and_a_file_others_may_read(tmp_path):
-    path = tmp_path / "a" / "b.txt"
-    run_dir.write_text(path, "text")
-    plain = tmp_path / "plain.txt"
-    plain.write_text("text")
-    assert path.read_text() == "text"
-    assert path.stat().st_mode == plain.stat().st_mode
 
 
 def test_a_second_process_is_refused(tmp_path):
@@ -111,12 +86,6 @@ def test_a_damaged_json_file_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json: not .*; restore it or delete it"):
         run_dir.read_config(tmp_path)
-
-
-def test_json_files_hold_json(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        run_dir.write_json(tmp_path / "metrics.json", {"loss": float("nan")})
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):

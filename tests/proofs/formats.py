@@ -28,7 +28,7 @@ def main() -> None:
     print("| file | reader | to Pillow | to what it was made of |\n|---|---|---|---|")
     for kind, (encoded, colours) in sorted(made.KINDS.items()):
         [face] = images.decode_faces([encoded], [kind]).images[..., 0]
-        reader = "TensorFlow" if pictures.plain_layout(encoded) else "Pillow"
+        reader = "TensorFlow" if pictures.read_plain_header(encoded) else "Pillow"
         with Image.open(io.BytesIO(encoded)) as image:
             theirs = made.weighted(np.asarray(image.convert("RGB")))
         to_pillow = "" if "16 bits" in kind else difference(face, theirs)

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fer_pipeline.config import Config, settings
 from fer_pipeline.datasets.splits import Split, Splits
-from fer_pipeline.devices import cluster
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
 from fer_pipeline.models import notebook_cnn
@@ -26,7 +26,7 @@ from fer_pipeline.training import loop
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--strategy", default="one_device", choices=cluster.STRATEGIES)
+    parser.add_argument("--strategy", default="one_device", choices=settings()["strategy"].choices)
     parser.add_argument("--logical_devices", type=int, default=1)
     parser.add_argument("--precision", default="float64")
     parser.add_argument("--dropout", type=float, default=0.0)
@@ -107,20 +107,18 @@ def main(options):
     job, sigterms_heard = join(options.strategy)
     trained = loop.train(
         Splits(faces(options.images, 0), validation, validation),
-        loop.Recipe(
+        Config(
             epochs=options.epochs,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
             precision=options.precision,
-        ),
-        run=options.run,
-        callbacks=[trace] if trace else [],
-        execution=loop.Execution(
-            devices=job,
             checkpoint_minutes=options.checkpoint_minutes,
             steps_per_execution=options.steps_per_execution,
-            jit_compile=options.jit_compile,
+            jit_compile=str(options.jit_compile).lower(),
         ),
+        devices=job,
+        run=options.run,
+        callbacks=[trace] if trace else [],
     )
     if options.out:
         arrays = {f"w{i:02d}": np.asarray(v) for i, v in enumerate(trained.model.weights)}

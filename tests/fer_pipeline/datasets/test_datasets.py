@@ -313,8 +313,14 @@ def test_sources_that_are_none_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"validation_fraction": 0.0}, r"--validation_fraction=0\.0: must lie between 0 and 1"),
-        ({"validation_fraction": 1.0}, r"--validation_fraction=1\.0: must lie between 0 and 1"),
+        (
+            {"validation_fraction": 0.0},
+            r"--validation_fraction=0\.0: must be a number above 0 and below 1",
+        ),
+        (
+            {"validation_fraction": 1.0},
+            r"--validation_fraction=1\.0: must be a number above 0 and below 1",
+        ),
         ({"validation_fraction": 0.1}, "--validation_fraction: the synthetic faces have"),
         ({"on_bad_image": "ignore"}, "--on_bad_image=ignore: must be one of fail, skip"),
         ({"cache": "ram"}, "--cache=ram: must be one of memory, disk, none"),

@@ -228,13 +228,13 @@ class Large:
 
 def test_what_is_decoded_at_a_time_depends_on_the_bytes_read(make_png, monkeypatch):
     sizes = []
-    decode = folders.faces_lib.decode_faces
+    decode = folders.images_lib.decode_faces
 
     def note(encoded, names, **options):
         sizes.append(sum(map(len, encoded)))
         return decode(encoded, names, **options)
 
-    monkeypatch.setattr(folders.faces_lib, "decode_faces", note)
+    monkeypatch.setattr(folders.images_lib, "decode_faces", note)
     batches = list(folders.decoded_batches(Large(make_png(7)), range(200)))
     assert np.concatenate([batch.kept for batch in batches]).tolist() == list(range(200))
     assert all((batch.images == 7).all() for batch in batches)

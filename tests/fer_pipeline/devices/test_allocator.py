@@ -24,7 +24,7 @@ if {limit}:
     ctypes.CDLL = lambda _: type("Library", (), dict(mallopt=staticmethod(limited)))
 if {keep}:
     allocator._pays = lambda: True
-    allocator.keep_memory()
+    allocator.retain_freed_memory()
 else:
     # As TensorFlow sets it where it reads from a generator.
     mallopt(-1, 128 * 1024)

@@ -23,9 +23,9 @@ def free_address():
         return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def wait(worker, hosts, *, minutes=1.0, say=str):
+def wait(worker, hosts, *, minutes=1.0, log=str):
     rendezvous.wait_for_workers(
-        WorkerInfo(worker, len(hosts), tuple(hosts)), minutes=minutes, say=say
+        WorkerInfo(worker, len(hosts), tuple(hosts)), minutes=minutes, log=log
     )
 
 
@@ -33,7 +33,7 @@ def test_a_host_that_never_comes_is_named_with_the_way_out(capsys):
     hosts = [free_address(), free_address()]
     for worker, missing in ((0, hosts[1]), (1, hosts[0])):
         with pytest.raises(UserError, match=f"TF_CONFIG: {missing} has not come.*--join_minutes"):
-            wait(worker, hosts, minutes=1e-9, say=print)
+            wait(worker, hosts, minutes=1e-9, log=print)
         said = capsys.readouterr().out
         assert f"waiting up to 1e-09 minutes for {missing} (from TF_CONFIG)" in said
         assert "--strategy=one_device" in said
@@ -61,7 +61,7 @@ def test_the_chief_lets_all_go_once_all_are_there():
     hosts = [free_address() for _ in range(3)]
     started = threading.Event()
     with ThreadPoolExecutor(3) as pool:
-        chief = pool.submit(wait, 0, hosts, say=lambda line: started.set())
+        chief = pool.submit(wait, 0, hosts, log=lambda line: started.set())
         started.wait(60)
         # The port is open a moment after the line is said.
         while not chief.done():

@@ -134,7 +134,7 @@ def test_one_hosts_refusal_ends_all(monkeypatch):
     # As it is on a host that is well, while the chief is not.
     monkeypatch.setattr(strategy, "any_worker", lambda devices, flag: True)
     monkeypatch.setattr(
-        strategy, "from_chief", lambda devices, content: b"the chief's disk is full"
+        strategy, "broadcast_from_chief", lambda devices, content: b"the chief's disk is full"
     )
     with (
         pytest.raises(UserError, match="the chief's disk is full"),

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fer_pipeline.datasets import gather
-from fer_pipeline.input_pipeline import gathering
+from fer_pipeline.input_pipeline import augment
 
 
 class Streamed:
@@ -80,23 +80,21 @@ def test_tensorflow_takes_the_array_over_without_a_copy(images):
 def test_images_are_mirrored_where_the_mask_is_true(kind, images, tmp_path, monkeypatch):
     before = images.copy()
     if kind == "too large an array":
-        monkeypatch.setattr(gathering, "_MAX_MIRRORED", images.nbytes - 1)
+        monkeypatch.setattr(augment, "_MAX_MIRRORED", images.nbytes - 1)
     source = {
         "Fortran's array": lambda: np.asfortranarray(images),
         "memmap": lambda: mapped(images, tmp_path),
         "streamed": lambda: Streamed(images),
     }
-    take = gathering.take_mirrored(source.get(kind, lambda: images)())
+    take = augment.make_gather(source.get(kind, lambda: images)())
     mask = np.array([True, False, True, True, False])
     expected = [
         np.fliplr(images[row]) if flip else images[row]
         for row, flip in zip(ROWS, mask, strict=True)
     ]
     flipped = []
-    flip = gathering.augment.flip_horizontally
-    monkeypatch.setattr(
-        gathering.augment, "flip_horizontally", lambda *given: flipped.append(flip(*given))
-    )
+    flip = augment.flip_horizontally
+    monkeypatch.setattr(augment, "flip_horizontally", lambda *given: flipped.append(flip(*given)))
     for _ in range(2):
         np.testing.assert_array_equal(take(ROWS, mask), np.stack(expected))
     np.testing.assert_array_equal(images, before)

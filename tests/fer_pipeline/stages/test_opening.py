@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from fer_pipeline import datasets, run_dir
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import cluster, strategy
 from fer_pipeline.errors import UserError
-from fer_pipeline.stages import opening
+from fer_pipeline.stages import finished, opening
 
 CONFIG = {
     "data": "synthetic",
@@ -64,24 +65,20 @@ def write_run(path, *, trained, evaluated=None, exported=None):
 def test_only_a_run_with_something_left_to_do_goes_on(tmp_path, run, options, said):
     write_run(tmp_path, **run)
     if said is None:
-        opening.refuse_finished(tmp_path, opening.Options(**options), exporting=True)
+        finished.refuse_finished(tmp_path, Config(**options), exporting=True)
         return
     with pytest.raises(UserError, match=said):
-        opening.refuse_finished(tmp_path, opening.Options(**options), exporting=True)
+        finished.refuse_finished(tmp_path, Config(**options), exporting=True)
 
 
 def refuse(path, *, chief=True, exporting=False, **options):
-    return opening.find_problem(path, opening.Options(**options), chief=chief, exporting=exporting)
+    return opening.find_problem(path, Config(**options), chief=chief, exporting=exporting)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"learning_rate": float("nan")}, "--learning_rate=nan"),
-        ({"checkpoint_minutes": float("inf")}, "--checkpoint_minutes=inf"),
-        ({"join_minutes": 0.0}, "--join_minutes=0"),
         ({"data": "no/such/place"}, "no/such/place: no such file"),
-        ({"validation_fraction": 2.0}, "--validation_fraction=2"),
         ({"validation_fraction": 0.5}, "--validation_fraction: the synthetic faces"),
     ],
 )
@@ -101,7 +98,7 @@ def test_what_is_wrong_is_seen_before_tensorflow_and_the_data(tmp_path, options,
     ],
 )
 def test_a_run_started_otherwise_is_refused_before_the_data_is_read(tmp_path, options, said):
-    opening.write_config(tmp_path, CONFIG)
+    opening.write_record(tmp_path, CONFIG)
     assert said in str(refuse(tmp_path, **options))
     # What the device decides is not known yet.
     assert refuse(tmp_path) is None
@@ -111,7 +108,7 @@ def test_a_run_started_otherwise_is_refused_before_the_data_is_read(tmp_path, op
 
 
 def test_a_run_that_another_process_trains_is_refused_before_the_data_is_read(tmp_path):
-    opening.write_config(tmp_path, CONFIG)
+    opening.write_record(tmp_path, CONFIG)
     with run_dir.owned(tmp_path):
         assert "another process is training there" in str(refuse(tmp_path))
 
@@ -135,7 +132,7 @@ def test_space_for_checkpoints_and_export_is_asked_for_before_anything_is_made(
 
 
 def test_what_overwriting_deletes_counts_as_room(tmp_path, monkeypatch):
-    opening.write_config(tmp_path, CONFIG)
+    opening.write_record(tmp_path, CONFIG)
     for name in ("checkpoints/epoch_0015.npz", "checkpoints/best.npz", "export/model.keras"):
         run_dir.write_text(tmp_path / name, "")
         with open(tmp_path / name, "r+b") as file:
@@ -158,15 +155,15 @@ def test_another_configuration_is_named_before_a_run_is_called_finished(tmp_path
 
 def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_lock(tmp_path):
     devices = strategy.join("one_device")
-    opened = opening.Run(tmp_path, None, CONFIG, devices)
+    opened = opening.Run(tmp_path, None, Config(), CONFIG, devices)
     write_run(tmp_path, trained=15, evaluated=15)
     run_dir.write_json(tmp_path / run_dir.CONFIG, CONFIG)
     with (
         pytest.raises(UserError, match="is finished"),
-        opening.lock_run(opened, opening.Options(), exporting=False),
+        opening.lock_run(opened, Config(), exporting=False),
     ):
         pass
-    with opening.lock_run(opened, opening.Options(epochs=16), exporting=False):
+    with opening.lock_run(opened, Config(epochs=16), exporting=False):
         pass
 
 
@@ -174,10 +171,10 @@ def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_
     old = {name: value for name, value in CONFIG.items() if name not in ("deterministic", "seed")}
     run_dir.write_json(tmp_path / run_dir.CONFIG, old)
     with pytest.raises(UserError, match="--seed=0, not 1"):
-        opening.write_config(tmp_path, CONFIG | {"seed": 1})
+        opening.write_record(tmp_path, CONFIG | {"seed": 1})
     with pytest.raises(UserError, match="--deterministic=false, not true"):
-        opening.write_config(tmp_path, CONFIG | {"deterministic": True})
-    opening.write_config(tmp_path, CONFIG)
+        opening.write_record(tmp_path, CONFIG | {"deterministic": True})
+    opening.write_record(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize("key", ["precision", "threads", "jit_compile"])
@@ -186,46 +183,46 @@ def test_what_the_device_decided_and_an_old_configuration_lacks_cannot_be_passed
     old = {name: value for name, value in config.items() if name != key}
     run_dir.write_json(tmp_path / run_dir.CONFIG, old)
     with pytest.raises(UserError, match=f"an older version, which did not record its {key}"):
-        opening.write_config(tmp_path, config)
+        opening.write_record(tmp_path, config)
 
 
-@pytest.mark.parametrize(("exported", "finished"), [(13, True), (12, False), (15, False)])
-def test_the_best_epoch_is_compared_as_well(tmp_path, exported, finished):
+@pytest.mark.parametrize(("exported", "is_finished"), [(13, True), (12, False), (15, False)])
+def test_the_best_epoch_is_compared_as_well(tmp_path, exported, is_finished):
     write_run(tmp_path, trained=15)
     metrics = {"epochs": 15, "checkpoint": "best", "epoch": 13}
     run_dir.write_json(tmp_path / run_dir.METRICS, metrics)
     weights = {"checkpoint": "best", "epoch": exported}
     run_dir.write_json(tmp_path / run_dir.EXPORT / "manifest.json", {"weights": weights})
-    options = opening.Options(export_checkpoint="best")
-    if finished:
+    options = Config(export_checkpoint="best")
+    if is_finished:
         with pytest.raises(UserError, match="is finished"):
-            opening.refuse_finished(tmp_path, options, exporting=True)
+            finished.refuse_finished(tmp_path, options, exporting=True)
     else:
-        opening.refuse_finished(tmp_path, options, exporting=True)
+        finished.refuse_finished(tmp_path, options, exporting=True)
 
 
 def test_overwriting_leaves_a_running_export_alone(tmp_path):
-    opening.write_config(tmp_path, CONFIG)
+    opening.write_record(tmp_path, CONFIG)
     (tmp_path / ".export-abc").mkdir()
     devices = strategy.Devices(None, cluster.WorkerInfo())
-    opened = opening.Run(tmp_path, None, CONFIG, devices)
+    opened = opening.Run(tmp_path, None, Config(), CONFIG, devices)
     held = run_dir.locked(tmp_path, run_dir.EXPORT_LOCK, busy="")
     with (
         held,
         pytest.raises(UserError, match="another process is exporting it"),
-        opening.lock_run(opened, opening.Options(overwrite=True), exporting=False),
+        opening.lock_run(opened, Config(overwrite=True), exporting=False),
     ):
         pass
     assert (tmp_path / ".export-abc").is_dir()
     assert (tmp_path / run_dir.CONFIG).exists()
-    with opening.lock_run(opened, opening.Options(overwrite=True), exporting=False):
+    with opening.lock_run(opened, Config(overwrite=True), exporting=False):
         assert not (tmp_path / ".export-abc").exists()
 
 
 def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
     write_run(tmp_path, trained=15, evaluated=15)
     with pytest.raises(UserError, match="is finished"):
-        opening.refuse_finished(tmp_path, opening.Options(), exporting=False)
+        finished.refuse_finished(tmp_path, Config(), exporting=False)
 
 
 @pytest.mark.parametrize(
@@ -237,16 +234,16 @@ def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
     ],
 )
 def test_another_configuration_is_refused_and_the_old_one_kept(tmp_path, change, said):
-    opening.write_config(tmp_path, CONFIG)
+    opening.write_record(tmp_path, CONFIG)
     with pytest.raises(UserError, match=said):
-        opening.write_config(tmp_path, CONFIG | change)
+        opening.write_record(tmp_path, CONFIG | change)
     assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG
 
 
 @pytest.mark.parametrize("change", [{"epochs": 50}, {"threads": 4}, {"devices": 2}])
 def test_what_does_not_change_what_is_computed_is_the_same_run(tmp_path, change):
-    opening.write_config(tmp_path, CONFIG)
-    opening.write_config(tmp_path, CONFIG | change)
+    opening.write_record(tmp_path, CONFIG)
+    opening.write_record(tmp_path, CONFIG | change)
     assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG | change
 
 
@@ -260,9 +257,9 @@ def test_what_does_not_change_what_is_computed_is_the_same_run(tmp_path, change)
 )
 def test_a_deterministic_run_keeps_its_threads_and_devices(tmp_path, change, said):
     config = CONFIG | {"deterministic": True}
-    opening.write_config(tmp_path, config)
+    opening.write_record(tmp_path, config)
     with pytest.raises(UserError, match=said):
-        opening.write_config(tmp_path, config | change)
+        opening.write_record(tmp_path, config | change)
 
 
 def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
@@ -270,7 +267,7 @@ def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
     others = ("a/notes.txt", "b/face.HEIC", "c/more.txt", "c/README")
     loaded = datasets.Loaded(Splits(empty, empty, empty), "faces", left_out=others)
     monkeypatch.setattr(datasets, "load", lambda *_, **__: loaded)
-    opening.load_data(opening.Options(data="faces"))
+    opening.load_data(Config(data="faces"))
     said = (
         "4 files that are no images were left out (no ending 1, .heic 1, .txt 2), first a/notes.txt"
     )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import metrics
@@ -21,7 +22,9 @@ def network(bias):
 
 def test_a_twin_that_answers_otherwise_is_refused(tmp_path):
     split = Split(np.zeros((30, 48, 48, 1), np.uint8), np.zeros(30, np.int32))
-    opened = run.Run(tmp_path, Splits(split, split, split), {"precision": "mixed_float16"}, None)
+    opened = run.Run(
+        tmp_path, Splits(split, split, split), Config(precision="mixed_float16"), {}, None
+    )
     trained = network([1, 0, 0, 0, 0, 0, 0])
     near = run.compare_with_reference(opened, trained, network([0.9, 0, 0, 0, 0, 0, 0]))
     assert near["agreement"] == 1.0
@@ -32,7 +35,7 @@ def test_a_twin_that_answers_otherwise_is_refused(tmp_path):
 
 
 def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_TWIN_IMAGES", 3)
+    monkeypatch.setattr(run, "_REFERENCE_IMAGES", 3)
     images = np.arange(101, dtype=np.uint8)[:, None, None, None] * np.ones((48, 48, 1), np.uint8)
     split = Split(images, np.zeros(101, np.int32))
     seen = []
@@ -43,6 +46,6 @@ def test_the_twin_is_compared_over_the_whole_split(tmp_path, monkeypatch):
             or metrics.Predictions(np.eye(7)[[0, 0, 0]], np.zeros(3))
         ),
     )
-    opened = run.Run(tmp_path, Splits(split, split, split), {"precision": "float32"}, None)
+    opened = run.Run(tmp_path, Splits(split, split, split), Config(precision="float32"), {}, None)
     run.compare_with_reference(opened, None, None)
     assert seen == [[0, 50, 100]] * 2

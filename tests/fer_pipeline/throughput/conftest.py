@@ -18,7 +18,5 @@ def train():
 
 @pytest.fixture
 def narrow(monkeypatch):
-    monkeypatch.setattr(
-        "fer_pipeline.models.notebook_cnn.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3))
-    )
+    monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
     monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (8, 16))

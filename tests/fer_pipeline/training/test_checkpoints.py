@@ -195,7 +195,7 @@ def test_killed_between_an_epochs_file_and_the_best_the_best_is_made_up_for(tmp_
         return atomic_write(target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_dir, "whole_file", killed_at_the_second)
+        patch.setattr(run_dir, "atomic_write", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             checkpoints.save(tmp_path, second, best=True)
     # History has the second epoch, whose file is there; the best is still the first.

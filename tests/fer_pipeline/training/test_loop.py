@@ -1,6 +1,7 @@
 """The loop against Keras' ``fit``, and a resumed run against an uninterrupted one."""
 
 import csv
+import dataclasses
 import os
 import signal
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import interruption
@@ -29,9 +31,7 @@ def split(count, seed):
 @pytest.fixture(autouse=True)
 def narrow_network(monkeypatch):
     """The seed's layers with few filters: the same graph, a hundredth of the work."""
-    monkeypatch.setattr(
-        "fer_pipeline.models.notebook_cnn.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3))
-    )
+    monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
     monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
 
 
@@ -59,6 +59,11 @@ def batches(part, size):
     return tf.data.Dataset.from_tensor_slices(tuple(part)).batch(size)
 
 
+def make_config(**settings):
+    """Settings of a small training whose result does not depend on the device."""
+    return Config(**{"precision": "float32", "jit_compile": "false"} | settings)
+
+
 def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
     part = splits.train
     reference = small_model()
@@ -70,7 +75,7 @@ def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
     record = reference.fit(batches(part, 8), epochs=3, shuffle=False, verbose=0).history
 
     model = small_model()
-    optimizer = loop.make_optimizer(loop.Recipe())
+    optimizer = loop.make_optimizer(make_config())
     optimizer.build(model.trainable_variables)
     train_steps = steps.compile_train_steps(model, optimizer)
     for epoch in range(3):
@@ -99,7 +104,7 @@ def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
     moments = []
     for policy in ("float32", "mixed_float16"):
         model = small_model(policy)
-        optimizer = loop.make_optimizer(loop.Recipe(precision=policy))
+        optimizer = loop.make_optimizer(make_config(precision=policy))
         optimizer.build(model.trainable_variables)
         steps.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant([20]))
         inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -111,13 +116,13 @@ def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
 
 
 def test_a_run_continued_from_its_files_is_the_uninterrupted_one(splits, tmp_path):
-    recipe = loop.Recipe(epochs=3, batch_size=8, seed=7)
-    whole = loop.train(splits, recipe, say=lambda line: None)
+    config = make_config(epochs=3, batch_size=8, seed=7)
+    whole = loop.train(splits, config, log=lambda line: None)
 
-    first = loop.Recipe(epochs=1, batch_size=8, seed=7)
-    loop.train(splits, first, run=tmp_path, say=lambda line: None)
+    first = make_config(epochs=1, batch_size=8, seed=7)
+    loop.train(splits, first, run=tmp_path, log=lambda line: None)
     said = []
-    resumed = loop.train(splits, recipe, run=tmp_path, say=said.append)
+    resumed = loop.train(splits, config, run=tmp_path, log=said.append)
 
     assert said == ["continuing after epoch 1"]
     assert resumed.history == whole.history
@@ -137,8 +142,8 @@ class KilledError(Exception):
 def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     splits, tmp_path, monkeypatch
 ):
-    recipe = loop.Recipe(epochs=2, batch_size=4, seed=7)
-    whole = loop.train(splits, recipe, say=lambda line: None)
+    config = make_config(epochs=2, batch_size=4, seed=7)
+    whole = loop.train(splits, config, log=lambda line: None)
 
     def killed_after(count):
         plain, saved = checkpoints.save, []
@@ -150,16 +155,16 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
 
         return save
 
-    often = loop.Execution(checkpoint_minutes=0.0, steps_per_execution=2)
+    often = dataclasses.replace(config, checkpoint_minutes=0.0, steps_per_execution=2)
     said = []
     # Of a 5-step epoch: after steps 4, then after 2 of the next one (its first call is left out).
     for count in (2, 3):
         with monkeypatch.context() as patch:
             patch.setattr(checkpoints, "save", killed_after(count))
             with pytest.raises(KilledError):
-                loop.train(splits, recipe, run=tmp_path, execution=often, say=said.append)
+                loop.train(splits, often, run=tmp_path, log=said.append)
     # As many steps a call as it likes.
-    resumed = loop.train(splits, recipe, run=tmp_path, say=said.append)
+    resumed = loop.train(splits, config, run=tmp_path, log=said.append)
 
     assert said == ["continuing after epoch 0, step 4", "continuing after epoch 1, step 2"]
     assert resumed.history == whole.history
@@ -178,16 +183,14 @@ def test_a_signal_ends_training_with_a_checkpoint(splits, tmp_path, number, stat
             if epoch == 1:
                 os.kill(os.getpid(), number)
 
-    recipe = loop.Recipe(epochs=2, batch_size=4)
-    execution = loop.Execution(steps_per_execution=3)
+    config = make_config(epochs=2, batch_size=4, steps_per_execution=3)
     with pytest.raises(interruption.InterruptedByUser, match="after epoch 1, step 3") as stop:
         loop.train(
             splits,
-            recipe,
+            config,
             run=tmp_path,
             callbacks=[Sender()],
-            execution=execution,
-            say=lambda line: None,
+            log=lambda line: None,
         )
     assert stop.value.status == status
     newest = checkpoints.load_latest(tmp_path)
@@ -201,34 +204,34 @@ def test_at_the_start_a_signal_waits_for_a_single_step(splits, tmp_path):
         def on_epoch_begin(self, epoch, logs=None):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    recipe = loop.Recipe(epochs=1, batch_size=4)
+    config = make_config(epochs=1, batch_size=4)
     with pytest.raises(interruption.InterruptedByUser, match="after epoch 0, step 1: saved"):
-        loop.train(splits, recipe, run=tmp_path, callbacks=[Sender()], say=str)
+        loop.train(splits, config, run=tmp_path, callbacks=[Sender()], log=str)
 
 
 def test_a_best_epoch_that_a_kill_cost_its_copy_is_the_best_once_continued(splits, tmp_path):
-    recipe = loop.Recipe(epochs=1, batch_size=16)
-    loop.train(splits, recipe, run=tmp_path, say=str)
+    config = make_config(epochs=1, batch_size=16)
+    loop.train(splits, config, run=tmp_path, log=str)
     best = tmp_path / "checkpoints" / "best.npz"
     content = best.read_bytes()
     best.unlink()
-    loop.train(splits, recipe, run=tmp_path, say=str)
+    loop.train(splits, config, run=tmp_path, log=str)
     assert checkpoints.unpack(best.read_bytes()).state == checkpoints.unpack(content).state
 
 
 def test_a_checkpoint_of_another_training_is_refused(splits, tmp_path):
-    recipe = loop.Recipe(epochs=1, batch_size=16)
-    loop.train(splits, recipe, run=tmp_path, resume_key={"fingerprint": "a"}, say=str)
-    other = loop.Recipe(epochs=2, batch_size=8)
+    config = make_config(epochs=1, batch_size=16)
+    loop.train(splits, config, run=tmp_path, resume_key={"fingerprint": "a"}, log=str)
+    other = make_config(epochs=2, batch_size=8)
     with pytest.raises(UserError, match="--batch_size=16, not 8"):
-        loop.train(splits, other, run=tmp_path, say=str)
+        loop.train(splits, other, run=tmp_path, log=str)
     with pytest.raises(UserError, match="other images"):
-        loop.train(splits, recipe, run=tmp_path, resume_key={"fingerprint": "b"}, say=str)
+        loop.train(splits, config, run=tmp_path, resume_key={"fingerprint": "b"}, log=str)
 
 
 def test_keras_callbacks_see_what_fit_would_show_them(splits, tmp_path):
     seen = []
-    recipe = loop.Recipe(epochs=4, batch_size=16)
+    config = make_config(epochs=4, batch_size=16)
     log = tmp_path / "log.csv"
     callbacks = [
         # No validation loss is smaller than the first by this much, so the third epoch is the last.
@@ -240,7 +243,7 @@ def test_keras_callbacks_see_what_fit_would_show_them(splits, tmp_path):
         ),
         keras.callbacks.TensorBoard(tmp_path / "tensorboard", write_graph=False),
     ]
-    trained = loop.train(splits, recipe, callbacks=callbacks, say=str)
+    trained = loop.train(splits, config, callbacks=callbacks, log=str)
     assert len(trained.history) == 3
     assert seen == [0, 1, 2, "end"]
     with open(log, newline="") as file:
@@ -267,14 +270,14 @@ def test_xla_gives_the_same_training(splits, monkeypatch):
     """In float16; two whole batches are compiled, and a partial one is not."""
     # XLA draws dropout masks by an algorithm of its own.
     monkeypatch.setattr(f"{NETWORK}.DROPOUT_RATE", 0.0)
-    recipe = loop.Recipe(epochs=1, batch_size=8, precision="mixed_float16")
-    plain = loop.train(splits, recipe, say=str)
-    fused = loop.train(splits, recipe, execution=loop.Execution(jit_compile=True), say=str)
+    config = make_config(epochs=1, batch_size=8, precision="mixed_float16")
+    plain = loop.train(splits, config, log=str)
+    fused = loop.train(splits, dataclasses.replace(config, jit_compile="true"), log=str)
     np.testing.assert_allclose(fused.history, plain.history, rtol=2e-2)
     pairs = zip(fused.model.trainable_weights, plain.model.trainable_weights, strict=True)
     for ours, theirs in pairs:
         # Adam turns a gradient that is mere rounding into a step of the learning rate, either way.
-        np.testing.assert_allclose(ours, theirs, atol=3 * 2 * recipe.learning_rate)
+        np.testing.assert_allclose(ours, theirs, atol=3 * 2 * config.learning_rate)
 
 
 class TwoDevices(NamedTuple):
@@ -283,16 +286,9 @@ class TwoDevices(NamedTuple):
     replicas: int = 2
 
 
-@pytest.mark.parametrize(
-    ("recipe", "execution", "said"),
-    [
-        ({"batch_size": 1}, {}, "--batch_size=1: it, 20 training and 9 validation images"),
-        ({}, {"jit_compile": True}, "--jit_compile: is for one device and not 2"),
-    ],
-)
-def test_what_cannot_be_spread_is_refused(splits, recipe, execution, said):
-    with pytest.raises(UserError, match=said):
-        loop.check_devices(splits, loop.Recipe(**recipe), loop.Execution(**execution), TwoDevices())
+def test_a_batch_that_leaves_a_replica_without_an_image_is_refused(splits):
+    with pytest.raises(UserError, match="--batch_size=1: it, 20 training and 9 validation images"):
+        loop.check_devices(splits, make_config(batch_size=1), TwoDevices())
 
 
 def test_hooks_see_every_epoch_once_its_checkpoint_is_safe(splits, tmp_path):
@@ -302,18 +298,18 @@ def test_hooks_see_every_epoch_once_its_checkpoint_is_safe(splits, tmp_path):
         newest = checkpoints.load_latest(tmp_path)
         seen.append((history[-1].epoch, timing[-1].epoch, newest.state["epoch"]))
 
-    recipe = loop.Recipe(epochs=2, batch_size=16)
-    loop.train(splits, recipe, run=tmp_path, hooks=[hook], say=lambda line: None)
+    config = make_config(epochs=2, batch_size=16)
+    loop.train(splits, config, run=tmp_path, hooks=[hook], log=lambda line: None)
     assert seen == [(1, 1, 1), (2, 2, 2)]
     # A process that was killed between a checkpoint and its hooks is caught up with.
-    loop.train(splits, recipe, run=tmp_path, hooks=[hook], say=lambda line: None)
+    loop.train(splits, config, run=tmp_path, hooks=[hook], log=lambda line: None)
     assert seen[2:] == [(2, 2, 2)]
 
 
 def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_checkpoints(splits, tmp_path):
-    diverging = loop.Recipe(epochs=3, batch_size=4, learning_rate=1e30)
+    diverging = make_config(epochs=3, batch_size=4, learning_rate=1e30)
     with pytest.raises(
         UserError, match=r"epoch 1, step 2: the loss is nan at learning rate 1e\+30"
     ):
-        loop.train(splits, diverging, run=tmp_path, say=lambda line: None)
+        loop.train(splits, diverging, run=tmp_path, log=lambda line: None)
     assert checkpoints.load_latest(tmp_path) is None

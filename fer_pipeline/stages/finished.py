@@ -1,0 +1,66 @@
+"""Whether a run has anything left to do: train, evaluate or export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fer_pipeline import run_dir
+from fer_pipeline.config import Config
+from fer_pipeline.errors import UserError
+from fer_pipeline.training import checkpoints
+
+
+def refuse_finished(path: Path, config: Config, *, exporting: bool) -> None:
+    """Raises UserError where ``path`` holds a run with nothing left to do, or with more epochs."""
+    trained, step = checkpoints.progress(path)
+    if (trained, step) > (config.epochs, 0):
+        finished = is_finished(path, trained, config.export_checkpoint, exporting=exporting)
+        more = trained + (step > 0 or finished)
+        raise UserError(
+            f"{path}: has trained {trained} epochs already{' and begun another' if step else ''}; "
+            f"pass --epochs={more} or more, or --overwrite to start anew"
+        )
+    if trained == config.epochs and is_finished(
+        path, trained, config.export_checkpoint, exporting=exporting
+    ):
+        raise UserError(
+            f"{path}: is finished; pass --overwrite to train it again, more --epochs to train it "
+            "further, or another --run_dir"
+        )
+
+
+def is_finished(path: Path, epochs: int, export_checkpoint: str, *, exporting: bool) -> bool:
+    """Whether a run of so many epochs is evaluated and, if ``exporting``, exported."""
+    if evaluated_checkpoint(path) != {"epochs": epochs, "export_checkpoint": export_checkpoint}:
+        return False
+    return not exporting or weights_evaluated(path) == weights_exported(path)
+
+
+def evaluated_checkpoint(path: Path) -> dict[str, Any]:
+    """Which weights ``metrics.json`` is about; empty where there is none."""
+    if not (path / run_dir.METRICS).exists():
+        return {}
+    metrics = run_dir.read_metrics(path)
+    return {"epochs": metrics["epochs"], "export_checkpoint": metrics["checkpoint"]}
+
+
+def weights_evaluated(path: Path) -> tuple[str, int]:
+    """Checkpoint and epoch of the weights that ``metrics.json`` is about."""
+    metrics = run_dir.read_metrics(path)
+    which = metrics["checkpoint"]
+    # Of the best one earlier versions of this software did not write down the epoch.
+    epoch = metrics["epochs"] if which == "last" else metrics.get("epoch")
+    return which, epoch or checkpoints.load_end(path, which).state["epoch"]
+
+
+def weights_exported(path: Path) -> tuple[str, int] | None:
+    """Checkpoint and epoch of the weights in the export, by its manifest; None where none is."""
+    run_dir.recover_export(path)
+    try:
+        manifest = json.loads((path / run_dir.EXPORT / "manifest.json").read_text("utf-8"))
+        weights = manifest["weights"]
+        return weights["checkpoint"], weights["epoch"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

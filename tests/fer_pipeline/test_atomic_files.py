@@ -1,0 +1,38 @@
+"""Files are whole, or as they were before."""
+
+import json
+
+import pytest
+
+from fer_pipeline import atomic_files
+from fer_pipeline.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "metrics.json"
+    atomic_files.write_json(path, {"old": 1})
+
+    def write_half():
+        with atomic_files.atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("no space left on device")
+
+    with pytest.raises(UserError, match=r"metrics\.json: cannot be written \(no space"):
+        write_half()
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_a_write_makes_folders_and_a_file_others_may_read(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    atomic_files.write_text(path, "text")
+    plain = tmp_path / "plain.txt"
+    plain.write_text("text")
+    assert path.read_text() == "text"
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_json_files_hold_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic_files.write_json(tmp_path / "metrics.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,103 @@
+"""One source of a run's settings: flags, config.json and Python agree."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fer_pipeline import config as config_lib
+from fer_pipeline import run_dir
+from fer_pipeline.config import Config
+from fer_pipeline.errors import UserError
+
+FACTS = {"fingerprint": "f" * 64, "devices": 1, "versions": {"numpy": "2"}}
+
+#: A value that is out of range, and what every way in says of it.
+OUT_OF_RANGE = [
+    ("epochs", 0, "must be a whole number from 1"),
+    ("batch_size", -1, "must be a whole number from 1"),
+    ("learning_rate", float("nan"), "must be a number above 0"),
+    ("learning_rate", 0.0, "must be a number above 0"),
+    ("seed", 2**32, "must be a whole number from 0 and up to 4,294,967,295"),
+    ("precision", "float8", "must be one of auto, float32, mixed_bfloat16, mixed_float16, float64"),
+    ("validation_fraction", 1.0, "must be a number above 0 and below 1"),
+    ("checkpoint_minutes", float("inf"), "must be a number from 0"),
+    ("join_minutes", 0.0, "must be a number above 0"),
+    ("threads", 5000, "must be a whole number from 1 and up to 4,096"),
+]
+
+#: Values of the wrong type.
+WRONG_TYPE = [
+    ("epochs", "15", "must be a whole number from 1"),
+    ("epochs", True, "must be a whole number from 1"),
+    ("deterministic", 1, "must be true or false"),
+    ("cache_dir", 3, "must be a text"),
+    ("learning_rate", "fast", "must be a number above 0"),
+]
+
+
+def record(**changes):
+    return config_lib.to_record(Config(), **FACTS) | changes
+
+
+@pytest.mark.parametrize(("name", "value", "said"), OUT_OF_RANGE + WRONG_TYPE)
+def test_python_and_json_refuse_the_same_values(tmp_path, name, value, said):
+    with pytest.raises(UserError) as raised:
+        Config(**{name: value})
+    assert str(raised.value) == f"--{name}={value}: {said}"
+    (tmp_path / run_dir.CONFIG).write_text(json.dumps(record(**{name: value})))
+    with pytest.raises(UserError) as raised:
+        run_dir.read_config(tmp_path)
+    assert f"its {name} is {value!r} and {said}; restore it" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, value, _ in OUT_OF_RANGE] + [("epochs", "many")]
+)
+def test_flags_refuse_them_before_tensorflow_is_imported(name, value):
+    script = (
+        "import sys; sys.argv = ['train', sys.argv[1]]; from fer_pipeline import train\n"
+        "try:\n    train.run()\nfinally:\n    assert 'tensorflow' not in sys.modules"
+    )
+    command = [sys.executable, "-c", script, f"--{name}={value}"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"--{name}={value}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unknown_setting_is_refused_everywhere(tmp_path):
+    with pytest.raises(TypeError, match="epoch"):
+        Config(epoch=3)
+    (tmp_path / run_dir.CONFIG).write_text(json.dumps(record(epoch=3)))
+    with pytest.raises(UserError, match="its setting 'epoch' is not known to this version"):
+        run_dir.read_config(tmp_path)
+
+
+def test_the_record_holds_every_setting_but_the_place_of_the_run():
+    found = record(jit_compile=True)
+    names = {field.name for field in dataclasses.fields(Config)}
+    assert set(found) == names - {"run_dir", "overwrite"} | set(FACTS)
+    assert config_lib.record_problem(found) is None
+    assert config_lib.record_problem(record(jit_compile=False)) is None
+
+
+def test_settings_that_an_older_version_lacks_are_no_problem():
+    old = {name: value for name, value in record().items() if name not in ("threads", "seed")}
+    assert config_lib.record_problem(old) is None
+    assert config_lib.with_defaults(old)["seed"] == 0
+    assert "threads" not in config_lib.with_defaults(old) or old["threads"] is None
+
+
+def test_a_continued_run_needs_the_same_bits_of_settings_only_if_it_is_deterministic():
+    always = {"batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint"}
+    assert set(config_lib.resume_key(record())) == always
+    exact = config_lib.resume_key(record(deterministic=True))
+    assert set(exact) == always | {"threads", "jit_compile", "devices"}
+
+
+def test_what_auto_decides_is_not_known_before_the_device():
+    assert "precision" not in config_lib.known_resume_key(Config())
+    assert config_lib.known_resume_key(Config(precision="float32"))["precision"] == "float32"
