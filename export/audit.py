@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from export.delivery.contents import check_files, printable, unreplaced
+from export.delivery.contents import check_files, escape_unprintable, unreplaced
 from export.spec import artifacts
 from export.spec.artifacts import ARTIFACTS, Artifact
 from export.spec.gates import Gate
@@ -153,7 +153,7 @@ def _reference_probabilities(
         # Whatever another file under a right hash makes Keras or h5py raise.
         except Exception as error:
             raise UserError(f"{path}: {' '.join(str(error).split())[:300]}") from error
-        return keras_loader.probabilities(reference_model, images), None
+        return keras_loader.predict_probabilities(reference_model, images), None
     name, artifact = next(iter(chosen.items()))
     with opened(artifact, folder, log_path, trust=trust) as runtime:
         try:
@@ -180,4 +180,7 @@ def _failures(report: ArtifactReport, entry: dict[str, Any], same_data: bool) ->
             failures.append(
                 f"names {accuracy:.2%} of the images that the manifest is about, not {recorded:.2%}"
             )
-    return (*failures, *(f"at export: {printable(line)}" for line in entry.get("failures", ())))
+    return (
+        *failures,
+        *(f"at export: {escape_unprintable(line)}" for line in entry.get("failures", ())),
+    )

@@ -48,7 +48,7 @@ _SAVED_MODEL = {
 }
 
 
-def io_spec_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
+def get_io_spec(name: str, tflite_batch: int = 1) -> dict[str, Any]:
     """What a format's runtime must report of it, as JSON; None in a shape is any size.
 
     LiteRT's batch is fixed. The int8 models take bytes (scale 1, zero point 0) and give 256ths.
@@ -70,6 +70,6 @@ def io_spec_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
     }
 
 
-def labels_text() -> str:
+def format_labels() -> str:
     """``labels.txt``: the class names in output order, one a line."""
     return "".join(f"{name}\n" for name in CLASS_NAMES)

@@ -153,7 +153,7 @@ def _keras_function(path: Path, model: keras.Model) -> Model:
 
     def predict(images: np.ndarray) -> np.ndarray:
         try:
-            return keras_loader.probabilities(model, images)
+            return keras_loader.predict_probabilities(model, images)
         # Layers that do not fit together, or that take more memory than there is.
         except Exception as error:
             _refuse(path, error)
