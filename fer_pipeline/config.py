@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -163,9 +165,10 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in settings():
-            problem = problem_of(name, getattr(self, name))
-            if problem:
-                raise UserError(f"--{name}={getattr(self, name)}: {problem}")
+            value = _plain(getattr(self, name))
+            if problem := problem_of(name, value):
+                raise UserError(f"--{name}={value}: {problem}")
+            object.__setattr__(self, name, value)
 
 
 @functools.cache
@@ -184,8 +187,18 @@ def _types() -> dict[str, tuple[type, bool]]:
     return found
 
 
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as a Python number and a path as text, as JSON can hold them."""
+    # NumPy is not imported for --help; without it there are no NumPy scalars.
+    numpy = sys.modules.get("numpy")
+    if numpy and isinstance(value, numpy.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def problem_of(name: str, value: Any) -> str | None:
     """What is wrong with a value of a setting, such as ``"must be a number above 0"``; or None."""
+    value = _plain(value)
     kind, optional = _types()[name]
     if value is None and optional:
         return None
@@ -203,7 +216,7 @@ def _is_in_range(setting: Setting, value: Any) -> bool:
     if isinstance(value, (str, bool)):
         return True
     return (
-        math.isfinite(value)
+        (isinstance(value, int) or math.isfinite(value))
         and (setting.minimum is None or value >= setting.minimum)
         and (setting.above is None or value > setting.above)
         and (setting.maximum is None or value <= setting.maximum)
@@ -272,12 +285,12 @@ def to_record(config: Config, *, fingerprint: str, devices: int, versions: Mappi
     record = dataclasses.asdict(config)
     for name in _NOT_RECORDED:
         del record[name]
-    facts = {"fingerprint": fingerprint, "versions": dict(versions), "devices": devices}
+    facts = {"fingerprint": fingerprint, "devices": devices, "versions": dict(versions)}
     return record | {"jit_compile": config.jit_compile == "true"} | facts
 
 
 def record_problem(record: Mapping[str, Any]) -> str | None:
-    """What is wrong with the settings in a ``config.json``; None if nothing is.
+    """What is wrong with the settings in a ``config.json``, and the way out; None if nothing is.
 
     Settings that older versions did not have may be missing.
     """
@@ -285,11 +298,11 @@ def record_problem(record: Mapping[str, Any]) -> str | None:
         if name in _FACTS:
             continue
         if name not in settings():
-            return f"its setting {name[:50]!r} is not known to this version"
+            return f"its setting {name[:50]!r} is not known to this version; remove it"
         # XLA is chosen by three words and recorded by two.
         text = str(value).lower() if name == "jit_compile" and isinstance(value, bool) else value
         if problem := problem_of(name, text):
-            return f"its {name} is {value!r:.50} and {problem}"
+            return f"its {name} is {value!r:.50} and {problem}; restore it"
     return None
 
 

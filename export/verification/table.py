@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _HEADER = ("artifact", "size", "accuracy", "agreement", "ties", "max diff", "p50", "p90", "gates")
 
 
-def format_table(reports: Sequence[ArtifactReport], *, golden: bool = False) -> str:
+def format_reports(reports: Sequence[ArtifactReport], *, golden: bool = False) -> str:
     """A line for each artifact: its size, figures, latency and whether it passed its gates.
 
     Latency is a call's: of one image, or of as many as stand behind the slash.

@@ -30,7 +30,7 @@ _LOST = (
     "checkpoint"
 )
 
-#: What errors that are about other hosts log, whatever their kind.
+#: Words in the messages of errors about other workers, whatever their type.
 _OF_PEERS = re.compile(r"collective|coordination|heartbeat|peer|socket closed|connection", re.I)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fer_pipeline import run_dir
-from fer_pipeline.config import Config, known_resume_key
+from fer_pipeline.config import Config, known_resume_key, with_defaults
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices import precision, strategy, xla
 from fer_pipeline.devices.strategy import Devices
@@ -117,7 +117,8 @@ def train(
         while state.epoch < config.epochs and not model.stop_training:
             optimizer.learning_rate = state.schedule.learning_rate
             title = f"epoch {state.epoch + 1}/{config.epochs}"
-            progress = Progress(title, len(splits.train.labels), done=session.images)
+            if chief:
+                progress = Progress(title, len(splits.train.labels), done=session.images)
             keras_callbacks.on_epoch_begin(state.epoch)
             saved = time.monotonic()
             for _ in executions():
@@ -236,7 +237,8 @@ def _resume(session: Session, log: Callable[[str], None]) -> bool:
     with strategy.errors_on_all_workers(devices):
         found = checkpoints.load_latest(session.run, log) if session.writes else None
         if found:
-            run_dir.check_same_config(session.run, found.state["identity"], session.resume_key)
+            before = with_defaults(found.state["identity"])
+            run_dir.check_same_config(session.run, before, session.resume_key)
     content = strategy.broadcast_from_chief(devices, checkpoints.pack(found) if found else None)
     if content is None:
         return False
