@@ -145,10 +145,10 @@ def _verify(run: Path) -> None:
         )
     print(format_reports(found.reports, golden=not _DATA.value))
     for line in (*found.lax, *found.manifest.get("warnings", ())):
-        print(f"warning: {contents.printable(line)}")
+        print(f"warning: {contents.escape_unprintable(line)}")
     for entry in found.manifest.get("kept_back", {}).values():
         line = f"{entry['path']}: {', '.join(entry['failures'])}"
-        print(f"not in this export: {contents.printable(line)}")
+        print(f"not in this export: {contents.escape_unprintable(line)}")
     audit.refuse_failed(folder, found.reports)
     print(_conclusion(folder, found))
 
@@ -170,14 +170,14 @@ def _conclusion(folder: Path, found: Audit) -> str:
 
 
 def _export(run: Path) -> None:
-    artifacts.chosen(_FORMATS.value)
+    artifacts.choose(_FORMATS.value)
     artifacts.check_tflite_batch(_TFLITE_BATCH.value)
     config = run_dir.read_config(run)
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
     which = config.get("export_checkpoint") or "last"
     from export.delivery import staging
-    from export.delivery.model_card import metrics_of
+    from export.delivery.model_card import read_matching_metrics
     from fer_pipeline import datasets
     from fer_pipeline.datasets import run_data
     from fer_pipeline.terminal import native_log
@@ -187,7 +187,7 @@ def _export(run: Path) -> None:
     with staging.staged(run) as workshop, native_log.redirected(run / run_dir.TF_LOG):
         checkpoint = checkpoints.load_end(run, which)
         epoch = checkpoint.state["epoch"]
-        metrics = metrics_of(run, which, epoch)
+        metrics = read_matching_metrics(run, which, epoch)
         data = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value)
         if not _DATA.value and not data.own:
             raise UserError(

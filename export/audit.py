@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from export.delivery.contents import check_files, printable, unreplaced
+from export.delivery.contents import check_files, escape_unprintable, unreplaced
 from export.spec import artifacts
 from export.spec.artifacts import ARTIFACTS, Artifact
 from export.spec.gates import Gate
@@ -144,22 +144,27 @@ def _reference_probabilities(
     from export.formats import inference_model
     from export.verification.runtimes import RuntimeFailedError, opened
 
-    keras_artifact = next((one for one in chosen.values() if one.runtime == "keras"), None)
-    if keras_artifact:
-        path = folder / keras_artifact.path
+    problems = []
+    # An artifact that cannot be opened is reported by the verification; the next one stands in.
+    for artifact in chosen.values():
+        if artifact.runtime != "keras":
+            continue
         try:
-            weights = keras_loader.load(path, trust=trust).get_weights()
+            weights = keras_loader.load(folder / artifact.path, trust=trust).get_weights()
             reference_model = inference_model.inference_model(weights)
+            return keras_loader.predict_probabilities(reference_model, images), None
         # Whatever another file under a right hash makes Keras or h5py raise.
         except Exception as error:
-            raise UserError(f"{path}: {' '.join(str(error).split())[:300]}") from error
-        return keras_loader.probabilities(reference_model, images), None
-    name, artifact = next(iter(chosen.items()))
-    with opened(artifact, folder, log_path, trust=trust) as runtime:
-        try:
-            return runtime.predict(images), name
-        except RuntimeFailedError as failure:
-            raise UserError(f"{folder / artifact.path}: {failure}") from failure
+            problems.append(f"{folder / artifact.path}: {' '.join(str(error).split())[:300]}")
+    for name, artifact in chosen.items():
+        if artifact.runtime == "keras":
+            continue
+        with opened(artifact, folder, log_path, trust=trust) as runtime:
+            try:
+                return runtime.predict(images), name
+            except RuntimeFailedError as failure:
+                problems.append(f"{folder / artifact.path}: {failure}")
+    raise UserError(problems[0])
 
 
 def _failures(report: ArtifactReport, entry: dict[str, Any], same_data: bool) -> tuple[str, ...]:
@@ -180,4 +185,7 @@ def _failures(report: ArtifactReport, entry: dict[str, Any], same_data: bool) ->
             failures.append(
                 f"names {accuracy:.2%} of the images that the manifest is about, not {recorded:.2%}"
             )
-    return (*failures, *(f"at export: {printable(line)}" for line in entry.get("failures", ())))
+    return (
+        *failures,
+        *(f"at export: {escape_unprintable(line)}" for line in entry.get("failures", ())),
+    )

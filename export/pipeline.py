@@ -25,7 +25,7 @@ from fer_pipeline import run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files
-from fer_pipeline.inference.keras_loader import probabilities
+from fer_pipeline.inference.keras_loader import predict_probabilities
 from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def export_run(
       **arguments: the others of ``export_in``, which says what is returned and raised.
     """
     # Before the run directory is touched.
-    artifacts.chosen(arguments.get("formats"))
+    artifacts.choose(arguments.get("formats"))
     artifacts.check_tflite_batch(arguments.get("tflite_batch", 1))
 
     def wait() -> None:
@@ -105,7 +105,7 @@ def export_in(
       UserError: a format or ``tflite_batch`` is not possible; or a gate was missed, which is raised
         when all the rest is delivered.
     """
-    chosen = artifacts.with_accuracy_drop(artifacts.chosen(formats), max_accuracy_drop)
+    chosen = artifacts.with_accuracy_drop(artifacts.choose(formats), max_accuracy_drop)
     artifacts.check_tflite_batch(tflite_batch)
     started = time.perf_counter()
     say(f"exporting and verifying {', '.join(chosen)}")
@@ -113,7 +113,7 @@ def export_in(
         model = inference_model(weights)
         golden_faces = _write_golden(workshop.next, model)
         images, labels = np.asarray(evaluation.images[:]), evaluation.labels
-        reference = probabilities(model, images)
+        reference = predict_probabilities(model, images)
         seed = config.get("seed", 0)
         paths = (workshop.next, workshop.scratch)
         reports = verify.verify_artifacts(
@@ -169,10 +169,10 @@ def _deliver(
     """Publishes what passed, and sets aside what did not."""
     failed = [report for report in reports if report.failures]
     if failed:
-        _set_aside(workshop, reports, manifest.part(described, kept_back=False))
+        _set_aside(workshop, reports, manifest.select_part(described, kept_back=False))
     if len(failed) < len(reports):
-        delivered = manifest.part(described, kept_back=True)
-        card = model_card.text(delivered, metrics)
+        delivered = manifest.select_part(described, kept_back=True)
+        card = model_card.format_card(delivered, metrics)
         (workshop.next / export_files.MODEL_CARD).write_text(card, encoding="utf-8")
         manifest.write(workshop.next, delivered)
         staging.publish(workshop)
@@ -245,7 +245,7 @@ def write_artifacts(
       tflite_batch: images of a call of a TFLite file.
     """
     labels_file = folder / export_files.LABELS
-    labels_file.write_text(io_spec.labels_text(), encoding="utf-8")
+    labels_file.write_text(io_spec.format_labels(), encoding="utf-8")
     if "saved_model" in chosen:
         archive = scratch / export_files.KERAS_ARCHIVE
         keras_files.write_archive(model, archive)
@@ -273,7 +273,7 @@ def write_artifacts(
 
 
 def _write_golden(folder: Path, model: keras.Model) -> golden.Golden:
-    images, labels = golden.faces()
-    golden_faces = golden.Golden(images, labels, probabilities(model, images))
+    images, labels = golden.draw_faces()
+    golden_faces = golden.Golden(images, labels, predict_probabilities(model, images))
     golden.write(folder / export_files.GOLDEN, golden_faces)
     return golden_faces

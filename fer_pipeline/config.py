@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
+import sys
 import typing
 from collections.abc import Callable
 from typing import Any, Literal
@@ -237,9 +239,10 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in settings():
-            problem = problem_of(name, getattr(self, name))
-            if problem:
-                raise UserError(f"--{name}={getattr(self, name)}: {problem}")
+            value = _plain(getattr(self, name))
+            if problem := problem_of(name, value):
+                raise UserError(f"--{name}={value}: {problem}")
+            object.__setattr__(self, name, value)
 
 
 @functools.cache
@@ -258,8 +261,18 @@ def value_types() -> dict[str, tuple[type, bool]]:
     return found
 
 
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as a Python number and a path as text, as JSON can hold them."""
+    # NumPy is not imported for --help; without it there are no NumPy scalars.
+    numpy = sys.modules.get("numpy")
+    if numpy and isinstance(value, numpy.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def problem_of(name: str, value: Any) -> str | None:
     """What is wrong with a value of a setting, such as ``"must be a number above 0"``; or None."""
+    value = _plain(value)
     kind, optional = value_types()[name]
     if value is None and optional:
         return None
@@ -282,7 +295,7 @@ def _is_in_range(setting: Setting, value: Any) -> bool:
     if isinstance(value, (str, bool)):
         return True
     return (
-        math.isfinite(value)
+        (isinstance(value, int) or math.isfinite(value))
         and (setting.minimum is None or value >= setting.minimum)
         and (setting.above is None or value > setting.above)
         and (setting.maximum is None or value <= setting.maximum)

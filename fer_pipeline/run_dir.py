@@ -65,7 +65,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     config = _read_object(run / CONFIG, {"data": str, "fingerprint": str, "versions": dict})
     if problem := record_problem(config):
-        raise UserError(f"{run / CONFIG}: {problem}; restore it")
+        raise UserError(f"{run / CONFIG}: {problem}")
     return config
 
 

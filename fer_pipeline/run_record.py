@@ -43,14 +43,14 @@ def to_record(
     return record | {
         "jit_compile": config.jit_compile == "true",
         "fingerprint": fingerprint,
-        "versions": dict(versions),
         "devices": devices,
+        "versions": dict(versions),
         "teachers": list(teachers),
     }
 
 
 def record_problem(record: Mapping[str, Any]) -> str | None:
-    """What is wrong with the settings in a ``config.json``; None if nothing is.
+    """What is wrong with the settings in a ``config.json``, and the way out; None if nothing is.
 
     Settings that older versions did not have may be missing.
     """
@@ -58,11 +58,11 @@ def record_problem(record: Mapping[str, Any]) -> str | None:
         if name in _FACTS:
             continue
         if name not in config_lib.settings():
-            return f"its setting {name[:50]!r} is not known to this version"
+            return f"its setting {name[:50]!r} is not known to this version; remove it"
         # XLA is chosen by three words and recorded by two.
         text = str(value).lower() if name == "jit_compile" and isinstance(value, bool) else value
         if problem := config_lib.problem_of(name, text):
-            return f"its {name} is {value!r:.50} and {problem}"
+            return f"its {name} is {value!r:.50} and {problem}; restore it"
     return None
 
 

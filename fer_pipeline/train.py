@@ -34,7 +34,7 @@ _FORMATS = flags.DEFINE_list(
 def main(argv: list[str]) -> None:
     """Reads the flags and runs the stages."""
     cli.refuse_arguments(argv)
-    artifacts.chosen(_FORMATS.value)
+    artifacts.choose(_FORMATS.value)
     if _FORMATS.value and not _EXPORT.value:
         raise UserError("--formats: has no effect with --noexport; leave one of them out")
     settings = _settings()

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from export.delivery.manifest import SCHEMA, files, hash_line
+from export.delivery.manifest import SCHEMA, format_hash_line, list_files
 from export.spec import artifacts
 from export.spec.artifacts import ARTIFACTS
 from export.spec.gates import Gate
-from export.spec.io_spec import POSTPROCESSING, PREPROCESSING, io_specs_of, labels_text
+from export.spec.io_spec import POSTPROCESSING, PREPROCESSING, format_labels, get_io_specs
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files, integrity
@@ -63,9 +63,9 @@ def check_files(folder: Path) -> dict[str, Any]:
         problems += sorted(_wrong_sizes(folder, manifest, listed))
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise UserError(printable(problems[0]) + more)
+            raise UserError(escape_unprintable(problems[0]) + more)
         for name in {export_files.LABELS, _LABELS_ASSET} & set(listed):
-            if (folder / name).read_bytes() != labels_text().encode():
+            if (folder / name).read_bytes() != format_labels().encode():
                 raise UserError(f"{folder / name}: holds other labels than the models answer with")
     except OSError as error:
         raise _unreadable(error, folder) from error
@@ -109,7 +109,7 @@ def _is_file(path: Path, most: int) -> bool:
     return stat.S_ISREG(about.st_mode) and about.st_size <= most
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """A stranger's text on one line: what would move a terminal's cursor is spelled out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
@@ -129,7 +129,7 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], dict[str, integrity.Li
         if not _is_file(path, MAX_MANIFEST):
             raise UserError(f"{path}: is too large for one")
     # Bytes: a changed one need not be text.
-    if (folder / MANIFEST_HASH).read_bytes() != hash_line(folder).encode():
+    if (folder / MANIFEST_HASH).read_bytes() != format_hash_line(folder).encode():
         raise UserError(f"{folder / MANIFEST}: its SHA-256 is not the one in {MANIFEST_HASH}")
     try:
         manifest = integrity.read(folder)
@@ -138,14 +138,14 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], dict[str, integrity.Li
     except ValueError as error:
         raise UserError(f"{folder / MANIFEST}: is no manifest of an export ({error})") from error
     if problem:
-        raise UserError(f"{folder / MANIFEST}: {printable(problem)}")
+        raise UserError(f"{folder / MANIFEST}: {escape_unprintable(problem)}")
     return manifest, listed
 
 
 def _strangers(folder: Path, listed: set[str]) -> Iterator[str]:
     """What lies in the folder and is not listed, empty folders too."""
     parents = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
-    for path in set(files(folder)) - listed:
+    for path in set(list_files(folder)) - listed:
         name = PurePosixPath(path)
         left = name.name in _LEFT_BY_SYSTEMS and str(name.parent) in parents
         if not (left and _is_file(folder / path, _MAX_LEFT)):
@@ -158,7 +158,7 @@ def _strangers(folder: Path, listed: set[str]) -> Iterator[str]:
 
 
 def _damages(folder: Path, listed: dict[str, integrity.Listed]) -> Iterator[str]:
-    present = set(files(folder))
+    present = set(list_files(folder))
     for name, (size, digest) in listed.items():
         path = folder / name
         if name not in present:
@@ -262,7 +262,7 @@ def _odd_entries(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
         yield f"the difference on the golden faces, {recorded!r:.50}, at most {cap:g},"
     if not _is_number(entry.get("accuracy"), most=1):
         yield "the accuracy"
-    agreed = io_specs_of(name, tflite_batch)
+    agreed = get_io_specs(name, tflite_batch)
     for part in agreed[0]:
         if entry.get(part) not in [io_spec[part] for io_spec in agreed]:
             yield f"the {part}"

@@ -98,7 +98,7 @@ def _entry(report: ArtifactReport, artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def part(manifest: dict[str, Any], *, kept_back: bool) -> dict[str, Any]:
+def select_part(manifest: dict[str, Any], *, kept_back: bool) -> dict[str, Any]:
     """The manifest of what passed (``kept_back`` names the others), or of what did not."""
     failed = {name: e for name, e in manifest["artifacts"].items() if e["failures"]}
     if not kept_back:
@@ -112,7 +112,7 @@ def part(manifest: dict[str, Any], *, kept_back: bool) -> dict[str, Any]:
     return manifest | {"artifacts": passed, "kept_back": named}
 
 
-def files(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     """All files of an export but the manifest and its hash, as sorted relative paths."""
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     names = {path.relative_to(folder).as_posix() for path in paths}
@@ -126,13 +126,13 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
       folder: of the export; it holds all its other files.
       manifest: from ``build``; size and SHA-256 of every file are added.
     """
-    paths = {name: folder / name for name in files(folder)}
+    paths = {name: folder / name for name in list_files(folder)}
     listed = {n: {"size": p.stat().st_size, "sha256": sha256(p)} for n, p in paths.items()}
     text = json.dumps(manifest | {"files": listed}, indent=2) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
-    (folder / MANIFEST_HASH).write_text(hash_line(folder), encoding="utf-8")
+    (folder / MANIFEST_HASH).write_text(format_hash_line(folder), encoding="utf-8")
 
 
-def hash_line(folder: Path) -> str:
+def format_hash_line(folder: Path) -> str:
     """What ``manifest.sha256`` should hold."""
     return f"{sha256(folder / MANIFEST)}  {MANIFEST}\n"

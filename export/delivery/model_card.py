@@ -45,7 +45,7 @@ _RECIPE = {
 }
 
 
-def metrics_of(run: Path, checkpoint: str, epoch: int) -> dict[str, Any] | None:
+def read_matching_metrics(run: Path, checkpoint: str, epoch: int) -> dict[str, Any] | None:
     """A run's ``metrics.json``, if there is one and it is of the weights that are exported.
 
     Args:
@@ -71,7 +71,7 @@ def metrics_of(run: Path, checkpoint: str, epoch: int) -> dict[str, Any] | None:
     return metrics if metrics["epochs"] == trained else None
 
 
-def text(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+def format_card(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     """The card as Markdown; equal arguments give equal text.
 
     Args:
@@ -194,8 +194,8 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         parts += ["### The float32 network, by class, on the test images", _class_table(metrics)]
         if compared := metrics.get("twin"):
             parts.append(
-                f"It was trained in {compared['policy']}; on {compared['images']:,} validation"
-                " images the network that was trained and its float32 form agree on "
+                f"It was trained in {compared['policy']}; on {compared['images']:,} validation "
+                "images the network that was trained and its float32 form agree on "
                 f"{compared['agreement']:.2%}."
             )
     else:

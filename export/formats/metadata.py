@@ -23,7 +23,7 @@ from flatbuffers import encode, packer
 from flatbuffers.table import Table as StoredTable
 
 from export.spec.artifacts import ARTIFACTS
-from export.spec.io_spec import POSTPROCESSING, io_spec_of, labels_text
+from export.spec.io_spec import POSTPROCESSING, format_labels, get_io_spec
 from fer_pipeline import __version__
 from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.inference.export_files import LABELS
@@ -82,7 +82,7 @@ _UNREADABLE = (
 
 def describe(name: str) -> tuple[Table, Table]:
     """What the file of a TFLite format says of its input and output: ``TensorMetadata`` of each."""
-    [source], [target] = (io_spec_of(name)[end] for end in ("inputs", "outputs"))
+    [source], [target] = (get_io_spec(name)[end] for end in ("inputs", "outputs"))
     channels = ARTIFACTS[name].channels
     size = {0: np.uint32(IMAGE_SIZE), 1: np.uint32(IMAGE_SIZE)}
     image = {1: size, 0: _COLOR_SPACES[channels]}
@@ -137,7 +137,7 @@ def with_metadata(content: bytes, name: str, labels: str) -> bytes:
     return file.getvalue()
 
 
-def problems(content: bytes, name: str) -> tuple[str, ...]:
+def find_problems(content: bytes, name: str) -> tuple[str, ...]:
     """What is wrong with the metadata of a format's file, a line each; empty when nothing."""
     try:
         found, labels = read(content, name)
@@ -149,7 +149,7 @@ def problems(content: bytes, name: str) -> tuple[str, ...]:
         if theirs | {_DESCRIPTION: ""} != ours | {_DESCRIPTION: ""}:
             lines.append("its metadata describes other inputs or outputs")
             break
-    if labels != labels_text():
+    if labels != format_labels():
         lines.append(f"its {LABELS} holds other labels")
     return tuple(lines)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export.formats import metadata
-from export.spec.io_spec import labels_text
+from export.spec.io_spec import format_labels
 
 #: Calibration images drawn of each class.
 _CALIBRATION_PER_CLASS = 30
@@ -92,10 +92,10 @@ def convert(
         converter.inference_output_type = tf.uint8
     content = converter.convert()
     if kind == "int8":
-        problems = int8_problems(describe(content))
+        problems = find_int8_problems(describe(content))
         if problems:
             raise ValueError(f"the int8 conversion went wrong: {'; '.join(problems)}")
-    return metadata.with_metadata(content, name, labels_text())
+    return metadata.with_metadata(content, name, format_labels())
 
 
 class Tensor(NamedTuple):
@@ -174,7 +174,7 @@ def _names(enumeration: type) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
-def int8_problems(graph: Graph) -> list[str]:
+def find_int8_problems(graph: Graph) -> list[str]:
     """What keeps a graph from being the integer model of this project; empty when nothing."""
     problems = []
     [source], [target] = graph.inputs, graph.outputs

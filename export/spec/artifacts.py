@@ -55,7 +55,7 @@ ARTIFACTS: dict[str, Artifact] = {
 }
 
 
-def chosen(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
+def choose(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
     """The artifacts with these names, in the table's order; None means all.
 
     Raises:

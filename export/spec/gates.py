@@ -42,7 +42,7 @@ DYNAMIC_RANGE = Gate(agreement=0.99, accuracy_drop=0.3, golden_difference=0.25)
 INT8 = Gate(agreement=0.97, accuracy_drop=0.5, golden_difference=0.25)
 
 
-def missed(comparison: Comparison, gate: Gate) -> tuple[str, ...]:
+def find_missed_limits(comparison: Comparison, gate: Gate) -> tuple[str, ...]:
     """The limits that a comparison on evaluation images misses, a line each."""
     images = comparison.images
     disagreements = None if gate.agreement is None else allowed(images, gate.agreement)
@@ -69,7 +69,7 @@ def missed(comparison: Comparison, gate: Gate) -> tuple[str, ...]:
     )
 
 
-def missed_on_golden(comparison: Comparison, gate: Gate) -> tuple[str, ...]:
+def find_missed_golden_limit(comparison: Comparison, gate: Gate) -> tuple[str, ...]:
     """The limit that a comparison on the golden faces misses, as a line.
 
     The difference alone: to a network that was trained on photographs drawn faces lie between two

@@ -45,7 +45,7 @@ class Golden(NamedTuple):
     probabilities: np.ndarray
 
 
-def faces() -> tuple[np.ndarray, np.ndarray]:
+def draw_faces() -> tuple[np.ndarray, np.ndarray]:
     """The golden faces and their expressions: images and labels as in ``Golden``."""
     from fer_pipeline.datasets import synthetic
 

@@ -51,7 +51,7 @@ _SAVED_MODEL = {
 }
 
 
-def io_spec_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
+def get_io_spec(name: str, tflite_batch: int = 1) -> dict[str, Any]:
     """What a format's runtime must report of it, as JSON; None in a shape is any size.
 
     LiteRT's batch is fixed. The int8 models take bytes (scale 1, zero point 0) and give 256ths.
@@ -73,15 +73,15 @@ def io_spec_of(name: str, tflite_batch: int = 1) -> dict[str, Any]:
     }
 
 
-def io_specs_of(name: str, tflite_batch: int = 1) -> list[dict[str, Any]]:
-    """``io_spec_of`` every network: Keras calls a model's output by its last layer."""
-    agreed = io_spec_of(name, tflite_batch)
+def get_io_specs(name: str, tflite_batch: int = 1) -> list[dict[str, Any]]:
+    """``get_io_spec`` of every network: Keras calls a model's output by its last layer."""
+    agreed = get_io_spec(name, tflite_batch)
     if agreed is not _KERAS:
         return [agreed]
     [output] = agreed["outputs"]
     return [agreed | {"outputs": [output | {"name": head}]} for head in _HEADS]
 
 
-def labels_text() -> str:
+def format_labels() -> str:
     """``labels.txt``: the class names in output order, one a line."""
     return "".join(f"{name}\n" for name in CLASS_NAMES)

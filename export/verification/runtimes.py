@@ -73,7 +73,7 @@ def _keras(path: Path, closed: threading.Event, trust: bool) -> Runtime:
     def run(images: np.ndarray) -> np.ndarray:
         if closed.is_set():
             raise RuntimeFailedError("the runtime was closed")
-        return keras_loader.probabilities(model, images)
+        return keras_loader.predict_probabilities(model, images)
 
     def predict(images: np.ndarray) -> np.ndarray:
         return runtime_worker.in_batches(run, images, None)

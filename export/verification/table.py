@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer_pipeline.terminal.tables import format_table
+from fer_pipeline.terminal import tables
 
 if TYPE_CHECKING:
     from export.verification.verify import ArtifactReport
@@ -27,7 +27,7 @@ def format_reports(reports: Sequence[ArtifactReport], *, golden: bool = False) -
     if golden:
         for row in rows:
             del row[_HEADER.index("accuracy")]
-    return format_table(rows)
+    return tables.format_table(rows)
 
 
 def _row(report: ArtifactReport) -> list[str]:

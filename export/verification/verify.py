@@ -15,7 +15,7 @@ from export.spec import gates
 from export.spec.artifacts import Artifact
 from export.spec.comparison import Comparison, compare
 from export.spec.golden import Golden
-from export.spec.io_spec import io_specs_of
+from export.spec.io_spec import get_io_specs
 from export.verification.runtimes import Runtime, RuntimeFailedError, opened
 from fer_pipeline import cores
 from fer_pipeline.classes import CLASS_NAMES
@@ -125,7 +125,7 @@ def verify_artifacts(
         for name in written or artifacts:
             runtime = opened(artifacts[name], folder, log_path, trust=trust)
             runtimes[name] = stack.enter_context(runtime)
-            agreed = io_specs_of(name, tflite_batch)
+            agreed = get_io_specs(name, tflite_batch)
             futures[name] = pool.submit(_examine, runtimes[name], agreed, evaluation, golden)
         outcomes = {name: futures[name].result() for name in artifacts}
         running = {name: runtimes[name] for name in artifacts if not outcomes[name].failures}
@@ -223,10 +223,10 @@ def _report(
     if not failures:
         comparison = compare(outcome.golden, golden.probabilities, golden.labels)
         golden_difference = comparison.max_difference
-        failures = gates.missed_on_golden(comparison, artifact.gate)
+        failures = gates.find_missed_golden_limit(comparison, artifact.gate)
         if evaluation:
             comparison = compare(outcome.evaluation, evaluation.reference, evaluation.labels)
-            failures = gates.missed(comparison, artifact.gate) + failures
+            failures = gates.find_missed_limits(comparison, artifact.gate) + failures
         if latency is None:
             failures += ("it stopped while it was being timed",)
     size = 0
@@ -236,7 +236,7 @@ def _report(
         paths += [inner for path in paths for inner in path.rglob("*")]
         size = sum(path.stat().st_size for path in paths if path.is_file())
         if comparison and artifact.runtime == "tflite":
-            failures += metadata.problems((folder / artifact.path).read_bytes(), name)
+            failures += metadata.find_problems((folder / artifact.path).read_bytes(), name)
     except OSError as error:
         failures += (f"cannot be read ({error.strerror})",)
     spec = outcome.io_spec

@@ -30,7 +30,7 @@ _LOST = (
     "checkpoint"
 )
 
-#: What errors that are about other hosts log, whatever their kind.
+#: Words in the messages of errors about other workers, whatever their type.
 _OF_PEERS = re.compile(r"collective|coordination|heartbeat|peer|socket closed|connection", re.I)
 
 
@@ -121,22 +121,22 @@ def batches(devices: Devices, make: Callable[[Shard], tf.data.Dataset]) -> tf.da
 
     Args:
       devices: of the training.
-      make: the endless dataset for a share. (The end of a finite one would cost the hosts a
-        question to one another before every batch.)
+      make: makes the endless dataset of a shard. (With a finite one the workers would have to
+        agree before every batch whether it has ended.)
     """
     return iter(devices.strategy.distribute_datasets_from_function(lambda _: make(devices.shard)))
 
 
 def any_worker(devices: Devices, flag: bool) -> bool:
-    """Whether ``flag`` is true on any host. All hosts have to ask."""
+    """Whether ``flag`` is true on any worker. All workers have to call it."""
     return flag if devices.worker.count == 1 else bool(_sum(devices, np.array([flag], np.int64))[0])
 
 
 def raise_on_all_workers(devices: Devices, problem: UserError | None) -> None:
-    """Ends all hosts where one has a problem, so that none waits for it. All hosts have to call.
+    """Ends all workers if one has a problem, so that none waits for it. All have to call it.
 
     Raises:
-      UserError: this host's problem, or word of another's.
+      UserError: the problem of this worker, or a line about another's.
     """
     if not any_worker(devices, problem is not None):
         return
@@ -148,7 +148,7 @@ def raise_on_all_workers(devices: Devices, problem: UserError | None) -> None:
 
 @contextlib.contextmanager
 def errors_on_all_workers(devices: Devices) -> Iterator[None]:
-    """A block that all hosts enter, and that ends all of them where one's raises UserError."""
+    """Ends all workers if the block raises UserError on one of them. All have to enter it."""
     problem = None
     try:
         yield
@@ -158,10 +158,10 @@ def errors_on_all_workers(devices: Devices) -> Iterator[None]:
 
 
 def check_same(devices: Devices, settings: dict[str, Any]) -> None:
-    """Checks that all hosts were started alike; ``settings`` are JSON values.
+    """Checks that all workers have the same ``settings``, which are JSON values.
 
     Raises:
-      UserError: on all of them, where one was not.
+      UserError: on all workers, if one differs.
     """
     chiefs = json.loads(broadcast_from_chief(devices, json.dumps(settings).encode()))
     different = [name for name, value in settings.items() if chiefs.get(name) != value]
@@ -175,9 +175,9 @@ def check_same(devices: Devices, settings: dict[str, Any]) -> None:
 
 
 def broadcast_from_chief(devices: Devices, content: bytes | None) -> bytes | None:
-    """What the chief holds, on every host; ``content`` counts on the chief alone.
+    """Returns the chief's ``content`` on every worker. All workers have to call it.
 
-    All hosts have to ask. Files need no folder that the hosts share this way.
+    This way the workers need no shared folder.
     """
     if devices.worker.count == 1:
         return content
@@ -192,12 +192,12 @@ def broadcast_from_chief(devices: Devices, content: bytes | None) -> bytes | Non
 
 
 def broadcast_number(devices: Devices, number: float) -> float:
-    """The chief's number, on every host. All hosts have to ask."""
+    """Returns the chief's ``number`` on every worker. All workers have to call it."""
     return struct.unpack("d", broadcast_from_chief(devices, struct.pack("d", number)))[0]
 
 
 def _sum(devices: Devices, values: np.ndarray) -> np.ndarray:
-    """Adds the int64 arrays ``[N]`` of all hosts."""
+    """Adds the int64 arrays ``[N]`` of all workers."""
     import tensorflow as tf
 
     def of_replica(context: tf.distribute.ValueContext) -> tf.Tensor:
@@ -221,7 +221,7 @@ def _compiled_sum(strategy: tf.distribute.Strategy) -> Callable[[Any], tf.Tensor
 
 @contextlib.contextmanager
 def lost_worker_explained(worker: WorkerInfo, what: str = _LOST) -> Iterator[None]:
-    """Turns TensorFlow's ways to say that another host has gone into a UserError."""
+    """Turns TensorFlow's errors about a lost worker into a UserError."""
     import tensorflow as tf
 
     try:

@@ -77,8 +77,9 @@ def read_export(folder: Path) -> dict[str, Any] | None:
     Raises:
       UserError: it is damaged.
     """
-    hashed = (folder / MANIFEST_HASH).is_file()
+    hashed = False
     try:
+        hashed = (folder / MANIFEST_HASH).is_file()
         if hashed:
             digest = hashlib.sha256(_content(folder)).hexdigest().encode()
             if (folder / MANIFEST_HASH).read_bytes().split()[:1] != [digest]:

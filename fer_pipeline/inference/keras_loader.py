@@ -49,7 +49,7 @@ def load(path: Path, *, trust: bool = False) -> keras.Model:
     return model
 
 
-def probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
+def predict_probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Runs a Keras model over uint8 images ``[N, 48, 48, C]``: float32 ``[N, 7]``."""
     import tensorflow as tf
 

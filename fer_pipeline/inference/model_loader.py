@@ -153,7 +153,7 @@ def _keras_function(path: Path, model: keras.Model) -> Model:
 
     def predict(images: np.ndarray) -> np.ndarray:
         try:
-            return keras_loader.probabilities(model, images)
+            return keras_loader.predict_probabilities(model, images)
         # Layers that do not fit together, or that take more memory than there is.
         except Exception as error:
             _refuse(path, error)
@@ -182,7 +182,7 @@ def _check_shapes(
     path: Path, inputs: list, outputs: list, *, channels: tuple[int, ...] = (1,)
 ) -> None:
     """Raises UserError where the shapes are not those of a face and seven probabilities."""
-    faces, probabilities = ([tuple(s)[1:] for s in shapes] for shapes in (inputs, outputs))
+    faces, probabilities = ([tuple(s or ())[1:] for s in shapes] for shapes in (inputs, outputs))
     face = (IMAGE_SIZE, IMAGE_SIZE, 1)
     if faces not in [[(*face[:2], c)] for c in channels] or probabilities != [(NUM_CLASSES,)]:
         shown = " -> ".join(", ".join(map(str, shapes)) for shapes in (faces, probabilities))

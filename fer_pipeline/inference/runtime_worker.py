@@ -85,14 +85,16 @@ def open_tflite(path: str, threads: int = 1) -> Opened:
         scale, zero_point = target["quantization"]
         return (values - zero_point) * np.float32(scale) if scale else values
 
-    # Files of other converters may lack a signature.
+    # Files of other converters may have no signature, or several.
     names = {"inputs": [one["name"] for one in inputs], "outputs": [one["name"] for one in outputs]}
-    [names] = list(interpreter.get_signature_list().values()) or [names]
+    signatures = list(interpreter.get_signature_list().values())
+    names = signatures[0] if len(signatures) == 1 else names
     io_spec = {
         "inputs": [_tensor(n, d) for n, d in zip(names["inputs"], inputs, strict=True)],
         "outputs": [_tensor(n, d) for n, d in zip(names["outputs"], outputs, strict=True)],
     }
-    return Opened(io_spec, int(source["shape"][0]), lambda images: quantized(images, source), run)
+    batch = int(source["shape"][0]) if len(source["shape"]) else None
+    return Opened(io_spec, batch, lambda images: quantized(images, source), run)
 
 
 def quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
@@ -123,8 +125,9 @@ def open_saved_model(path: str) -> Opened:
 
     signatures = tf.saved_model.load(path).signatures
     serve = signatures["serving_default"]
-    [(source, spec)] = serve.structured_input_signature[1].items()
-    [target] = serve.structured_outputs
+    # The caller checks the number of inputs and outputs before it asks for a prediction.
+    source, spec = next(iter(serve.structured_input_signature[1].items()))
+    target = next(iter(serve.structured_outputs))
 
     def classify(images: np.ndarray) -> tuple[list[str], list[float]]:
         result = signatures["classify"](image=tf.constant(images))
@@ -146,7 +149,7 @@ def open_saved_model(path: str) -> Opened:
     }
     return Opened(
         io_spec,
-        spec.shape[0],
+        spec.shape[0] if spec.shape.rank else None,
         lambda images: images.astype(spec.dtype.as_numpy_dtype),
         lambda batch: serve(**{source: tf.constant(batch)})[target].numpy(),
         classify,
@@ -156,7 +159,11 @@ def open_saved_model(path: str) -> Opened:
 
 def _specs(specs: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "shape": spec.shape.as_list(), "dtype": spec.dtype.name}
+        {
+            "name": name,
+            "shape": spec.shape.as_list() if spec.shape.rank is not None else None,
+            "dtype": spec.dtype.name,
+        }
         for name, spec in sorted(specs.items())
     ]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fer_pipeline.child_processes import ChildError
-from fer_pipeline.terminal.tables import format_table
+from fer_pipeline.terminal import tables
 
 #: A row of a table: ``name``, ``note`` and figures, as ``benchmark.json`` holds them.
 Row = dict[str, Any]
@@ -73,7 +73,7 @@ class Table(NamedTuple):
         return {"title": self.title, "rows": self.rows}
 
 
-#: Of ``rates``.
+#: Of ``measure_rates``.
 RATE_COLUMNS = (
     Column("images/s", "images_per_second"),
     Column("min", "min"),
@@ -81,7 +81,7 @@ RATE_COLUMNS = (
     Column("ratio", "ratio", "{:,.2f}x"),
 )
 
-#: Of ``latencies``.
+#: Of ``measure_latencies``.
 LATENCY_COLUMNS = (
     Column("p50 ms", "p50_ms", "{:,.2f}"),
     Column("p90 ms", "p90_ms", "{:,.2f}"),
@@ -91,7 +91,7 @@ LATENCY_COLUMNS = (
 )
 
 
-def rates(
+def measure_rates(
     cases: Sequence[Case],
     rounds: int,
     *,
@@ -129,7 +129,7 @@ def rates(
     return _rows(cases, timed, figures, "images_per_second", baseline)
 
 
-def latencies(
+def measure_latencies(
     cases: Sequence[Case],
     turns: int,
     calls: int,
@@ -223,7 +223,7 @@ def in_process(case: Case) -> Iterator[Turn]:
     yield lambda calls: [run() for _ in range(calls)]
 
 
-def text(table: Table) -> str:
+def format_table(table: Table) -> str:
     """A table as aligned text; what a row has no figure for is a dash."""
     cells = [["", *(column.heading for column in table.columns)]]
     for row in table.rows:
@@ -232,5 +232,5 @@ def text(table: Table) -> str:
         ]
         cells.append([row["name"], *figures])
     notes = ["", *(row["note"] for row in table.rows)]
-    lines = zip(format_table(cells).splitlines(), notes, strict=True)
+    lines = zip(tables.format_table(cells).split("\n"), notes, strict=True)
     return "\n".join([table.title, *(f"{line}  {note}".rstrip() for line, note in lines)])

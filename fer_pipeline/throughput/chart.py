@@ -21,7 +21,7 @@ _FIGURES = (
 _INCHES_A_BAR, _INCHES_A_PANEL = 0.22, 0.9
 
 
-def panels(result: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+def list_panels(result: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Title and rows of every table that has figures, without the rows that have none."""
     return [
         (f"{stage}: {table['title']}", rows)
@@ -36,7 +36,7 @@ def draw(result: dict[str, Any]) -> Figure:
 
     A bar is the median, the line in it goes from the smallest round to the largest.
     """
-    tables = panels(result)
+    tables = list_panels(result)
     heights = [_INCHES_A_PANEL + _INCHES_A_BAR * len(rows) for _, rows in tables]
     figure = Figure(figsize=(9, sum(heights) + 0.5), layout="constrained")
     figure.suptitle(result["machine"]["cpu"] + ", " + _devices(result["machine"]), fontsize=10)

@@ -76,7 +76,7 @@ def _prepare(name: str, folder: str) -> tuple[None, Callable[[str], dict[str, fl
     from export.spec import artifacts
     from fer_pipeline.models.notebook_cnn import build_training_model
 
-    chosen = artifacts.chosen([name])
+    chosen = artifacts.choose([name])
     labels = np.arange(_IMAGES, dtype=np.int32) % 7
     train = Split(synthetic.render(labels, seed=0), labels)
     model = inference_model(build_training_model(seed=0).get_weights())

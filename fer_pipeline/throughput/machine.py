@@ -29,7 +29,7 @@ _PEAKS = {
 _TF32 = (8, 0)
 
 
-def facts() -> dict[str, Any]:
+def describe() -> dict[str, Any]:
     """The machine and the versions of whatever competes, as JSON."""
     flags = cpu_flags()
     return {
@@ -42,8 +42,8 @@ def facts() -> dict[str, Any]:
     }
 
 
-def line(machine: dict[str, Any]) -> str:
-    """``facts()`` in one line for the terminal."""
+def format_line(machine: dict[str, Any]) -> str:
+    """``describe()`` in one line for the terminal."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores ({' '.join(machine['cpu_flags']) or 'plain'}),"

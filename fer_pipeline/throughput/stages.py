@@ -97,8 +97,8 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     if not 0 < options.seconds < math.inf:
         raise UserError(f"--seconds={options.seconds:g}: must be more than 0 and finite")
     started = time.perf_counter()
-    result = {"machine": machine.facts(), "data": data, **dataclasses.asdict(options)}
-    print(machine.line(result["machine"]), flush=True)
+    result = {"machine": machine.describe(), "data": data, **dataclasses.asdict(options)}
+    print(machine.format_line(result["machine"]), flush=True)
     # Here nothing is measured, and two processes on a GPU would be in each other's way.
     machine.hide_gpus()
     train, result["load"] = _load(data)
@@ -108,10 +108,10 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     with _scratch() as scratch:
         for stage in stages:
             for table in STAGES[stage](train, options, scratch):
-                print(f"\n{stage}, {cases.text(table)}", flush=True)
+                print(f"\n{stage}, {cases.format_table(table)}", flush=True)
                 result["stages"][stage].append(table.as_json())
                 _write(result, out / PARTIAL)
-    if not chart.panels(result):
+    if not chart.list_panels(result):
         raise UserError(
             f"nothing could be measured: the rows above say why, and {out / PARTIAL} keeps them"
         )
@@ -155,7 +155,7 @@ def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
     }
     for batch_size in _batch_sizes(options, _INPUT_BATCHES):
         rows = _measured(
-            cases.rates,
+            cases.measure_rates,
             input_cases,
             arguments | {"batch_size": batch_size},
             options,
@@ -181,7 +181,7 @@ def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
     }
     for batch_size in _batch_sizes(options, _GPU_TRAIN_BATCHES if on_gpu else _TRAIN_BATCHES):
         rows = _measured(
-            cases.rates,
+            cases.measure_rates,
             train_cases,
             arguments | {"batch_size": batch_size},
             options,
@@ -205,7 +205,7 @@ def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[T
         inference_cases.write_onnx(scratch)
     on_gpu = bool(machine.gpu_names())
     rows = _measured(
-        cases.latencies,
+        cases.measure_latencies,
         inference_cases,
         {"folder": str(scratch), "cores": cores.usable(), "on_gpu": on_gpu},
         options,

@@ -1,4 +1,4 @@
-"""One file a checkpoint: every variable and every counter a run needs to continue.
+"""Checkpoints: one file with every variable and counter that a run needs to continue.
 
 A checkpoint is an ``.npz`` of arrays plus one JSON string of scalars. ``tf.train.Checkpoint`` of
 a Keras model leaves the dropout layers' seeds out, so that a resumed run draws other masks; a flat
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 _BEST = "best.npz"
 _EPOCH = "epoch_{:04d}.npz"
 _STEP = "epoch_{:04d}_step_{:06d}.npz"
-#: The names above and no others: what else lies in the folder is not a checkpoint of this run.
+#: Only these names are checkpoints of the run; other files in the folder are ignored.
 _NAME = re.compile(r"epoch_(\d{4,})(?:_step_(\d{6,}))?\.npz")
 _KEEP = 2
 
-#: Files of a checkpoint's size that have to fit on the disk: those kept, the last epoch's end, the
+#: Number of checkpoints that have to fit on the disk: those kept, the end of the last epoch, the
 #: best, and the next one while it is written.
 _FILES = _KEEP + 3
 
@@ -44,7 +44,7 @@ _GROUPS = ("weights", "other", "optimizer")
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds.
+    """The content of a checkpoint file.
 
     Attributes:
       weights: as ``keras.Model.get_weights()`` gives them, float32.
@@ -70,17 +70,17 @@ def capture(
 def restore(
     checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> None:
-    """Puts a checkpoint's values into a model and a built optimizer of the same configuration."""
+    """Assigns a checkpoint's values to a model and a built optimizer of the same configuration."""
     for variables, values in zip(_variables(model, optimizer), checkpoint[:3], strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
 
 def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
-    """Writes a checkpoint and returns its path.
+    """Saves a checkpoint and returns its path.
 
-    Kept are the last two, the last one at an epoch's end, and the best: with ``best`` this one is
-    it. Every file appears whole or not at all.
+    The last two checkpoints are kept, the last one at the end of an epoch, and the best. ``best``
+    says that this is the best. Every file appears whole or not at all.
 
     Raises:
       UserError: a variable is NaN or infinite, or the file cannot be written; the files that were
@@ -97,23 +97,23 @@ def save(run: Path, checkpoint: Checkpoint, *, best: bool = False) -> Path:
     epoch, step = checkpoint.state["epoch"], checkpoint.state.get("step", 0)
     path = folder / (_STEP.format(epoch, step) if step else _EPOCH.format(epoch))
     content = pack(checkpoint)
-    # The best second: killed in between, the run has the epoch and writes its best when it is
-    # continued (restore_best). And not as a link: what damages one file should not take both.
+    # The best is written second: if the run is killed in between, restore_best writes it when the
+    # run is continued. It is a copy, not a link, so that one damaged file does not damage both.
     for target in (path, folder / _BEST) if best else (path,):
         with atomic_files.atomic_write(target) as temporary:
             temporary.write_bytes(content)
     kept = {*_by_age(folder)[-_KEEP:], *_epoch_ends(folder)[-1:]}
     for old in set(_by_age(folder)) - kept:
-        # One that cannot be deleted is in nobody's way.
+        # A file that cannot be deleted does no harm.
         with contextlib.suppress(OSError):
             old.unlink()
     return path
 
 
 def restore_best(run: Path, checkpoint: Checkpoint) -> None:
-    """Makes ``checkpoint``, an epoch's end, the best one unless it is so already.
+    """Saves ``checkpoint``, the end of an epoch, as the best one if it is not saved as such.
 
-    For a run that was killed after an epoch's checkpoint was written and before the copy that is
+    This is for a run that was killed after it had saved an epoch and before the copy of it that is
     kept as the best.
     """
     folder = run / run_dir.CHECKPOINTS
@@ -150,7 +150,7 @@ def unpack(content: bytes) -> Checkpoint:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
-        # Checkpoints are not compressed; what is may be a trap.
+        # Checkpoints are not compressed. A compressed file may unpack to any size.
         if sum(member.file_size for member in members) > len(content):
             raise ValueError("it would unpack to more than its size")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -164,7 +164,7 @@ def unpack(content: bytes) -> Checkpoint:
     except (KeyError, zipfile.BadZipFile, MemoryError) as error:
         raise ValueError(str(error)) from error
     if not isinstance(state, dict) or not isinstance(state.get("epoch"), int):
-        raise ValueError("it does not say of which epoch it is")
+        raise ValueError("its epoch is missing")
     return Checkpoint(*groups, state)
 
 
@@ -185,8 +185,8 @@ def load(path: Path) -> Checkpoint:
 def load_latest(run: Path, warn: Callable[[str], None] = print) -> Checkpoint | None:
     """The newest checkpoint that can be read; None where there is none at all.
 
-    The best one counts as well: it may be all that is left of the newest epoch. A damaged one is
-    named to ``warn`` and set aside as ``*.damaged``, so that it no longer counts as the newest.
+    This may be the best one, if no other file of its epoch is left. A damaged file is passed to
+    ``warn`` and renamed ``*.damaged``, so that it no longer counts as the newest.
 
     Raises:
       UserError: there are checkpoints, and all of them are damaged.
@@ -241,8 +241,8 @@ def progress(run: Path) -> tuple[int, int]:
 def load_end(run: Path, which: str = "last") -> Checkpoint:
     """The checkpoint of a run's last or best finished epoch; ``state["epoch"]`` says which it is.
 
-    Weights and epoch come from one reading of one file, so they belong together whatever a
-    training writes meanwhile.
+    Weights and epoch are read from one file at once, so they match even if a training saves
+    checkpoints at the same time.
 
     Raises:
       UserError: there is none, or it is damaged.
@@ -255,7 +255,7 @@ def load_end(run: Path, which: str = "last") -> Checkpoint:
             newer = _epoch_end(run, which)
             if newer == path:
                 raise
-            # A training has finished another epoch meanwhile and deleted this one's file.
+            # A training has just finished another epoch and deleted this file.
             path = newer
 
 

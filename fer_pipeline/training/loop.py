@@ -121,7 +121,8 @@ def train(
         while state.epoch < config.epochs and not model.stop_training:
             optimizer.learning_rate = state.schedule.learning_rate
             title = f"epoch {state.epoch + 1}/{config.epochs}"
-            progress = Progress(title, len(splits.train.labels), done=session.images)
+            if chief:
+                progress = Progress(title, len(splits.train.labels), done=session.images)
             keras_callbacks.on_epoch_begin(state.epoch)
             saved = time.monotonic()
             for _ in executions():

@@ -35,7 +35,7 @@ list(pipeline.write_artifacts(
 
 
 def _hashes(folder):
-    return {name: manifest.sha256(folder / name) for name in manifest.files(folder)}
+    return {name: manifest.sha256(folder / name) for name in manifest.list_files(folder)}
 
 
 def _export(run, faces, weights, **options):

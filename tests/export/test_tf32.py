@@ -60,7 +60,7 @@ def test_tf32_alone_would_miss_the_gate(with_tf32, monkeypatch, weights, faces, 
     """As an export does whose reference model a GPU computes."""
     monkeypatch.setattr(keras_loader, "DEVICE", None)
     model = inference_model.inference_model(weights)
-    found = keras_loader.probabilities(model, faces.images)
+    found = keras_loader.predict_probabilities(model, faces.images)
     assert np.abs(found - reference_model).max() > LIMIT
 
 
@@ -69,9 +69,12 @@ def test_the_twin_and_the_keras_files_are_computed_in_full(
 ):
     model = inference_model.inference_model(weights)
     np.testing.assert_allclose(
-        keras_loader.probabilities(model, faces.images), reference_model, rtol=0, atol=LIMIT / 10
+        keras_loader.predict_probabilities(model, faces.images),
+        reference_model,
+        rtol=0,
+        atol=LIMIT / 10,
     )
     for name in ("keras", "keras_v3"):
         loaded = keras_loader.load(exported.folder / ARTIFACTS[name].path)
-        found = keras_loader.probabilities(loaded, faces.images[:20])
+        found = keras_loader.predict_probabilities(loaded, faces.images[:20])
         np.testing.assert_allclose(found, reference_model[:20], rtol=0, atol=LIMIT / 10)

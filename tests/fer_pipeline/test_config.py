@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fer_pipeline import recipes, run_dir, run_record
@@ -75,11 +76,26 @@ def test_flags_refuse_them_before_tensorflow_is_imported(name, value):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_numpy_scalars_and_paths_become_plain_values(tmp_path):
+    config = Config(batch_size=np.int64(32), learning_rate=np.float32(0.25), run_dir=tmp_path)
+    assert (config.batch_size, config.learning_rate) == (32, 0.25)
+    assert type(config.batch_size) is int
+    assert config.run_dir == str(tmp_path)
+
+
+def test_a_number_that_no_float_holds_is_judged_like_any_other():
+    assert Config(epochs=10**400).epochs == 10**400
+    with pytest.raises(UserError, match="must be a whole number from 0 and up to 4,294,967,295"):
+        Config(seed=10**400)
+
+
 def test_an_unknown_setting_is_refused_everywhere(tmp_path):
     with pytest.raises(TypeError, match="epoch"):
         Config(epoch=3)
     (tmp_path / run_dir.CONFIG).write_text(json.dumps(record(epoch=3)))
-    with pytest.raises(UserError, match="its setting 'epoch' is not known to this version"):
+    with pytest.raises(
+        UserError, match="its setting 'epoch' is not known to this version; remove it"
+    ):
         run_dir.read_config(tmp_path)
 
 
@@ -99,7 +115,7 @@ def test_settings_that_an_older_version_lacks_are_no_problem():
     known = {"fingerprint": "f" * 64, "teachers": []}
     now = run_record.known_resume_key(recipes.resolve(Config())) | known
     assert now.items() <= (run_record.with_defaults(before) | known).items()
-    assert "threads" not in run_record.with_defaults(old) or old["threads"] is None
+    assert "threads" not in run_record.with_defaults(old)
 
 
 def test_a_continued_run_needs_the_same_bits_of_settings_only_if_it_is_deterministic():

@@ -47,7 +47,7 @@ WAIT = ("another process is exporting it", "checkpoint; train it first")
 
 def write(folder, scratch, model, *_, **__):
     """In place of ``pipeline.write_artifacts``: a file that holds the weights' number."""
-    (folder / "labels.txt").write_text(io_spec.labels_text())
+    (folder / "labels.txt").write_text(io_spec.format_labels())
     (folder / PATH).write_text(str(model))
     time.sleep(0.002)
     yield NAME
@@ -59,7 +59,7 @@ def report(folder, artifacts, evaluation, golden, *, written, **_):
     same = compare(evaluation.reference, evaluation.reference, evaluation.labels)
     latency = verify.Latency(1.0, 1.0)
     size = (folder / PATH).stat().st_size
-    agreed = io_spec.io_spec_of(NAME)
+    agreed = io_spec.get_io_spec(NAME)
     return [verify.ArtifactReport(NAME, PATH, size, agreed, same, 0.0, latency, ())]
 
 
@@ -76,7 +76,9 @@ def slowly(load):
 
 def replace_what_takes_minutes():
     pipeline.inference_model = lambda weights: int(weights[0][0])
-    pipeline.probabilities = lambda model, images: np.eye(7, dtype=np.float32)[: len(images)]
+    pipeline.predict_probabilities = lambda model, images: np.eye(7, dtype=np.float32)[
+        : len(images)
+    ]
     pipeline._write_golden = lambda folder, model: (folder / "golden.npz").touch()
     pipeline.write_artifacts = write
     verify.verify_artifacts = report

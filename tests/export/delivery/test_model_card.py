@@ -59,7 +59,7 @@ def _rows(section):
 
 
 def test_the_sections_are_those_of_the_paper_in_its_order(manifest):
-    card = model_card.text(manifest, _metrics())
+    card = model_card.format_card(manifest, _metrics())
     assert re.findall(r"^## (.*)", card, re.MULTILINE) == [
         "Model Details",
         "Intended Use",
@@ -74,7 +74,7 @@ def test_the_sections_are_those_of_the_paper_in_its_order(manifest):
 
 
 def test_figures_are_those_of_the_metrics(manifest):
-    found = _rows(_section(model_card.text(manifest, _metrics()), "Quantitative Analyses"))
+    found = _rows(_section(model_card.format_card(manifest, _metrics()), "Quantitative Analyses"))
     assert ["train", "2,800", "70.00%", "1.2500", "0.625"] in found
     assert ["validation", "280", "61.00%", "1.2500", "0.625"] in found
     assert ["test", "1,301", "59.99%", "1.2500", "0.625"] in found
@@ -83,7 +83,7 @@ def test_figures_are_those_of_the_metrics(manifest):
 
 
 def test_every_artifact_has_a_row_with_the_manifests_figures(manifest):
-    found = _rows(_section(model_card.text(manifest, None), "Quantitative Analyses"))
+    found = _rows(_section(model_card.format_card(manifest, None), "Quantitative Analyses"))
     for entry in manifest["artifacts"].values():
         [row] = [row for row in found if row[0] == f"`{entry['path']}`"]
         assert row[1] == entry["for"]
@@ -93,16 +93,16 @@ def test_every_artifact_has_a_row_with_the_manifests_figures(manifest):
 
 
 def test_images_that_were_validation_and_test_are_one_row_and_a_warning(manifest):
-    card = model_card.text(manifest, _metrics(selected_on="test"))
+    card = model_card.format_card(manifest, _metrics(selected_on="test"))
     splits = [row[0] for row in _rows(_section(card, "Quantitative Analyses"))]
     assert "test, also validation" in splits
     assert "validation" not in splits
     assert "optimistic" in _section(card, "Evaluation Data")
-    assert "optimistic" not in model_card.text(manifest, _metrics())
+    assert "optimistic" not in model_card.format_card(manifest, _metrics())
 
 
 def test_without_metrics_it_says_so_and_shows_no_figures_by_class(manifest):
-    card = model_card.text(manifest | {"weights": {"epoch": 14}}, None)
+    card = model_card.format_card(manifest | {"weights": {"epoch": 14}}, None)
     assert "No `metrics.json` is about these weights" in card
     assert "- Epochs: 14\n" in card
     assert not [row for row in _rows(card) if row[0] in CLASS_NAMES]
@@ -111,7 +111,9 @@ def test_without_metrics_it_says_so_and_shows_no_figures_by_class(manifest):
 
 def test_the_recipe_is_the_runs(manifest):
     config = {"batch_size": 96, "learning_rate": 3e-4, "precision": "mixed_bfloat16"}
-    details = _section(model_card.text(_run(manifest, **config), _metrics()), "Model Details")
+    details = _section(
+        model_card.format_card(_run(manifest, **config), _metrics()), "Model Details"
+    )
     for line in ("Batch size: 96", "start: 0.0003", "training: mixed_bfloat16"):
         assert line in details
 
@@ -125,7 +127,7 @@ def test_the_recipe_is_the_runs(manifest):
     ],
 )
 def test_data_and_licence_are_named_without_the_path(manifest, config, counts, says, says_not):
-    card = model_card.text(_run(manifest, **config), _metrics(train=counts))
+    card = model_card.format_card(_run(manifest, **config), _metrics(train=counts))
     training = _section(card, "Training Data")
     assert says in training
     assert says_not not in card.replace(_section(card, "Caveats and Recommendations"), "")
@@ -136,7 +138,9 @@ def test_fer2013_is_known_with_validation_images_cut_off_it(manifest):
     metrics = _metrics(train=kept)
     for fraction, known in ((0.01, True), (None, False)):
         config = {"data": "fer.csv", "validation_fraction": fraction}
-        training = _section(model_card.text(_run(manifest, **config), metrics), "Training Data")
+        training = _section(
+            model_card.format_card(_run(manifest, **config), metrics), "Training Data"
+        )
         assert ("collected with an image search engine" in training) is known
 
 
@@ -177,7 +181,7 @@ def test_the_card_is_in_the_export_and_says_what_the_model_is_not_for(exported):
     ],
 )
 def test_every_paragraph_is_about_the_kind_of_data(manifest, config, counts, says, silent_about):
-    card = model_card.text(_run(manifest, **config), _metrics(train=counts))
+    card = model_card.format_card(_run(manifest, **config), _metrics(train=counts))
     # Wherever a line ends.
     words = " ".join(card.replace(_section(card, "Intended Use"), "").split())
     for text in says:
@@ -195,12 +199,12 @@ def test_metrics_count_if_they_are_of_the_exported_weights(tmp_path, epochs, che
     (tmp_path / "checkpoints/epoch_0015.npz").touch()
     metrics = _metrics() | {"epochs": epochs}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    found = model_card.metrics_of(tmp_path, checkpoint, 15)
+    found = model_card.read_matching_metrics(tmp_path, checkpoint, 15)
     assert found == (metrics if theirs else None)
 
 
 def test_a_run_in_training_has_no_metrics_and_a_stranger_s_are_refused(tmp_path):
-    assert model_card.metrics_of(tmp_path, "last", 15) is None
+    assert model_card.read_matching_metrics(tmp_path, "last", 15) is None
     (tmp_path / "metrics.json").write_text('{"epochs": 15, "checkpoint": "last"}')
     with pytest.raises(UserError, match=r"metrics\.json: not written by a training run"):
-        model_card.metrics_of(tmp_path, "last", 15)
+        model_card.read_matching_metrics(tmp_path, "last", 15)

@@ -3,14 +3,14 @@ import pytest
 
 from export.formats.inference_model import inference_model
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference.keras_loader import probabilities
+from fer_pipeline.inference.keras_loader import predict_probabilities
 
 
 def test_gives_the_probabilities_of_the_trained_network(faces, weights, reference_model):
     model = inference_model(weights)
     assert all(layer.compute_dtype == "float32" for layer in model.layers)
     # 280 images are four full batches and a remainder.
-    found = probabilities(model, faces.images)
+    found = predict_probabilities(model, faces.images)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, reference_model, atol=1e-6)
 

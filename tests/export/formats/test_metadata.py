@@ -111,7 +111,7 @@ def test_what_is_written_is_read(contents, name):
     tables, labels = metadata.read(contents[name], name)
     assert tables == metadata.describe(name)
     assert labels == LABELS
-    assert metadata.problems(contents[name], name) == ()
+    assert metadata.find_problems(contents[name], name) == ()
 
 
 def test_the_model_in_front_is_the_same_to_an_interpreter(contents):
@@ -143,22 +143,22 @@ class TestProblems:
         return bytes(builder.Output())
 
     def test_a_file_without_metadata(self, contents):
-        [problem] = metadata.problems(self.plain(contents["int8"]), "int8")
+        [problem] = metadata.find_problems(self.plain(contents["int8"]), "int8")
         assert problem == "its metadata cannot be read (there is no TFLITE_METADATA)"
 
     def test_another_formats_metadata(self, contents):
-        [problem] = metadata.problems(contents["int8"], "int8_rgb")
+        [problem] = metadata.find_problems(contents["int8"], "int8_rgb")
         assert "other inputs" in problem
 
     def test_other_labels(self, contents):
         swapped = LABELS.replace("angry\ndisgust", "disgust\nangry")
         content = metadata.with_metadata(self.plain(contents["int8"]), "int8", swapped)
-        assert metadata.problems(content, "int8") == ("its labels.txt holds other labels",)
+        assert metadata.find_problems(content, "int8") == ("its labels.txt holds other labels",)
 
     def test_no_archive(self, contents):
         content = contents["int8"]
         cut = content[: content.rindex(b"PK\x03\x04")]
-        [problem] = metadata.problems(cut, "int8")
+        [problem] = metadata.find_problems(cut, "int8")
         assert "cannot be read" in problem
 
     def test_another_wording_is_none(self, contents, monkeypatch):
@@ -166,7 +166,7 @@ class TestProblems:
             other.setattr(metadata, "_INPUTS", {1: "A face."})
             other.setattr(metadata, "__version__", "9")
             content = metadata.with_metadata(self.plain(contents["int8"]), "int8", LABELS)
-        assert metadata.problems(content, "int8") == ()
+        assert metadata.find_problems(content, "int8") == ()
 
     @pytest.mark.parametrize("seed", range(20))
     def test_damage_is_a_problem_and_no_crash(self, contents, seed):
@@ -175,5 +175,5 @@ class TestProblems:
         rng = np.random.default_rng(seed)
         for position in rng.integers(start, start + 400, 30):
             content[position] = rng.integers(256)
-        for problem in metadata.problems(bytes(content), "int8"):
+        for problem in metadata.find_problems(bytes(content), "int8"):
             assert problem.startswith("its ")

@@ -77,7 +77,7 @@ def test_describe_agrees_with_the_interpreter(contents, graphs):
 @pytest.mark.parametrize("name", ["int8", "int8_rgb"])
 def test_the_int8_graph_has_integer_kernels_alone(graphs, name):
     graph = graphs[name]
-    assert tflite.int8_problems(graph) == []
+    assert tflite.find_int8_problems(graph) == []
     assert graph.operators.count("CONV_2D") == 4
     assert graph.operators.count("FULLY_CONNECTED") == 3
     assert {tensor.dtype for tensor in graph.tensors} == {"INT8", "INT32", "UINT8"}
@@ -91,7 +91,7 @@ def test_the_rgb_front_costs_no_operator(graphs):
 
 
 def test_another_graph_is_told_from_int8(graphs):
-    problems = " ".join(tflite.int8_problems(graphs["float16"]))
+    problems = " ".join(tflite.find_int8_problems(graphs["float16"]))
     for word in ("input FLOAT32", "output FLOAT32", "DEQUANTIZE", "float tensors", "0 scales"):
         assert word in problems
 

@@ -1,24 +1,24 @@
 import pytest
 
 from export.spec import artifacts
-from export.spec.io_spec import io_spec_of, labels_text
+from export.spec.io_spec import format_labels, get_io_spec
 from fer_pipeline.errors import UserError
 
 
 def test_chosen_keeps_the_tables_order():
-    assert list(artifacts.chosen(["int8", " keras"])) == ["keras", "int8"]
-    assert list(artifacts.chosen(None)) == list(artifacts.ARTIFACTS)
+    assert list(artifacts.choose(["int8", " keras"])) == ["keras", "int8"]
+    assert list(artifacts.choose(None)) == list(artifacts.ARTIFACTS)
 
 
 @pytest.mark.parametrize("names", [[], [""], ["int8", "onnx"]])
 def test_chosen_refuses_nothing_and_the_unknown(names):
     with pytest.raises(UserError, match="choose from keras, keras_v3, saved_model, float32"):
-        artifacts.chosen(names)
+        artifacts.choose(names)
 
 
 def test_labels_are_seven_lines():
     text = "angry\ndisgust\nfear\nhappy\nneutral\nsad\nsurprise\n"
-    assert labels_text() == text
+    assert format_labels() == text
 
 
 def test_the_gates_are_as_agreed():
@@ -38,12 +38,12 @@ def test_the_gates_are_as_agreed():
 
 
 def test_another_batch_changes_the_tflite_shapes_alone():
-    eight = io_spec_of("int8_rgb", 8)
+    eight = get_io_spec("int8_rgb", 8)
     assert eight["inputs"][0]["shape"] == [8, 48, 48, 3]
     assert eight["outputs"][0]["shape"] == [8, 7]
     assert eight["inputs"][0]["quantization"] == {"scale": 1.0, "zero_point": 0}
-    assert io_spec_of("int8_rgb")["inputs"][0]["shape"] == [1, 48, 48, 3]
-    assert io_spec_of("saved_model", 8) == io_spec_of("saved_model")
+    assert get_io_spec("int8_rgb")["inputs"][0]["shape"] == [1, 48, 48, 3]
+    assert get_io_spec("saved_model", 8) == get_io_spec("saved_model")
 
 
 @pytest.mark.parametrize("size", [0, -3, 257])

@@ -10,7 +10,7 @@ from fer_pipeline.errors import UserError
 
 @pytest.fixture
 def value():
-    images, labels = golden.faces()
+    images, labels = golden.draw_faces()
     return golden.Golden(images, labels, np.full((64, 7), 1 / 7, np.float32))
 
 

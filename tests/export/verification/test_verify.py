@@ -7,7 +7,7 @@ import pytest
 
 from export.spec import golden as golden_lib
 from export.spec.artifacts import ARTIFACTS
-from export.spec.io_spec import io_spec_of
+from export.spec.io_spec import get_io_spec
 from export.verification import verify
 from export.verification.runtimes import Runtime, RuntimeFailedError
 
@@ -105,7 +105,7 @@ def test_ctrl_c_does_not_wait_for_running_predictions(
     script.write_text(
         "import json, signal, sys\n"
         "signal.alarm(60)\n"
-        f"io_spec = {io_spec_of('float32')!r}\n"
+        f"io_spec = {get_io_spec('float32')!r}\n"
         "print(json.dumps({'io_spec': io_spec, 'modules': []}), flush=True)\n"
         "sys.stdin.readline()\n"
         f"open({str(asked)!r}, 'w').close()\n"

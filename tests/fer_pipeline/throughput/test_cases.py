@@ -43,7 +43,7 @@ def test_cases_warm_up_and_then_alternate():
         Case("absent", missing),
         contest.case("fast", 60, [100, 1, 3, 2], kind="ours"),
     ]
-    slow, absent, fast = cases.rates(entrants, 3, baseline="slow", opener=cases.in_process)
+    slow, absent, fast = cases.measure_rates(entrants, 3, baseline="slow", opener=cases.in_process)
     assert contest.turns == ["slow", "fast", "slow", "fast", "fast", "slow", "slow", "fast"]
     assert slow == {
         "name": "slow",
@@ -69,17 +69,17 @@ def test_cases_warm_up_and_then_alternate():
 def test_where_there_is_no_room_one_follows_the_other():
     contest = Contest()
     entrants = [contest.case("a", 1, [1, 1, 1]), contest.case("b", 1, [1, 1, 1])]
-    cases.rates(entrants, 2, baseline="a", opener=cases.in_process, together=False)
+    cases.measure_rates(entrants, 2, baseline="a", opener=cases.in_process, together=False)
     assert contest.turns == ["a", "a", "a", "b", "b", "b"]
 
 
 def test_without_a_baseline_there_are_no_ratios():
     contest = Contest()
     options = {"baseline": "absent", "opener": cases.in_process}
-    [row] = cases.rates([contest.case("a", 1, [1, 1])], 1, **options)
+    [row] = cases.measure_rates([contest.case("a", 1, [1, 1])], 1, **options)
     assert row["images_per_second"] == 1.0
     assert row["ratio"] is None
-    [row] = cases.latencies([contest.case("a", 1, [1] * 3)], 1, 1, **options)
+    [row] = cases.measure_latencies([contest.case("a", 1, [1] * 3)], 1, 1, **options)
     assert row["ratio"] is None
 
 
@@ -91,7 +91,9 @@ def test_latencies_are_percentiles_of_calls_after_the_first_ones():
         Case("absent", missing),
         contest.case("b", 2, [0.005] * 7),
     ]
-    first, absent, second = cases.latencies(entrants, 2, 2, baseline="a", opener=cases.in_process)
+    first, absent, second = cases.measure_latencies(
+        entrants, 2, 2, baseline="a", opener=cases.in_process
+    )
     assert contest.turns[:2] == ["a", "b"]
     assert contest.turns[2:] == ["a"] * 2 + ["b"] * 2 + ["a"] * 2 + ["b"] * 4 + ["a"] * 2
     # Of 1, 2, 3 and 4 ms, by linear interpolation.
@@ -119,7 +121,7 @@ def test_cases_on_a_gpu_are_alone_with_it():
 
     names = ["gpu a", "b", "gpu c", "d"]
     entrants = [Case(name, quick, gpu=name.startswith("gpu")) for name in names]
-    rows = cases.rates(entrants, 2, baseline="b", opener=opener)
+    rows = cases.measure_rates(entrants, 2, baseline="b", opener=opener)
     assert [row["name"] for row in rows] == names
     assert all(len(row["rounds"]) == 2 for row in rows)
     beside = dict(seen)
@@ -134,7 +136,7 @@ def test_a_table_is_aligned_and_shows_what_is_missing():
         {"name": "fast", "note": "a note", "rate": 3000.0, "ratio": 600.0, "rounds": [3000.0]},
     ]
     table = Table("batch 64", columns, rows)
-    assert cases.text(table).splitlines() == [
+    assert cases.format_table(table).splitlines() == [
         "batch 64",
         "        images/s    ratio",
         "slow           5    1.00x",
@@ -189,7 +191,7 @@ def test_a_process_that_fails_costs_its_own_row_alone(tmp_path):
             with cases.in_process(case) as turn:
                 yield turn
 
-    row, other = cases.rates([died, Case("b", quick)], 2, baseline="b", opener=opened)
+    row, other = cases.measure_rates([died, Case("b", quick)], 2, baseline="b", opener=opened)
     assert row["images_per_second"] is None
     assert row["note"].startswith("not measured: ended with status 1: TypeError")
     assert len(other["rounds"]) == 2
@@ -205,7 +207,7 @@ def test_a_case_that_breaks_off_takes_no_further_turns():
             raise ChildError("crashed with SIGKILL") from None
 
     entrants = [Case("a", lambda: run), Case("b", quick)]
-    broken, whole = cases.rates(entrants, 3, baseline="b", opener=cases.in_process)
+    broken, whole = cases.measure_rates(entrants, 3, baseline="b", opener=cases.in_process)
     assert len(broken["rounds"]) == 1
     assert broken["note"] == "not measured: crashed with SIGKILL"
     assert len(whole["rounds"]) == 3

@@ -40,7 +40,7 @@ def test_every_runtime_is_called_and_pytorchs_row_says_what_it_needs(train, tmp_
     assert row["seconds"] > 0
     np.save(tmp_path / inference_cases.IMAGES, train.images[:4])
     inference_cases.write_onnx(tmp_path)
-    rows = cases.latencies(
+    rows = cases.measure_latencies(
         inference_cases.cases(str(tmp_path), cores=2),
         1,
         1,

@@ -47,7 +47,7 @@ def test_every_case_delivers_images_and_pytorchs_says_what_it_needs(train, tmp_p
     without(monkeypatch, "torch")
     folder = input_cases.class_folders(train, tmp_path)
     found = input_cases.cases(str(folder), batch_size=32, seconds=0, workers=2)
-    rows = cases.rates(found, 1, baseline=input_cases.BASELINE, opener=cases.in_process)
+    rows = cases.measure_rates(found, 1, baseline=input_cases.BASELINE, opener=cases.in_process)
     able = [row for row in rows if "PyTorch" not in row["name"]]
     assert len(able) == len(rows) - 3 == 8
     for row in able:

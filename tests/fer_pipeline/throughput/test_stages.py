@@ -15,7 +15,7 @@ from fer_pipeline.throughput.cases import Case, Column, Table, Timing
 
 def fake_stage(train, options, scratch):
     assert scratch.is_dir()
-    rows = cases.rates(
+    rows = cases.measure_rates(
         [Case("fake", lambda: lambda: Timing(len(train.labels), 1.0), {"kind": "ours"})],
         options.rounds,
         baseline="fake",
@@ -76,7 +76,7 @@ def test_where_nothing_could_be_measured_a_line_says_so(loaded, tmp_path, monkey
 
     def broken(train, options, scratch):
         entrants = [Case("a", absent), Case("b", absent)]
-        rows = cases.rates(entrants, 1, baseline="a", opener=cases.in_process)
+        rows = cases.measure_rates(entrants, 1, baseline="a", opener=cases.in_process)
         yield Table("one table", cases.RATE_COLUMNS, rows)
 
     monkeypatch.setattr(stages, "STAGES", {"broken": broken, "fake": fake_stage})
@@ -165,7 +165,7 @@ def test_quick_takes_fewer_and_a_given_batch_size_is_taken_alone():
 
 
 def test_the_machine_is_told_in_one_line():
-    line = machine.line(machine.facts())
+    line = machine.format_line(machine.describe())
     assert np.__version__ in line
     assert "\n" not in line
 

@@ -37,7 +37,7 @@ def test_every_case_takes_its_steps(train, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     folder = input_cases.class_folders(train, tmp_path)
     found = train_cases.cases(str(folder), 32, 2, 0.0, ["float32"], on_gpu=False)
-    rows = cases.rates(
+    rows = cases.measure_rates(
         found, 1, baseline=train_cases.BASELINE, opener=cases.in_process, together=False
     )
     notes = {row["name"]: row["note"] for row in rows if row["note"]}

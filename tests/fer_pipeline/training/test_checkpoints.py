@@ -267,5 +267,5 @@ def test_one_that_is_compressed_is_refused_whatever_size_it_names(method):
 
 def test_one_that_names_no_epoch_is_damaged():
     checkpoint = checkpoints.Checkpoint([], [], [], {"step": 1})
-    with pytest.raises(ValueError, match="of which epoch"):
+    with pytest.raises(ValueError, match="its epoch is missing"):
         checkpoints.unpack(checkpoints.pack(checkpoint))

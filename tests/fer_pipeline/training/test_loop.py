@@ -14,7 +14,10 @@ import tensorflow as tf
 from fer_pipeline import recipes
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.devices import strategy
+from fer_pipeline.devices.cluster import WorkerInfo
 from fer_pipeline.errors import UserError
+from fer_pipeline.run_record import known_resume_key
 from fer_pipeline.terminal import interruption
 from fer_pipeline.training import checkpoints, loop, steps
 from fer_pipeline.training import epoch as epoch_lib
@@ -285,6 +288,39 @@ class TwoDevices(NamedTuple):
     """As much of a job as ``check_devices`` looks at."""
 
     replicas: int = 2
+
+
+def test_only_the_chief_draws_a_progress_bar(splits, monkeypatch):
+    drawn = []
+
+    class Bar:
+        def __init__(self, title, *_, **__):
+            drawn.append(title)
+
+        update = close = lambda *_: None
+
+    class Follower(WorkerInfo):
+        chief = False
+
+    monkeypatch.setattr(loop, "Progress", Bar)
+    for worker in (Follower(), WorkerInfo()):
+        devices = strategy.Devices(strategy.join("one_device").strategy, worker)
+        loop.train(splits, make_config(epochs=1, batch_size=20), devices=devices, log=str)
+        assert drawn == ([] if worker.chief is False else ["epoch 1/1"])
+
+
+def test_an_older_checkpoint_that_lacks_a_setting_had_its_default(splits, tmp_path, monkeypatch):
+    def of_older_version(config):
+        names = ("batch_size", "learning_rate", "seed", "precision")
+        return {name: known_resume_key(config)[name] for name in names}
+
+    monkeypatch.setattr(loop, "known_resume_key", of_older_version)
+    loop.train(splits, make_config(epochs=1, batch_size=20), run=tmp_path, log=str)
+    monkeypatch.undo()
+    monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
+    monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
+    longer = make_config(epochs=2, batch_size=20)
+    assert len(loop.train(splits, longer, run=tmp_path, log=str).history) == 2
 
 
 def test_a_batch_that_leaves_a_replica_without_an_image_is_refused(splits):
