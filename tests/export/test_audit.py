@@ -85,6 +85,20 @@ def test_golden_outputs_catch_another_network_with_right_hashes(small, weights, 
         audited(small)
 
 
+def test_a_keras_file_that_cannot_be_opened_costs_its_own_row_alone(copy, faces, rewrite_manifest):
+    path = copy / "model.json"
+    path.write_text("{}".ljust(path.stat().st_size))
+
+    def cover_up(stored):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        stored["files"]["model.json"]["sha256"] = digest
+
+    rewrite_manifest(copy, cover_up)
+    # Nothing else fails: no "(and 1 more artifacts)".
+    with pytest.raises(UserError, match=r"model\.json: \w+Error: [^(]*$"):
+        audited(copy, evaluation=(faces.images, faces.labels))
+
+
 def test_accuracy_is_measured_where_there_are_labels(small, faces, reference_model):
     [report] = audited(small, evaluation=(faces.images, faces.labels))
     assert report.comparison.accuracy == np.mean(reference_model.argmax(axis=1) == faces.labels)

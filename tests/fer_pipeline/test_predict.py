@@ -190,6 +190,27 @@ def test_a_fixed_batch_of_several_images_is_filled_up(tmp_path, expected):
     np.testing.assert_allclose(model_loader.open_model(path)(faces(20)), expected, atol=1e-5)
 
 
+def test_a_file_of_several_signatures_answers_by_its_first(tmp_path, expected):
+    kernel, bias = (tf.constant(w) for w in small_model().get_weights())
+
+    def answer(image):
+        pooled = tf.nn.avg_pool2d(image, 8, 8, "VALID")
+        return tf.nn.softmax(tf.reshape(pooled, [1, 36]) @ kernel + bias)
+
+    spec = tf.TensorSpec((1, 48, 48, 1), tf.float32)
+    served = tf.function(answer).get_concrete_function(spec)
+    brighter = tf.function(lambda image: answer(image + 1)).get_concrete_function(spec)
+    module = tf.Module()
+    signatures = {"serving_default": served, "warmer": brighter}
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=signatures)
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(tmp_path / "saved"), signature_keys=list(signatures)
+    )
+    (tmp_path / "two.tflite").write_bytes(converter.convert())
+    found = model_loader.open_model(tmp_path / "two.tflite")(faces(20))
+    np.testing.assert_allclose(found, expected[:20], atol=1e-5)
+
+
 def test_an_rgb_model_gets_the_face_in_three_channels(tmp_path):
     path = to_tflite(tmp_path / "rgb.tflite", channels=3)
     wanted = small_model(channels=3).predict(
