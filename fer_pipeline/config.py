@@ -83,7 +83,7 @@ class Config:
     )
     recipe: str = _setting(
         "notebook",
-        "Named set of settings: what those below that name it are where they are not chosen.",
+        "Named set of default settings; a flag of its own overrides each of them.",
         choices=("notebook", "tuned"),
     )
     batch_size: int | None = _setting(None, "Images of a training step.", minimum=1, fixed="always")
