@@ -121,7 +121,7 @@ def _network(
     def convolve(x, channels: int, kernel_size: int, name: str, *, strides: int = 1):
         # The algorithms of our own are for stride 1.
         layer = convolution if strides == 1 and kernel_size > 1 else layers.Conv2D
-        x = layer(
+        return layer(
             channels,
             kernel_size,
             strides=strides,
@@ -131,7 +131,6 @@ def _network(
             name=name,
             dtype=dtype_policy,
         )(x)
-        return x
 
     def normalize(x, name: str, *, gamma: str = "ones"):
         return batch_normalization(gamma_initializer=gamma, name=name, dtype=dtype_policy)(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.models import compact_cnn, notebook_cnn
 
@@ -20,32 +20,14 @@ def build_model(name: str = "notebook", *, batch_size: int | None = None) -> ker
     return compact_cnn.build_model(name, batch_size=batch_size)
 
 
-def build_training_model(
-    name: str = "notebook",
-    *,
-    dtype_policy: str = "float32",
-    seed: int = 0,
-    replicas: int = 1,
-    dropout: float | None = None,
-    normalization_momentum: float = 0.99,
-) -> keras.Model:
+def build_training_model(name: str = "notebook", **options: Any) -> keras.Model:
     """Builds the same network for training: same function, same weights, fewer memory passes.
 
     Args:
       name: one of ``NAMES``.
-      dtype_policy: a Keras dtype policy, such as ``"mixed_bfloat16"``.
-      seed: seed of the initial weights and of the dropout masks.
-      replicas: copies of the network that will train together.
-      dropout: rate before the head and nowhere else; None is the network's own.
-      normalization_momentum: of batch normalisation's moving statistics.
+      options: as for ``compact_cnn.build_training_model``. ``dropout`` is the rate before the head
+        and nowhere else; None is the network's own.
     """
-    options = {
-        "dtype_policy": dtype_policy,
-        "seed": seed,
-        "replicas": replicas,
-        "dropout": dropout,
-        "normalization_momentum": normalization_momentum,
-    }
     if name == "notebook":
         return notebook_cnn.build_training_model(**options)
     return compact_cnn.build_training_model(name, **options)

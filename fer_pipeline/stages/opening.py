@@ -30,8 +30,8 @@ from fer_pipeline.training import checkpoints, loop
 if TYPE_CHECKING:
     from fer_pipeline.devices.strategy import Devices
 
-#: Sizes in copies of the weights: a checkpoint holds them and Adam's two moments. The nine
-#: artifacts take 6.3, and what they are made of while they are written 3.
+#: Sizes in copies of the weights. A checkpoint holds the weights and Adam's two moments (Muon has
+#: one). The nine artifacts take 6.3 copies, and temporary files while they are written 3.
 _CHECKPOINT_COPIES, _EXPORT_COPIES = 3, 10
 _BYTES_PER_PARAMETER = 4
 

@@ -4,10 +4,12 @@ import pytest
 
 from fer_pipeline import config, recipes
 from fer_pipeline.config import Config
+from fer_pipeline.models import networks
 
 
 def test_every_recipe_decides_the_same_settings():
     assert tuple(recipes.RECIPES) == config.settings()["recipe"].choices
+    assert config.settings()["model"].choices == networks.NAMES
     for values in recipes.RECIPES.values():
         assert set(values) == set(recipes.RECIPES["notebook"])
 

@@ -1,8 +1,99 @@
-"""Rows are added up the same way however they were cut."""
+"""Steps against Keras' ``fit`` and ``evaluate``, and their metrics against sums by hand."""
 
+import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 
-from fer_pipeline.training import steps
+from fer_pipeline import recipes
+from fer_pipeline.config import Config
+from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.training import loop, steps
+
+#: The module whose sizes the tests shrink.
+NETWORK = "fer_pipeline.models.notebook_cnn"
+
+
+def split(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
+    return Split(images, rng.integers(0, 7, count).astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return Splits(split(20, 0), split(9, 1), split(9, 2))
+
+
+def small_model(policy="float32"):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((48, 48, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.MaxPooling2D(4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu", dtype=policy),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(7, activation="softmax", dtype="float32"),
+        ]
+    )
+
+
+def batches(part, size):
+    return tf.data.Dataset.from_tensor_slices(tuple(part)).batch(size)
+
+
+def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
+    part = splits.train
+    reference = small_model()
+    reference.compile(
+        optimizer=keras.optimizers.Adam(5e-4),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    record = reference.fit(batches(part, 8), epochs=3, shuffle=False, verbose=0).history
+
+    model = small_model()
+    optimizer = loop.make_optimizer(recipes.resolve(Config()), model)
+    optimizer.build(model.trainable_variables)
+    train_steps = steps.compile_train_steps(model, optimizer)
+    for epoch in range(3):
+        rows = train_steps(iter(batches(part, 8)), tf.constant([8, 8, 4])).numpy()
+        assert rows[:, steps.IMAGES].tolist() == [8, 8, 4]
+        totals = rows.sum(axis=0)
+        np.testing.assert_allclose(totals[0] / 20, record["loss"][epoch], rtol=1e-5)
+        np.testing.assert_allclose(totals[1] / 20, record["accuracy"][epoch], rtol=1e-6)
+    for ours, theirs in zip(model.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_evaluation_is_keras_evaluate(splits):
+    model = small_model()
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    expected = model.evaluate(batches(splits.validation, 9), verbose=0)
+    rows = steps.compile_evaluate_steps(model)(iter(batches(splits.validation, 5)), tf.constant(2))
+    loss, correct, images = steps.accumulate_metrics(np.zeros(3), rows.numpy())
+    assert images == 9
+    np.testing.assert_allclose([loss / 9, correct / 9], expected, rtol=1e-5)
+
+
+def test_float16_loss_scaling_leaves_the_gradients_of_float32(splits):
+    """The scale is 2^15; without the division before Adam the moments would show it."""
+    part = splits.train
+    moments = []
+    for policy in ("float32", "mixed_float16"):
+        model = small_model(policy)
+        config = recipes.resolve(Config(precision=policy))
+        optimizer = loop.make_optimizer(config, model)
+        optimizer.build(model.trainable_variables)
+        steps.compile_train_steps(model, optimizer)(iter(batches(part, 20)), tf.constant([20]))
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        moments.append([np.asarray(v) for v in inner.variables if "momentum" in v.path])
+    float32, float16 = moments
+    assert len(float32) == len(model.trainable_variables)
+    for plain, scaled in zip(float32, float16, strict=True):
+        np.testing.assert_allclose(scaled, plain, atol=0.02 * np.abs(plain).max() + 1e-7)
 
 
 def test_sums_do_not_depend_on_where_an_epoch_was_cut():
