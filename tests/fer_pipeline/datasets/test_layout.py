@@ -11,20 +11,6 @@ def list_zip(path):
     return folders.list_zip(path, files.open_zip(path))
 
 
-def listings(make_source, contents):
-    """The contents as a folder and as a .zip, each with its listing."""
-    root, path = make_source.folder(contents), make_source.zip(contents)
-    return [(root, folders.list_folder(root)), (path, list_zip(path))]
-
-
-def levels(faces) -> list[int]:
-    """The grey level of each flat image."""
-    images = faces.images[:]
-    assert images.shape[1:] == (48, 48, 1)
-    assert (images == images[:, :1, :1]).all()
-    return images[:, 0, 0, 0].tolist()
-
-
 def refusal(make_source, contents) -> list[str]:
     """What is said of the contents as a folder and as a .zip, less the path of the source."""
     said = []

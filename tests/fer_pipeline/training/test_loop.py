@@ -12,7 +12,6 @@ import pytest
 
 from fer_pipeline import recipes
 from fer_pipeline.config import Config
-from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import strategy
 from fer_pipeline.devices.cluster import WorkerInfo
 from fer_pipeline.errors import UserError
@@ -25,22 +24,11 @@ from fer_pipeline.training import epoch as epoch_lib
 NETWORK = "fer_pipeline.models.notebook_cnn"
 
 
-def split(count, seed):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
-    return Split(images, rng.integers(0, 7, count).astype(np.int32))
-
-
 @pytest.fixture(autouse=True)
 def narrow_network(monkeypatch):
     """The notebook's layers with few filters: the same graph, a hundredth of the work."""
     monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
     monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
-
-
-@pytest.fixture(scope="module")
-def splits():
-    return Splits(split(20, 0), split(9, 1), split(9, 2))
 
 
 def make_config(**settings):

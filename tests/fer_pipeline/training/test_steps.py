@@ -2,27 +2,14 @@
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from fer_pipeline import recipes
 from fer_pipeline.config import Config
-from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.training import loop, steps
 
 #: The module whose sizes the tests shrink.
 NETWORK = "fer_pipeline.models.notebook_cnn"
-
-
-def split(count, seed):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
-    return Split(images, rng.integers(0, 7, count).astype(np.int32))
-
-
-@pytest.fixture(scope="module")
-def splits():
-    return Splits(split(20, 0), split(9, 1), split(9, 2))
 
 
 def small_model(policy="float32"):

@@ -5,7 +5,6 @@ import pytest
 
 from fer_pipeline import recipes
 from fer_pipeline.config import Config
-from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import strategy
 from fer_pipeline.errors import UserError
 from fer_pipeline.input_pipeline import augment, training_batches
@@ -14,17 +13,6 @@ from fer_pipeline.training import checkpoints, distillation, loop, optimizers
 from fer_pipeline.training import epoch as epoch_lib
 
 TARGETS = np.random.default_rng(5).dirichlet(np.ones(7), 20).astype(np.float32)
-
-
-def split(count, seed):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, 48, 48, 1)).astype(np.uint8)
-    return Split(images, rng.integers(0, 7, count).astype(np.int32))
-
-
-@pytest.fixture(scope="module")
-def splits():
-    return Splits(split(20, 0), split(9, 1), split(9, 2))
 
 
 @pytest.fixture(autouse=True)
