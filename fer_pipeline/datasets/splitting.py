@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
+from fer_pipeline.datasets import near_duplicates
 from fer_pipeline.datasets.splits import (
     PRIVATE_TEST,
     PUBLIC_TEST,
@@ -40,8 +41,8 @@ def split(
     Args:
       source: its name in error messages.
       faces: all images of the source.
-      validation_fraction: between 0 and 1, or None. Images with the same pixels stay
-        together.
+      validation_fraction: between 0 and 1, or None. Images of the same photograph stay
+        together; see ``near_duplicates.group``.
       seed: of the split of the training images.
 
     Returns:
@@ -60,7 +61,8 @@ def split(
         hashes = faces.hashes
         if hashes is None:
             hashes = np.concatenate([pixel_hashes(chunk) for chunk in chunks(faces.images)])
-        cut = cut_validation(labels[train], hashes[train], validation_fraction, seed)
+        photographs = near_duplicates.group(_images_at(faces, train), hashes[train])
+        cut = cut_validation(labels[train], photographs, validation_fraction, seed)
         if train.size and not cut.any():
             raise UserError(
                 f"{source}: --validation_fraction={validation_fraction} leaves no image for "
@@ -91,15 +93,15 @@ def split(
 
 
 def cut_validation(
-    labels: np.ndarray, hashes: np.ndarray, fraction: float, seed: int
+    labels: np.ndarray, photographs: np.ndarray, fraction: float, seed: int
 ) -> np.ndarray:
     """Chooses the training images that become validation images: bool ``[N]``.
 
-    Chooses ``fraction`` of each class, rounded, and at least one image of it. Images of equal hash
-    stay together, whatever their labels. The result depends on the set of images, not on their
-    order. At least one distinct image of a class always stays in training.
+    Chooses ``fraction`` of each class, rounded, and at least one image of it. Images of the same
+    photograph, by its number, stay together, whatever their labels. The result depends on the set
+    of images, not on their order. At least one photograph of a class always stays in training.
     """
-    unique, group_of = np.unique(hashes, return_inverse=True)
+    unique, group_of = np.unique(photographs, return_inverse=True)
     sizes = np.bincount(group_of)
     # FER-2013 has the same image with different labels; the lowest is used.
     class_of = np.full(len(unique), NUM_CLASSES)
@@ -127,11 +129,13 @@ def pixel_hashes(images: np.ndarray) -> np.ndarray:
 
 def _select(faces: Faces, positions: np.ndarray) -> Split:
     """Selects the images at ascending positions: int64 ``[N]``."""
+    return Split(_images_at(faces, positions), faces.labels[positions])
+
+
+def _images_at(faces: Faces, positions: np.ndarray) -> np.ndarray | LazyImages:
     images = faces.images
     if isinstance(images, LazyImages):
-        images = images.subset(positions)
-    elif positions.size and positions[-1] - positions[0] + 1 == positions.size:
-        images = images[positions[0] : positions[-1] + 1]
-    else:
-        images = images[positions]
-    return Split(images, faces.labels[positions])
+        return images.subset(positions)
+    if positions.size and positions[-1] - positions[0] + 1 == positions.size:
+        return images[positions[0] : positions[-1] + 1]
+    return images[positions]

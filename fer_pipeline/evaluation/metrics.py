@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
-from fer_pipeline.datasets.splits import Split
+from fer_pipeline.datasets import splitting
+from fer_pipeline.datasets.splits import Split, chunks
 from fer_pipeline.input_pipeline import batches as batches_lib
 from fer_pipeline.terminal.tables import format_table
 from fer_pipeline.training import steps
@@ -111,6 +112,32 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "per_class": {name: row._asdict() for name, row in evaluation.per_class.items()},
         "confusion": evaluation.confusion.tolist(),
     }
+
+
+def without_duplicates(
+    predictions: Predictions, split: Split, train: Split
+) -> dict[str, Any] | None:
+    """``as_json`` of the images that no training image equals pixel by pixel.
+
+    A network may know the others by heart: of FER-2013's PublicTest one in twelve.
+
+    Args:
+      predictions: of every image of ``split``.
+      split: what was predicted.
+      train: what the network was trained on.
+
+    Returns:
+      None where no image is left.
+    """
+    known, asked = (
+        np.concatenate([splitting.pixel_hashes(chunk) for chunk in chunks(part.images)])
+        for part in (train, split)
+    )
+    new = ~np.isin(asked, known)
+    if not new.any():
+        return None
+    kept = Predictions(predictions.probabilities[new], predictions.losses[new])
+    return as_json(score(kept, split.labels[new]))
 
 
 def format_report(evaluation: Evaluation) -> str:

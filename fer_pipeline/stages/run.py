@@ -184,21 +184,26 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     trained_network = build_training_model(config.model, dtype_policy=config.precision)
     trained_network.set_weights(weights)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    results = {}
+    results, described = {}, {}
     for name, split in parts.items():
         if name == "test" and splits.selected_on == "test":
-            results[name] = results["validation"]
-        else:
-            with precision.true_float32():
-                predictions = metrics_lib.predict(reference_model, split)
-            results[name] = metrics_lib.score(predictions, split.labels)
+            results[name], described[name] = results["validation"], described["validation"]
+            continue
+        with precision.true_float32():
+            predictions = metrics_lib.predict(reference_model, split)
+        results[name] = metrics_lib.score(predictions, split.labels)
+        described[name] = metrics_lib.as_json(results[name])
+        if name != "train":
+            described[name]["without_duplicates"] = metrics_lib.without_duplicates(
+                predictions, split, splits.train
+            )
     metrics = {
         "epochs": len(trained.history),
         "checkpoint": config.export_checkpoint,
         "epoch": checkpoint.state["epoch"],
         "model_selected_on": splits.selected_on,
         "twin": compare_with_reference(opened, trained_network, reference_model),
-        **{name: metrics_lib.as_json(result) for name, result in results.items()},
+        **described,
     }
     test = results["test"]
     title = f"{test.confusion.sum():,} test images, accuracy {test.accuracy:.1%}"

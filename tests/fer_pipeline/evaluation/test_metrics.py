@@ -83,3 +83,20 @@ def test_report_names_every_class_with_its_support():
     lines = metrics.format_report(result).splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(CLASS_NAMES)
     assert all(line.split()[1:] == ["1.000", "1.000", "1.000", "3"] for line in lines[1:])
+
+
+def test_figures_without_the_images_that_training_has_seen():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 48, 48, 1), np.uint8)
+    labels = np.array([0, 1, 2, 3, 4, 5], np.int32)
+    probabilities = np.eye(7, dtype=np.float32)[[0, 1, 2, 0, 0, 5]]
+    predictions = metrics.Predictions(probabilities, np.arange(6, dtype=np.float32))
+    train = Split(images[[0, 3, 3]], labels[:3])
+    asked = Split(images, labels)
+    found = metrics.without_duplicates(predictions, asked, train)
+    # Images 1, 2, 4 and 5 are left, and 4 is wrong.
+    assert (found["images"], found["accuracy"], found["loss"]) == (4, 0.75, 3.0)
+    assert (
+        metrics.without_duplicates(predictions, Split(images, labels), Split(images, labels))
+        is None
+    )
