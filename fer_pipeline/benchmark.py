@@ -15,6 +15,7 @@ Measures throughput beside rivals, by turns, each in a process of its own.
   python -m fer_pipeline.benchmark --quick                the embedded synthetic faces
   python -m fer_pipeline.benchmark --data=fer2013.zip     a folder, a .zip or a .csv
   python -m fer_pipeline.benchmark --stages=scaling       up to a million images, 2.3 GB of disk
+  python -m fer_pipeline.benchmark --stages=accuracy --data=fer2013.zip --models=runs/NAME/export
 
 Prints a table for each stage and writes benchmark.json and benchmark.png. Rates and latencies are
 medians over rounds. PyTorch, ONNX Runtime and Pillow, for some of the rivals, come with the extra
@@ -25,7 +26,13 @@ _DATA = flags.DEFINE_string("data", "synthetic", "Faces, as for fer_pipeline.tra
 _STAGES = flags.DEFINE_list(
     "stages",
     ["input", "train", "inference", "export"],
-    "What to measure, of input, train, inference, export and scaling.",
+    "What to measure, of input, train, inference, export, scaling and accuracy.",
+)
+_MODELS = flags.DEFINE_list(
+    "models",
+    [],
+    "TFLite files, or folders of them, that the accuracy stage scores on the test images, beside "
+    "the pretrained ones and those of other packages.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
@@ -61,6 +68,7 @@ def main(argv: list[str]) -> None:
             stages.Options(
                 quick=quick,
                 batch_size=_BATCH_SIZE.value,
+                models=_MODELS.value,
                 rounds=_ROUNDS.value or (2 if quick else 5),
                 seconds=_SECONDS.value,
                 steps=_STEPS.value or (1 if quick else 6),

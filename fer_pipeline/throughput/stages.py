@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from fer_pipeline import atomic_files, cores, datasets, gpus
-from fer_pipeline.datasets.splits import Split
+from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices import precision
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import plots
 from fer_pipeline.inference import export_files
 from fer_pipeline.throughput import (
+    accuracy,
+    accuracy_chart,
     cases,
     chart,
     export_cost,
@@ -36,6 +38,9 @@ from fer_pipeline.throughput.cases import Row, Table
 
 #: The files that ``measure`` writes, and the one that holds what it has until it ends.
 RESULT, CHART, PARTIAL = "benchmark.json", "benchmark.png", "benchmark.partial.json"
+
+#: Accuracy against size, where that stage is asked for.
+ACCURACY_CHART = "accuracy.png"
 
 #: Batch sizes of the stages where none is given.
 _INPUT_BATCHES, _TRAIN_BATCHES = (64, 256, 1024), (64,)
@@ -58,6 +63,7 @@ class Options:
     Attributes:
       quick: fewer cases: one batch size, two artifacts, one size of data.
       batch_size: images of a batch; None is each stage's own choice.
+      models: TFLite files, or folders of them, that the accuracy stage compares.
       rounds: timed rounds of each case.
       seconds: of a round, at least.
       steps: of a training round, at least.
@@ -65,6 +71,7 @@ class Options:
 
     quick: bool = False
     batch_size: int | None = None
+    models: list[str] = dataclasses.field(default_factory=list)
     rounds: int = 5
     seconds: float = 1.0
     steps: int = 6
@@ -101,13 +108,13 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
     print(machine.format_line(result["machine"]), flush=True)
     # Here nothing is measured, and two processes on a GPU would be in each other's way.
     machine.hide_gpus()
-    train, result["load"] = _load(data)
+    splits, result["load"] = _load(data)
     result["stages"] = {stage: [] for stage in stages}
     # Before anything is measured, to find out whether it can be written.
     _write(result, out / PARTIAL)
     with _scratch() as scratch:
         for stage in stages:
-            for table in STAGES[stage](train, options, scratch):
+            for table in STAGES[stage](splits, options, scratch):
                 print(f"\n{stage}, {cases.format_table(table)}", flush=True)
                 result["stages"][stage].append(table.as_json())
                 _write(result, out / PARTIAL)
@@ -116,6 +123,8 @@ def measure(data: str, options: Options, *, stages: Sequence[str], out: Path) ->
             f"nothing could be measured: the rows above say why, and {out / PARTIAL} keeps them"
         )
     plots.save(chart.draw(result), out / CHART)
+    if points := accuracy_chart.list_points(result):
+        plots.save(accuracy_chart.draw(points), out / ACCURACY_CHART)
     _write(result, out / RESULT)
     (out / PARTIAL).unlink()
     print(f"\n{out / RESULT} and {CHART} written after {time.perf_counter() - started:.0f} s")
@@ -146,10 +155,10 @@ def _scratch() -> Iterator[Path]:
         ) from error
 
 
-def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+def input_stage(splits: Splits, options: Options, scratch: Path) -> Iterator[Table]:
     """Delivering training batches: shuffled, randomly mirrored, cached where one can."""
     arguments = {
-        "folder": str(input_cases.class_folders(train, scratch)),
+        "folder": str(input_cases.class_folders(splits.train, scratch)),
         "seconds": options.seconds,
         "workers": 0 if options.quick else cores.usable(),
     }
@@ -169,11 +178,11 @@ def input_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
         yield Table(f"batch {batch_size}, shuffled and mirrored", cases.RATE_COLUMNS, rows)
 
 
-def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+def train_stage(splits: Splits, options: Options, scratch: Path) -> Iterator[Table]:
     """Optimizer steps on the network."""
     on_gpu = bool(machine.gpu_names())
     arguments = {
-        "folder": str(input_cases.class_folders(train, scratch)),
+        "folder": str(input_cases.class_folders(splits.train, scratch)),
         "steps": options.steps,
         "seconds": options.seconds,
         "policies": list(dict.fromkeys(["float32", precision.resolve("auto", gpus.visible()[:1])])),
@@ -195,11 +204,11 @@ def train_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table
         yield Table(title, train_cases.COLUMNS, train_cases.with_shares(rows, batch_size))
 
 
-def inference_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+def inference_stage(splits: Splits, options: Options, scratch: Path) -> Iterator[Table]:
     """Calls of the exported files; their weights are random, which takes as long."""
     turns, calls = (3, 10) if options.quick else (10, 10)
     _exported(scratch, _formats(options))
-    np.save(scratch / inference_cases.IMAGES, train.images[:_INFERENCE_BATCH])
+    np.save(scratch / inference_cases.IMAGES, splits.train.images[:_INFERENCE_BATCH])
     # Where it cannot be done its rows say so.
     with contextlib.suppress(ImportError):
         inference_cases.write_onnx(scratch)
@@ -241,9 +250,9 @@ def _measured(
     )
 
 
-def export_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+def export_stage(splits: Splits, options: Options, scratch: Path) -> Iterator[Table]:
     """Writing each artifact, without proving it."""
-    del train
+    del splits
     rows = _exported(scratch, _formats(options))
     yield Table("each in a process of its own", export_cost.COLUMNS, rows)
 
@@ -254,25 +263,38 @@ def _exported(folder: Path, formats: tuple[str, ...]) -> list[Row]:
     return export_cost.write(formats, folder)
 
 
-def scaling_stage(train: Split, options: Options, scratch: Path) -> Iterator[Table]:
+def scaling_stage(splits: Splits, options: Options, scratch: Path) -> Iterator[Table]:
     """Larger data, other batch sizes, fewer threads."""
-    del train, scratch
+    del splits, scratch
     yield scaling.sizes(quick=options.quick)
     yield scaling.settings(quick=options.quick)
 
 
+def accuracy_stage(splits: Splits, options: Options, scratch: Path) -> Iterator[Table]:
+    """How often exported files are right, beside the files that other packages bring along."""
+    del scratch
+    yield accuracy.compare(
+        accuracy.own_models(options.models),
+        splits.train,
+        splits.test,
+        images=500 if options.quick else None,
+        calls=10 if options.quick else 100,
+    )
+
+
 #: Every stage by its name on the command line.
-STAGES: dict[str, Callable[[Split, Options, Path], Iterator[Table]]] = {
+STAGES: dict[str, Callable[[Splits, Options, Path], Iterator[Table]]] = {
     "input": input_stage,
     "train": train_stage,
     "inference": inference_stage,
     "export": export_stage,
     "scaling": scaling_stage,
+    "accuracy": accuracy_stage,
 }
 
 
-def _load(data: str) -> tuple[Split, dict[str, Any]]:
-    """The training images, and what loading them took."""
+def _load(data: str) -> tuple[Splits, dict[str, Any]]:
+    """The images, and what loading them took."""
     start = time.perf_counter()
     splits = datasets.load(data).splits
     seconds = time.perf_counter() - start
@@ -280,7 +302,7 @@ def _load(data: str) -> tuple[Split, dict[str, Any]]:
     images = sum(len(part.labels) for part in parts)
     rate = images / seconds
     print(f"{data}: {images:,} images loaded cold in {seconds:.1f} s, {rate:,.0f} images/s")
-    return splits.train, {"images": images, "seconds": seconds}
+    return splits, {"images": images, "seconds": seconds}
 
 
 def _fit(count: int, gib: float) -> bool:

@@ -13,7 +13,8 @@ from fer_pipeline.throughput import cases, chart, machine, stages
 from fer_pipeline.throughput.cases import Case, Column, Table, Timing
 
 
-def fake_stage(train, options, scratch):
+def fake_stage(splits, options, scratch):
+    train = splits.train
     assert scratch.is_dir()
     rows = cases.measure_rates(
         [Case("fake", lambda: lambda: Timing(len(train.labels), 1.0), {"kind": "ours"})],
