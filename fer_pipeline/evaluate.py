@@ -46,21 +46,21 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
-        from fer_pipeline.datasets import run_data
-        from fer_pipeline.devices import precision
         from fer_pipeline.evaluation import metrics
-        from fer_pipeline.inference import model_loader
+        from fer_pipeline.stages import evaluation
 
-        run_dir.recover_export(run)
-        model = model_loader.reference_model(run, _EXPORT_CHECKPOINT.value)
-        loaded = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
-        if _DATA.value is None and not loaded.own:
-            print(f"{config['data']}: has other faces than when the run was trained")
-        split = getattr(loaded.splits, _SPLIT.value)
-        with precision.true_float32():
-            result = metrics.score(metrics.predict(model, split), split.labels)
+        result, data, own = evaluation.evaluate_run(
+            run,
+            _DATA.value,
+            split=_SPLIT.value,
+            which=_EXPORT_CHECKPOINT.value,
+            on_bad_image=_ON_BAD_IMAGE.value,
+        )
+    if _DATA.value is None and not own:
+        print(f"{config['data']}: has other faces than when the run was trained")
+    images = int(result.confusion.sum())
     print(
-        f"{_SPLIT.value}: {len(split.labels):,} images of {_DATA.value or config['data']}\n"
+        f"{_SPLIT.value}: {images:,} images of {data}\n"
         f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}\n"
         f"{metrics.format_report(result)}"
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 
 def attach(
     package: str, modules: Mapping[str, Sequence[str]]
-) -> tuple[Callable[[str], Any], list[str]]:
+) -> tuple[Callable[[str], object], list[str]]:
     """Makes a package's ``__getattr__`` and ``__all__``.
 
     Args:
@@ -18,7 +17,7 @@ def attach(
     """
     origin = {name: module for module, names in modules.items() for name in names}
 
-    def getattribute(name: str) -> Any:
+    def getattribute(name: str) -> object:
         if name not in origin:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(importlib.import_module(f"{package}.{origin[name]}"), name)

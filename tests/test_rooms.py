@@ -31,6 +31,7 @@ ENTRY_POINTS = {
     "fer_pipeline.evaluate",
     "fer_pipeline.predict",
     "fer_pipeline.benchmark",
+    "fer_pipeline.library",
     "fer_pipeline.__main__",
     "export.__main__",
 }

@@ -16,6 +16,9 @@ from fer_pipeline.images import OnBadImage
 #: The name of the default source: the synthetic faces.
 SYNTHETIC = "synthetic"
 
+#: In the place of a source: the faces of a run that was given arrays.
+ARRAYS = "(arrays)"
+
 #: Where decoded images are kept: in memory, in memory-mapped files, or nowhere.
 Cache = Literal["memory", "disk", "none"]
 
@@ -155,6 +158,8 @@ def _check_arguments(
                 "--validation_fraction: the synthetic faces have validation images; leave it out"
             )
         return source, SYNTHETIC
+    if source == ARRAYS:
+        raise UserError("the run was trained on arrays, which are not kept; pass them as --data")
     path = Path(os.path.normpath(source))
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path")

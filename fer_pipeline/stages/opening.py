@@ -57,7 +57,9 @@ class Run(NamedTuple):
     devices: Devices
 
 
-def find_problem(path: Path, config: Config, *, chief: bool, exporting: bool) -> UserError | None:
+def find_problem(
+    path: Path, config: Config, *, chief: bool, exporting: bool, loading: bool = True
+) -> UserError | None:
     """What is wrong, as far as that shows without TensorFlow or reading an image; else None.
 
     Args:
@@ -65,6 +67,7 @@ def find_problem(path: Path, config: Config, *, chief: bool, exporting: bool) ->
       config: what the user chose, with the recipe's settings.
       chief: whether this host writes there; the others have one of their own, or none.
       exporting: whether the trained network will be exported.
+      loading: whether the faces come from ``config.data``.
     """
     try:
         if config.tensorboard and not importlib.util.find_spec("tensorboard"):
@@ -72,12 +75,13 @@ def find_problem(path: Path, config: Config, *, chief: bool, exporting: bool) ->
         teachers.check(teachers.names(config.teacher))
         if chief:
             check_run(path, config, exporting=exporting)
-        datasets.check(
-            config.data,
-            validation_fraction=config.validation_fraction,
-            on_bad_image=config.on_bad_image,
-            cache=config.cache,
-        )
+        if loading:
+            datasets.check(
+                config.data,
+                validation_fraction=config.validation_fraction,
+                on_bad_image=config.on_bad_image,
+                cache=config.cache,
+            )
     except UserError as error:
         return error
     return None
@@ -131,13 +135,19 @@ def default_run_dir(config: Config) -> Path:
     return Path("runs") / f"{datasets.source_name(config.data)}-{recipe}-s{config.seed}"
 
 
-def open_run(path: Path, config: Config, problem: UserError | None = None) -> Run:
+def open_run(
+    path: Path,
+    config: Config,
+    problem: UserError | None = None,
+    splits: Splits | None = None,
+) -> Run:
     """Joins the other hosts if there are any, loads the faces and makes the configuration.
 
     Args:
       path: the run directory.
       config: what the user chose.
       problem: what keeps this host from training, to be told to the others.
+      splits: the faces, if they are not to be loaded.
 
     Raises:
       UserError: on all hosts, where one cannot train.
@@ -155,10 +165,10 @@ def open_run(path: Path, config: Config, problem: UserError | None = None) -> Ru
     with strategy_lib.errors_on_all_workers(devices):
         if problem:
             raise problem
-        splits = load_data(config)
+        splits = splits or load_data(config)
     trained_on = strategy_lib.training_gpus(devices)
     config = dataclasses.replace(loop.resolve(config, devices), threads=threads)
-    if config.data != "synthetic":
+    if config.data not in (datasets.SYNTHETIC, datasets.ARRAYS):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
     record = to_record(
         config,

@@ -26,6 +26,7 @@ from fer_pipeline.training import checkpoints
 if TYPE_CHECKING:
     import keras
 
+    from fer_pipeline.datasets.splits import Splits
     from fer_pipeline.training.checkpoints import Checkpoint
     from fer_pipeline.training.loop import EpochHook, EpochLog, EpochTiming, Trained
 
@@ -37,7 +38,9 @@ _REFERENCE_IMAGES = 512
 _REFERENCE_AGREEMENT = 0.99
 
 
-def run_training(config: Config, export_stage: Callable[..., None] | None) -> Path:
+def run_training(
+    config: Config, export_stage: Callable[..., None] | None, splits: Splits | None = None
+) -> Path:
     """Trains, evaluates and exports; returns the run directory.
 
     With several hosts all of them train, and the chief does everything else.
@@ -47,6 +50,7 @@ def run_training(config: Config, export_stage: Callable[..., None] | None) -> Pa
       export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config``,
         ``metrics``, ``epoch`` and ``log_path`` once the metrics are written; None leaves the export
         out.
+      splits: the faces, where ``config.data`` is no source but ``datasets.ARRAYS``.
 
     Raises:
       UserError: bad input, a run that is finished or was started with another configuration, or a
@@ -58,7 +62,9 @@ def run_training(config: Config, export_stage: Callable[..., None] | None) -> Pa
     path = Path(config.run_dir or opening.default_run_dir(config))
     worker = cluster.worker_info(config.strategy)
     exporting = export_stage is not None
-    problem = opening.find_problem(path, config, chief=worker.chief, exporting=exporting)
+    problem = opening.find_problem(
+        path, config, chief=worker.chief, exporting=exporting, loading=splits is None
+    )
     if problem and worker.count == 1:
         raise problem
     if problem:
@@ -67,7 +73,7 @@ def run_training(config: Config, export_stage: Callable[..., None] | None) -> Pa
     with tempfile.TemporaryDirectory() as scratch:
         scratch_log = Path(scratch) / run_dir.TF_LOG
         with native_log.redirected(scratch_log):
-            opened = opening.open_run(path, config, problem)
+            opened = opening.open_run(path, config, problem, splits)
             if not worker.chief:
                 train_as_worker(opened)
                 return path

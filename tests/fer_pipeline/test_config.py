@@ -66,8 +66,8 @@ def test_python_and_json_refuse_the_same_values(tmp_path, name, value, said):
 )
 def test_flags_refuse_them_before_tensorflow_is_imported(name, value):
     script = (
-        "import sys; sys.argv = ['train', sys.argv[1]]; from fer_pipeline import train\n"
-        "try:\n    train.run()\nfinally:\n    assert 'tensorflow' not in sys.modules"
+        "import sys; sys.argv = ['train', sys.argv[1]]; from fer_pipeline.train import run\n"
+        "try:\n    run()\nfinally:\n    assert 'tensorflow' not in sys.modules"
     )
     command = [sys.executable, "-c", script, f"--{name}={value}"]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -33,8 +33,8 @@ def assert_refused(result, *words):
 
 def test_help_lists_the_flags_without_importing_tensorflow(tmp_path):
     script = (
-        "import sys; from fer_pipeline import train; sys.argv[1:] = ['--help']\n"
-        "try: train.run()\n"
+        "import sys; from fer_pipeline.train import run; sys.argv[1:] = ['--help']\n"
+        "try: run()\n"
         "finally: print('tensorflow' in sys.modules, 'keras' in sys.modules)\n"
     )
     result = subprocess.run(
