@@ -96,9 +96,14 @@ def main(argv: list[str]) -> int:
     with contextlib.closing(predictions):
         counts = reporting.report(
             predictions,
-            results.writer(_FORMAT.value, top=_TOP.value, everything=_ALL.value),
+            results.writer(
+                _FORMAT.value,
+                top=_TOP.value,
+                everything=_ALL.value,
+                width=sources.width(paths) if _FORMAT.value == "table" else 0,
+            ),
             on_bad_image=_ON_BAD_IMAGE.value,
-            total=None if sources.STDIN in paths else lambda: sum(1 for _ in sources.expand(paths)),
+            total=lambda: sources.count(paths),
         )
     if not counts.answered and (counts.unreadable != 1 or _ON_BAD_IMAGE.value == "skip"):
         raise UserError("no readable picture among those given")

@@ -27,7 +27,7 @@ def report(
     write: Writer,
     *,
     on_bad_image: OnBadImage,
-    total: Callable[[], int] | None = None,
+    total: Callable[[], int | None] = lambda: None,
 ) -> Counts:
     """Prints every part of the answers as it comes.
 
@@ -35,7 +35,7 @@ def report(
       parts: from ``predictor.predictions``.
       write: from ``results.writer``.
       on_bad_image: ``"fail"`` stops at the first that cannot be read.
-      total: counts the pictures for a progress bar; None where nobody can tell.
+      total: counts the pictures for a progress bar; gives None where nobody can tell.
 
     Raises:
       UserError: names the picture that cannot be read.
@@ -66,14 +66,12 @@ def report(
 
 
 @contextlib.contextmanager
-def _progress(total: Callable[[], int] | None) -> Iterator[Callable[[int], None]]:
+def _progress(total: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr, if that is a terminal and the answers go somewhere else."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         yield lambda _: None
         return
     from tqdm import tqdm
 
-    with tqdm(
-        total=total() if total else None, unit=" pictures", dynamic_ncols=True, leave=False
-    ) as bar:
+    with tqdm(total=total(), unit=" pictures", dynamic_ncols=True, leave=False) as bar:
         yield bar.update

@@ -71,17 +71,18 @@ class Unreadable:
     problem: str
 
 
-def writer(kind: Format, *, top: int = 1, everything: bool = False) -> Writer:
+def writer(kind: Format, *, top: int = 1, everything: bool = False, width: int = 0) -> Writer:
     """Makes the function that writes predictions.
 
     Args:
       kind: ``"table"`` for a person; ``"json"``, one object a line; ``"csv"``, with a header.
       top: how many of the most probable classes a row of the table names.
       everything: whether it has a column for each class, too.
+      width: of its first column, for names that come later.
     """
     if kind == "json":
         return lambda found: "".join(f"{json.dumps(_rounded(one))}\n" for one in found)
-    return _csv_writer() if kind == "csv" else _table_writer(top, everything)
+    return _csv_writer() if kind == "csv" else _table_writer(top, everything, width)
 
 
 def _rounded(one: Prediction) -> dict:
@@ -118,10 +119,10 @@ def printable(name: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _table_writer(top: int, everything: bool) -> Writer:
+def _table_writer(top: int, everything: bool, width: int) -> Writer:
     header = ["file", "expression", "probability", *(_ordinal(i) for i in range(2, top + 1))]
     header += CLASS_NAMES if everything else []
-    widths = [0, *(max(len(name), *map(len, CLASS_NAMES)) for name in header[1:3])]
+    widths = [width, *(max(len(name), *map(len, CLASS_NAMES)) for name in header[1:3])]
     widths += [len(f"{max(CLASS_NAMES, key=len)} {_percent(1)}")] * (top - 1)
     widths += [max(len(name), len(_percent(1))) for name in header[len(widths) :]]
     started = False

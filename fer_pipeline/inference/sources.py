@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fer_pipeline.errors import UserError
+from fer_pipeline.inference.results import printable
 
 #: Stands for a list of paths on standard input.
 STDIN = "-"
+
+#: Files whose names are looked at before a table begins.
+_LOOKED_AT = 1000
 
 #: Bytes that are read from a list at a time.
 _BLOCK = 2**16
@@ -60,6 +65,19 @@ def expand(arguments: Iterable[str], *, stdin: int = 0) -> Iterator[Source]:
                 yield Source(argument, problem="matches no file")
         else:
             yield from _path(argument)
+
+
+def count(arguments: Sequence[str]) -> int | None:
+    """How many files arguments mean; None where a list is still to be read."""
+    return None if STDIN in arguments else sum(1 for _ in expand(arguments))
+
+
+def width(arguments: Sequence[str]) -> int:
+    """The length of the longest name, as a person sees it, among the first that arguments mean."""
+    if STDIN in arguments:
+        return 0
+    first = itertools.islice(expand(arguments), _LOOKED_AT)
+    return max((len(printable(one.path)) for one in first if not one.problem), default=0)
 
 
 def listed(descriptor: int) -> Iterator[str]:

@@ -39,6 +39,14 @@ def test_a_folder_means_its_pictures_by_name(tree):
     assert problems == {f"{tree}/z.png": "cannot be read (No such file or directory)"}
 
 
+def test_files_are_counted_and_the_longest_name_is_found(tree):
+    arguments = [f"{tree}/*.png", f"{tree}/sub"]
+    assert sources.count(arguments) == len(list(sources.expand(arguments))) == 9
+    assert sources.width(arguments) == len(f"{tree}/sub/deeper/e.webp")
+    assert sources.count(["-", *arguments]) is None
+    assert sources.width(["-", *arguments]) == sources.width([f"{tree}/none.png"]) == 0
+
+
 def test_globs_are_expanded_unless_a_file_has_that_name(tree):
     assert found(tree / "s*/*.JPG")[0] == [f"{tree}/sub/c d.JPG"]
     assert found(tree / "sub/deeper/**/*.webp")[0] == [f"{tree}/sub/deeper/e.webp"]
