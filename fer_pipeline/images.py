@@ -1,8 +1,8 @@
 """Any image -> 48x48 grey uint8: decoding, conversion to grey and resizing, in one place.
 
 TensorFlow decodes plain JPEGs and PNGs. Pillow decodes everything else: BMP, GIF, TIFF, WebP, CMYK,
-large images and those that may have an orientation. A file's format is read from its first bytes,
-not from its name.
+large images and those that may have an orientation. ``read_face`` decodes everything with Pillow,
+to the same pixels. A file's format is read from its first bytes, not from its name.
 
 A 48x48 image with one 8-bit channel is kept bit for bit. Everything else is *converted*:
 
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import cores, pictures
+from fer_pipeline import cores, pictures, resizing
 from fer_pipeline.classes import IMAGE_SIZE
 from fer_pipeline.errors import UserError
 
@@ -167,10 +167,27 @@ def to_face(image: np.ndarray) -> np.ndarray:
         raise ValueError(f"a face wants [H, W], [H, W, 1] or [H, W, 3], not {image.shape}")
     if image.shape == FACE_SHAPE:
         return image.copy()
-    import tensorflow as tf
+    levels = pictures.to_grey(image) if image.shape[-1] >= 3 else image[..., 0]
+    if levels.shape != FACE_SHAPE[:2]:
+        levels = resizing.resize(levels, IMAGE_SIZE)
+    return levels[..., np.newaxis].copy()
 
-    with tf.device("/CPU:0"):
-        return _trace(preprocess, (None, None, None), "uint8")(tf.constant(image))[0].numpy()
+
+def read_face(encoded: bytes) -> np.ndarray:
+    """Decodes one image file without TensorFlow, to the pixels that ``decode_faces`` gives.
+
+    Returns:
+      uint8 ``[48, 48, 1]``.
+
+    Raises:
+      UserError: it cannot be read; says why, but not which file.
+    """
+    try:
+        return to_face(pictures.read(encoded)[0])
+    except UserError:
+        raise
+    except Exception as error:  # Damaged files make Pillow raise many kinds.
+        raise UserError(_describe_failure(encoded)) from error
 
 
 @functools.cache

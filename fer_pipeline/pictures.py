@@ -17,6 +17,9 @@ from fer_pipeline.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
+#: The largest file that is read, far larger than any image of a face.
+MAX_BYTES = 2**26
+
 #: The formats that are read, by the first bytes of their files.
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -34,6 +37,9 @@ MAGIC_BYTES = 12
 
 #: Chunks and keys in which a PNG may have an orientation.
 _PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type", b"tiff:Orientation")
+
+#: The last chunk of a PNG: its name and checksum.
+_PNG_END = b"IEND\xaeB`\x82"
 
 #: How a segment of a JPEG begins: marker and length; and what follows where the marker begins a
 #: frame: bits, height, width, channels (ITU-T T.81, B.1.1.4 and B.2.2).
@@ -109,8 +115,12 @@ def read(encoded: bytes) -> tuple[np.ndarray, bool]:
     if pixels > limit:
         raise UserError(f"more than {limit:,} pixels; make it smaller")
     with _one_at_a_time if pixels > _LARGE else contextlib.nullcontext():
+        low_bytes = _low_bytes(image, encoded)
         image.load()
-        levels = _grey_levels(image)
+        # Pillow is content with all pixels, TensorFlow is not.
+        if image.format == "PNG" and _PNG_END not in encoded:
+            raise EOFError("truncated")
+        levels = _grey_levels(image, low_bytes)
         orientation = 1
         with contextlib.suppress(Exception):  # Damaged metadata is ignored.
             orientation = image.getexif().get(_ORIENTATION, 1)
@@ -134,7 +144,27 @@ def _pillow() -> Any:
     return Image
 
 
-def _grey_levels(image: Image.Image) -> np.ndarray:
+def _low_bytes(image: Image.Image, encoded: bytes) -> Image.Image | None:
+    """The low bytes of a PNG with 16-bit colour or alpha; None for any other image.
+
+    Pillow itself keeps the high bytes alone. Read in the other byte order, it keeps the low ones.
+
+    Args:
+      image: opened, but not loaded.
+      encoded: its file.
+    """
+    tile = image.tile[0] if image.format == "PNG" and image.tile else None
+    if not tile or tile.args not in ("RGB;16B", "RGBA;16B", "LA;16B"):
+        return None
+    low = _pillow().open(io.BytesIO(encoded), formats=["PNG"])
+    grey = tile.args == "LA;16B"
+    # High and low byte of grey, then of alpha, as if they were four channels.
+    low.tile = [tile._replace(args="RGBA" if grey else tile.args.replace("16B", "16L"))]
+    low.load()
+    return low.getchannel(1) if grey else low
+
+
+def _grey_levels(image: Image.Image, low_bytes: Image.Image | None) -> np.ndarray:
     """Converts a loaded image to grey levels: uint8 ``[H, W]``."""
     deep = image.mode.startswith("I;16")
     tags = getattr(image, "tag_v2", {})
@@ -145,14 +175,24 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
     levels = np.empty((image.height, image.width), np.uint8)
     rows = 1 + _STRIP // image.width
     for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        area = (0, top, image.width, min(top + rows, image.height))
+        strip = image.crop(area)
         if deep:
             grey = (np.asarray(strip).astype(np.int32) + 128) // 257
         elif image.mode in ("1", "L", "LA"):
             grey = np.asarray(strip.convert("L"))
         else:
-            # As in ``images.to_grayscale``; whole numbers below 2**24 are exact in float32.
-            thousandths = np.asarray(strip.convert("RGB"), np.float32) @ _GREY
-            grey = (thousandths + 500) / 1000
+            colour = np.asarray(strip.convert("RGB"))
+            if low_bytes:
+                low = np.asarray(low_bytes.crop(area).convert("RGB"))
+                colour = (256 * colour.astype(np.int32) + low + 128) // 257
+            grey = to_grey(colour)
         levels[top : top + rows] = grey
     return levels
+
+
+def to_grey(colour: np.ndarray) -> np.ndarray:
+    """Grey levels of colours 0..255, any ``[..., C]`` with C of 3 or more -> uint8 ``[...]``."""
+    # As in ``images.to_grayscale``; whole numbers below 2**24 are exact in float32.
+    thousandths = colour[..., :3].astype(np.float32) @ _GREY
+    return ((thousandths + 500) / 1000).astype(np.uint8)

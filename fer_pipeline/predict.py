@@ -1,47 +1,69 @@
-"""Names expressions: python -m fer_pipeline.predict --model=model_int8.tflite face.jpg"""
+"""Names expressions: python -m fer_pipeline.predict face.jpg"""
 
 from __future__ import annotations
 
-import itertools
-import os
-import stat
+import contextlib
 import sys
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 from absl import flags
 
 from fer_pipeline import gpus
-from fer_pipeline.classes import CLASS_NAMES
-from fer_pipeline.datasets import files, folders
+from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.errors import UserError
-from fer_pipeline.terminal import cli, native_log
-
-if TYPE_CHECKING:
-    from fer_pipeline.images import OnBadImage
+from fer_pipeline.terminal import cli
 
 _DESCRIPTION = """
-Names the expression on each picture of a face.
+Names the expression on pictures of faces, with the model that comes with the package or your own.
 
-  python -m fer_pipeline.predict --model=runs/NAME/export/model_int8.tflite face.jpg more.png
+  python -m fer_pipeline.predict face.jpg more/*.png
+  python -m fer_pipeline.predict --model=runs/NAME/export/model_int8.tflite FOLDER
+  find . -name '*.jpg' -print0 | python -m fer_pipeline.predict --format=csv - >faces.csv
+  python -m fer_pipeline.predict --example
 
-Prints a line for each picture: file, expression, probability. Pictures of any size and colour are
-converted to 48x48 grey first, for models that take RGB too.
+A PATH is a picture, a folder (the pictures in it and below), a glob in quotes, or - for a list of
+paths on standard input, one a line or ended by NUL. Pictures of any size and colour are converted
+to 48x48 grey first. --example writes a picture of a face to face.jpg, or to the PATH given, and
+answers for it.
 """
 
 _MODEL = flags.DEFINE_string(
     "model",
     None,
     "A .tflite file, a SavedModel folder, an export's model.json or .keras, an export, or a run "
-    "directory.",
+    "directory; by default the pretrained model. A .tflite file answers without TensorFlow.",
 )
-_ALL = flags.DEFINE_bool("all", False, "Print all seven probabilities, too.")
+_EXAMPLE = flags.DEFINE_bool("example", False, "Write a picture of a face, and answer for it.")
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "table",
+    ["table", "json", "csv"],
+    "json: an object a line with file, frame, box, label and probabilities. csv: the same in "
+    "columns.",
+)
+_TOP = flags.DEFINE_integer(
+    "top",
+    1,
+    "How many of the most probable expressions the table names.",
+    lower_bound=1,
+    upper_bound=NUM_CLASSES,
+)
+_ALL = flags.DEFINE_bool("all", False, "Add a column for each of the seven to the table.")
+_TTA = flags.DEFINE_bool(
+    "tta", False, "Average a face and its mirror image: a little better, in twice the time."
+)
 _ON_BAD_IMAGE = flags.DEFINE_enum(
-    "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."
+    "on_bad_image",
+    "continue",
+    ["continue", "skip", "fail"],
+    "What to do about a picture that cannot be read. continue: name it, go on, and exit with 1 in "
+    "the end; skip: the same, but exit with 0 if there was any answer; fail: stop there.",
 )
-
+_WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "Processes that run a .tflite file, and threads that read pictures; by default one a core.",
+    lower_bound=1,
+)
 _TRUST = flags.DEFINE_bool(
     "trust",
     False,
@@ -50,75 +72,44 @@ _TRUST = flags.DEFINE_bool(
 )
 
 
-def main(argv: list[str]) -> None:
-    """Reads the flags and the pictures, asks the model and prints its answers."""
+def main(argv: list[str]) -> int:
+    """Reads the flags and prints an answer for every face."""
     # The answer is to be that of any machine, and a training may need the GPU's memory.
     gpus.hide()
-    names = argv[1:]
-    if not _MODEL.value:
-        raise UserError("--model: name the model to ask (--help shows what it may be)")
-    if not names:
-        raise UserError("no picture given; name one or more files after the flags")
-    readable = [name for name in names if is_readable(name, on_bad_image=_ON_BAD_IMAGE.value)]
-    if not readable:
-        raise UserError("no readable picture among those given")
-    pictures = files.FolderFiles("", readable)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        native_log.redirected(Path(scratch) / "tf.log"),
-    ):
-        from fer_pipeline.inference import model_loader
+    paths = argv[1:]
+    if _EXAMPLE.value:
+        from fer_pipeline.inference import example
 
-        model = model_loader.open_model(Path(_MODEL.value), trust=_TRUST.value)
-        decoded = list(
-            folders.decoded_batches(
-                pictures, range(len(readable)), on_bad_image=_ON_BAD_IMAGE.value
-            )
+        paths = [example.write_example(paths)]
+    if not paths:
+        raise UserError("no picture given; name files or folders, or pass --example for one")
+    from fer_pipeline.inference import predictor, reporting, results, sources
+
+    predictions = predictor.predictions(
+        sources.expand(paths),
+        model=_MODEL.value,
+        tta=_TTA.value,
+        trust=_TRUST.value,
+        workers=_WORKERS.value,
+    )
+    # Closed at once when nobody reads on: its processes end.
+    with contextlib.closing(predictions):
+        counts = reporting.report(
+            predictions,
+            results.writer(
+                _FORMAT.value,
+                top=_TOP.value,
+                everything=_ALL.value,
+                width=sources.width(paths) if _FORMAT.value == "table" else 0,
+            ),
+            on_bad_image=_ON_BAD_IMAGE.value,
+            total=lambda: sources.count(paths),
         )
-        for name in itertools.chain(*(batch.skipped for batch in decoded)):
-            print(f"{name}: skipped, not a readable image", file=sys.stderr)
-        kept = [pictures.name(i) for batch in decoded for i in batch.kept]
-        if not kept:
-            raise UserError("no readable picture among those given")
-        probabilities = model(np.concatenate([batch.images for batch in decoded]))
-    # Written so that a NaN counts.
-    if not (probabilities >= 0).all():
-        raise UserError(f"{_MODEL.value}: damaged (it gives no probabilities); export it again")
-    width = max(map(len, kept))
-    for name, row in zip(kept, probabilities, strict=True):
-        print(f"{name:{width}}  {format_prediction(row, everything=_ALL.value)}")
-
-
-def is_readable(name: str, *, on_bad_image: OnBadImage) -> bool:
-    """Whether a file can be opened, asked before anything large is loaded; ``"skip"`` names it.
-
-    Raises:
-      UserError: it cannot, and ``on_bad_image`` is ``"fail"``.
-    """
-    problem = None
-    try:
-        mode = os.stat(name).st_mode
-        # Opening a pipe would wait for a writer.
-        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-            open(name, "rb").close()
-        else:
-            problem = "not a regular file"
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    if problem and on_bad_image == "fail":
-        raise UserError(f"{name}: {problem}")
-    if problem:
-        print(f"{name}: skipped, {problem}", file=sys.stderr)
-    return not problem
-
-
-def format_prediction(probabilities: np.ndarray, *, everything: bool) -> str:
-    """The first of the most probable classes and its probability; then, if asked for, each's."""
-    best = int(probabilities.argmax())
-    columns = [f"{CLASS_NAMES[best]:8}", f"{probabilities[best]:.4f}"]
-    if everything:
-        columns += [f"{n} {p:.4f}" for n, p in zip(CLASS_NAMES, probabilities, strict=True)]
-    return "  ".join(columns)
+    if not counts.answered and (counts.unreadable != 1 or _ON_BAD_IMAGE.value == "skip"):
+        raise UserError("no readable picture among those given")
+    if counts.answered and counts.unreadable > 1:
+        print(f"{counts.unreadable:,} could not be read", file=sys.stderr)
+    return int(counts.unreadable > 0 and _ON_BAD_IMAGE.value != "skip")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fer_pipeline import pictures
 from fer_pipeline.errors import UserError
+from fer_pipeline.pictures import MAX_BYTES
 
 #: Suffixes of images. Of a file with another suffix the first bytes are read.
 IMAGE_SUFFIXES = (
@@ -24,9 +25,6 @@ IMAGE_SUFFIXES = (
 _SYSTEM_FILES = frozenset(
     "__macosx thumbs.db ehthumbs.db desktop.ini @eadir #recycle @recycle $recycle.bin".split()
 )
-
-#: The largest file that is read, far larger than any image of a face.
-MAX_BYTES = 2**26
 
 _WAY_OUT = "restore or remove it, or pass --on_bad_image=skip"
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from fer_pipeline import run_dir
 from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import (
-    export_files,
-    integrity,
-    keras_loader,
-    runtime_client,
-    strangers,
-)
-from fer_pipeline.training import checkpoints
+from fer_pipeline.inference import export_files, integrity, runtime_client, runtime_pool
+from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 #: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]``.
-Model = Callable[[np.ndarray], np.ndarray]
+Model = Callable[["np.ndarray"], "np.ndarray"]
+
+_Kind = Literal["run", "saved_model", "keras", "tflite"]
 
 _KINDS = (
     "a .tflite file, a SavedModel folder, an export's model.json or .keras, an export, or a run "
@@ -35,57 +34,104 @@ _KINDS = (
 _TFLITE_MAGIC = b"TFL3"
 
 
-def open_model(path: Path, *, trust: bool = False) -> Model:
-    """Opens a model; its kind is told from what is at ``path``.
+@contextlib.contextmanager
+def opened(path: Path, *, trust: bool = False, processes: int = 1) -> Iterator[Model]:
+    """Opens a model for as long as the block lasts; its kind is told from what is at ``path``.
 
     A file of an export is held to the export's manifest first, and SavedModels and Keras files to
-    what an export of this software needs (``strangers``).
+    what an export of this software needs (``strangers``). A TFLite file is opened without
+    importing TensorFlow. The model may be called from several threads.
 
     Args:
       path: of the model.
       trust: whether a SavedModel or Keras file may ask for more than that.
+      processes: how many may run a TFLite file.
 
     Raises:
       UserError: nothing is there, it is none of the known kinds, is damaged, asks for more, or
         takes or gives something else than a face and seven probabilities. The model itself may
         raise it too.
     """
-    run_dir.recover_export(path)
+    kind, path = _find(path)
+    with contextlib.ExitStack() as stack:
+        if kind != "tflite":
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
+            stack.enter_context(native_log.redirected(Path(scratch) / "tf.log"))
+        if kind in ("run", "keras"):
+            yield _keras_model(kind, path, trust)
+            return
+        _check_graph(kind, path, trust)
+        # TensorFlow uses all cores in one process.
+        processes = processes if kind == "tflite" else 1
+        borrow = stack.enter_context(runtime_pool.opened(path, processes))
+        yield functools.partial(_run_apart, path, borrow)
+
+
+def open_model(path: Path, *, trust: bool = False) -> Model:
+    """As ``opened``, for a call or two: a process is started for each call where one is needed."""
+    kind, path = _find(path)
+    if kind in ("run", "keras"):
+        return _keras_model(kind, path, trust)
+    _check_graph(kind, path, trust)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        with runtime_pool.opened(path) as borrow:
+            return _run_apart(path, borrow, images)
+
+    return predict
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return _open_model(path, trust)
+        yield
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _open_model(path: Path, trust: bool) -> Model:
+def _find(path: Path) -> tuple[_Kind, Path]:
+    """The kind of a model, and its file or folder, which its manifest has been compared with."""
+    run_dir.recover_export(path)
+    with _reading(path):
+        return _find_readable(path)
+
+
+def _find_readable(path: Path) -> tuple[_Kind, Path]:
     if path.is_dir():
         if (path / run_dir.CONFIG).is_file():
-            return _keras_function(path, reference_model(path))
+            return "run", path
         if version := _saved_model_version(path):
             integrity.check(version)
-            if not trust:
-                strangers.check_saved_model(version)
-            return lambda images: _run_apart(version, images)
+            return "saved_model", version
         if model := _exported_model(path):
-            return _open_model(model, trust)
+            return _find_readable(model)
     elif path.suffix == ".json" and path.is_file():
         weights = path.with_name(export_files.MODEL_WEIGHTS)
         if not weights.is_file():
             raise UserError(f"{weights}: not there; it belongs beside {path.name}")
         integrity.check(path)
         integrity.check(weights)
-        return _keras_model(path, trust)
+        return "keras", path
     elif path.is_file():
         integrity.check(path)
         if path.suffix == ".keras":
-            return _keras_model(path, trust)
+            return "keras", path
         with open(path, "rb") as file:
             magic = file.read(8)[4:]
         if magic == _TFLITE_MAGIC:
-            return lambda images: _run_apart(path, images)
+            return "tflite", path
     else:
         raise UserError(f"{path}: no such file or folder; name {_KINDS}")
     raise UserError(f"{path}: not a model; name {_KINDS}")
+
+
+def _check_graph(kind: _Kind, path: Path, trust: bool) -> None:
+    """Refuses a SavedModel that asks for more than an export of this software needs."""
+    if kind == "saved_model" and not trust:
+        from fer_pipeline.inference import strangers
+
+        with _reading(path):
+            strangers.check_saved_model(path)
 
 
 def _exported_model(folder: Path) -> Path | None:
@@ -114,6 +160,8 @@ def reference_model(run: Path, which: str | None = None) -> keras.Model:
     Raises:
       UserError: it is no run, or has no such checkpoint or another network's.
     """
+    from fer_pipeline.training import checkpoints
+
     config = run_dir.read_config(run)
     which = which or config.get("export_checkpoint", "last")
     weights = checkpoints.load_weights(run, which)
@@ -137,23 +185,33 @@ def _saved_model_version(path: Path) -> Path | None:
     return max(versions, key=lambda version: int(version.name), default=None)
 
 
-def _keras_model(path: Path, trust: bool) -> Model:
-    try:
-        model = keras_loader.load(path, trust=trust)
-    except UserError:
-        raise
-    # A damaged file makes Keras, h5py, zipfile and json raise nearly anything.
-    except Exception as error:
-        _refuse(path, error)
-    return _keras_function(path, model)
+def _keras_model(kind: _Kind, path: Path, trust: bool) -> Model:
+    from fer_pipeline.inference import keras_loader
+
+    with _reading(path):
+        if kind == "run":
+            return _keras_function(path, reference_model(path))
+        try:
+            model = keras_loader.load(path, trust=trust)
+        except UserError:
+            raise
+        # A damaged file makes Keras, h5py, zipfile and json raise nearly anything.
+        except Exception as error:
+            _refuse(path, error)
+        return _keras_function(path, model)
 
 
 def _keras_function(path: Path, model: keras.Model) -> Model:
+    from fer_pipeline.inference import keras_loader
+
     _check_shapes(path, [t.shape for t in model.inputs], [t.shape for t in model.outputs])
+    # Its computation uses all cores by itself.
+    lock = threading.Lock()
 
     def predict(images: np.ndarray) -> np.ndarray:
         try:
-            return keras_loader.predict_probabilities(model, images)
+            with lock:
+                return keras_loader.predict_probabilities(model, images)
         # Layers that do not fit together, or that take more memory than there is.
         except Exception as error:
             _refuse(path, error)
@@ -161,14 +219,14 @@ def _keras_function(path: Path, model: keras.Model) -> Model:
     return predict
 
 
-def _run_apart(path: Path, images: np.ndarray) -> np.ndarray:
+def _run_apart(path: Path, borrow: runtime_pool.Borrow, images: np.ndarray) -> np.ndarray:
     """The probabilities of a TFLite file or SavedModel, computed in a child process.
 
     A TFLite model for RGB gets the grey face in three equal channels: the face that every other
     model sees.
     """
     try:
-        with runtime_client.opened(path) as runtime:
+        with borrow() as runtime:
             io_spec: dict[str, Any] = runtime.io_spec()
             called = io_spec.get("signatures", {}).get("serving_default", io_spec)
             inputs, outputs = ([t["shape"] for t in called[end]] for end in ("inputs", "outputs"))

@@ -7,12 +7,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fer_pipeline import child_processes
 from fer_pipeline.child_processes import ChildError
+
+# NumPy is imported inside functions: while the process starts, on another core.
+if TYPE_CHECKING:
+    import numpy as np
 
 _WORKER = Path(__file__).with_name("runtime_worker.py")
 
@@ -85,12 +87,16 @@ def _runtime(ask: Callable[..., Any], scratch: Path, kind: str) -> Runtime:
         return hello
 
     def request(images: np.ndarray, name: str, **arguments: Any) -> dict[str, Any]:
+        import numpy as np
+
         greeting()
         np.save(scratch / "images.npy", images)
         seconds = _SECONDS + _SECONDS_AN_IMAGE * len(images)
         return answered({name: str(scratch / "images.npy"), **arguments}, seconds=seconds)
 
     def probabilities(images: np.ndarray, name: str) -> np.ndarray:
+        import numpy as np
+
         request(images, name, to=str(scratch / "probabilities.npy"))
         return np.load(scratch / "probabilities.npy")
 

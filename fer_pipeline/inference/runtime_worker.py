@@ -101,8 +101,9 @@ def quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     """Grey levels as a tensor with these details takes them; a scale of 0 means no quantisation."""
     scale, zero_point = details["quantization"]
     dtype = np.dtype(details["dtype"])
-    if not scale:
-        return images.astype(dtype)
+    # An export's inputs take grey levels as they are.
+    if not scale or (scale, zero_point, dtype) == (1, 0, images.dtype):
+        return images.astype(dtype, copy=False)
     limits = np.iinfo(dtype)
     values = np.rint(images / scale) + zero_point
     return np.clip(values, limits.min, limits.max).astype(dtype)

@@ -1,349 +1,160 @@
-"""Every kind of model answers as Keras does; whatever is wrong is one line."""
+"""The command: rows on stdout, everything else on stderr, and one line for a mistake."""
 
+import csv
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 
-import h5py
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from fer_pipeline.classes import CLASS_NAMES
-from fer_pipeline.errors import UserError
-from fer_pipeline.inference import model_loader, runtime_client, runtime_worker
-from fer_pipeline.models.notebook_cnn import build_model
-from fer_pipeline.predict import is_readable
-from fer_pipeline.training import checkpoints
+
+KERNEL = np.random.default_rng(1).normal(0, 0.02, (36, 7)).astype(np.float32)
 
 
-def small_model(batch_size=None, classes=7, channels=1):
-    layers = [
-        keras.Input(batch_shape=(batch_size, 48, 48, channels)),
-        keras.layers.AveragePooling2D(8, name="pool"),
-        keras.layers.Flatten(name="flatten"),
-        keras.layers.Dense(classes, activation="softmax", name="dense"),
-    ]
-    model = keras.Sequential(layers)
-    rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(0, 0.005, w.shape) for w in model.get_weights()])
-    return model
+def faces(count):
+    """Pictures of 6x6 even squares: uint8 [N, 48, 48]."""
+    squares = np.random.default_rng(0).integers(0, 256, (count, 6, 6), np.uint8)
+    return squares.repeat(8, axis=1).repeat(8, axis=2)
 
 
-def to_tflite(path, *, quantised=False, batch_size=1, **options):
-    model = small_model(batch_size=batch_size, **options)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if quantised:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
-        converter.representative_dataset = lambda: (
-            [image[np.newaxis].astype(np.float32)] for image in faces(64, seed=8)
-        )
+def expected(images):
+    """What the model says, by NumPy."""
+    logits = images[:, ::8, ::8].reshape(-1, 36) @ KERNEL
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    def answer(image):
+        return tf.nn.softmax(tf.reshape(image[:, ::8, ::8], [1, 36]) @ KERNEL)
+
+    spec = tf.TensorSpec((1, 48, 48, 1), tf.float32)
+    graph = tf.function(answer).get_concrete_function(spec)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph])
+    path = tmp_path_factory.mktemp("model") / "model.tflite"
     path.write_bytes(converter.convert())
     return path
 
 
-def faces(count, seed=0):
-    """Smooth random pictures, so that averages differ from image to image."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 1))
-    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
-
-
-def write_legacy_weights(model, path):
-    """The layout of Keras 2's ``save_weights``: a group a layer, names in attributes."""
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            group.attrs["weight_names"] = [w.path.encode() for w in layer.weights]
-            for weight in layer.weights:
-                group[weight.path] = np.asarray(weight)
-
-
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """One small network in every form that can be opened."""
-    folder = tmp_path_factory.mktemp("models")
-    model = small_model()
-    model.export(folder / "saved_model" / "1", verbose=False)
-    model.export(folder / "saved_model" / "12", verbose=False)
-    (folder / "model.json").write_text(model.to_json())
-    write_legacy_weights(model, folder / "model_weights.h5")
-    model.save(folder / "model.keras")
-    to_tflite(folder / "float32.tflite")
-    to_tflite(folder / "uint8.tflite", quantised=True)
+def folder(tmp_path_factory):
+    """Three faces, one of them on its side as phones store pictures, and two that are none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    images = faces(3)
+    for name, image in zip(("a.png", "b c.png"), images, strict=False):
+        Image.fromarray(image).save(folder / name)
+    exif = Image.Exif()
+    # Turn it clockwise.
+    exif[0x0112] = 6
+    odd = os.path.join(os.fsencode(folder), b"d\xff\n.png")
+    with open(odd, "wb") as file:
+        Image.fromarray(np.rot90(images[2])).save(file, "PNG", exif=exif)
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:60])
+    (folder / "text.png").write_text("no picture")
     return folder
 
 
-@pytest.fixture(scope="module")
-def expected():
-    return small_model().predict(faces(20).astype(np.float32), verbose=0)
+def start(*arguments, **options):
+    line = [sys.executable, "-m", "fer_pipeline.predict", *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(line, text=True, **pipes | options)
 
 
-@pytest.mark.parametrize(
-    "name", ["float32.tflite", "saved_model", "saved_model/1", "model.json", "model.keras"]
-)
-def test_models_answer_as_keras_does(models, expected, name):
-    # Averages are no operator of an export's.
-    trust = name.startswith("saved_model")
-    probabilities = model_loader.open_model(models / name, trust=trust)(faces(20))
-    assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
-    # A network that answers the same whatever it sees would not be a test.
-    assert len(set(expected.argmax(axis=1))) > 1
-
-
-def test_a_quantised_model_is_converted_at_both_ends(models, expected):
-    probabilities = model_loader.open_model(models / "uint8.tflite")(faces(20))
-    # Softmax' output has a scale of 1/256; the weights have seven bits.
-    np.testing.assert_array_equal(probabilities * 256, np.rint(probabilities * 256))
-    np.testing.assert_allclose(probabilities, expected, atol=0.03)
-
-
-def test_a_run_answers_with_the_checkpoint_that_it_exported(tmp_path):
-    model = build_model()
-    optimizer = keras.optimizers.SGD()
-    optimizer.build([])
-    best = model.get_weights()
-    checkpoints.save(tmp_path, checkpoints.capture(model, optimizer, {"epoch": 1}), best=True)
-    model.set_weights([weight + 0.01 for weight in best])
-    last = model.predict(faces(3).astype(np.float32), verbose=0)
-    checkpoints.save(tmp_path, checkpoints.capture(model, optimizer, {"epoch": 2}), best=False)
-    config = {"data": "synthetic", "fingerprint": "", "versions": {}, "export_checkpoint": "last"}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    np.testing.assert_allclose(model_loader.open_model(tmp_path)(faces(3)), last, atol=1e-5)
-    (tmp_path / "config.json").write_text(json.dumps(config | {"export_checkpoint": "best"}))
-    model = model_loader.reference_model(tmp_path)
-    for found, wanted in zip(model.get_weights(), best, strict=True):
-        np.testing.assert_array_equal(found, wanted)
-
-
-def damage(path, to, seed):
-    data = bytearray(path.read_bytes())
-    rng = np.random.default_rng(seed)
-    for position in rng.integers(8, len(data), 300):
-        data[position] = rng.integers(256)
-    to.write_bytes(data)
-    return to
-
-
-@pytest.mark.parametrize("what", ["missing", "text", "empty", "folder", "damaged", "cut"])
-def test_what_is_no_model_is_a_mistake_of_the_user(models, tmp_path, what):
-    path = tmp_path / "model.tflite"
-    good = models / "float32.tflite"
-    match what:
-        case "text":
-            path.write_text("a text that is no model")
-        case "empty":
-            path.write_bytes(b"")
-        case "folder":
-            path.mkdir()
-        case "damaged":
-            damage(good, path, seed=3)
-        case "cut":
-            path.write_bytes(good.read_bytes()[:200])
-    with pytest.raises(UserError) as error:
-        model_loader.open_model(path)(faces(1))
-    assert str(error.value).startswith(str(path))
-    assert "\n" not in str(error.value)
-
-
-def test_a_damaged_saved_model_or_keras_file_is_named(models, tmp_path):
-    (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
-    with pytest.raises(UserError, match="damaged"):
-        model_loader.open_model(tmp_path)
-    (tmp_path / "model.json").write_text((models / "model.json").read_text())
-    with pytest.raises(UserError, match=r"model_weights\.h5: not there"):
-        model_loader.open_model(tmp_path / "model.json")
-    (tmp_path / "model_weights.h5").write_bytes(b"no HDF5")
-    with pytest.raises(UserError, match="damaged"):
-        model_loader.open_model(tmp_path / "model.json")
-
-
-@pytest.mark.parametrize("what", ["text", "cut", "a byte", "weights"])
-def test_a_damaged_keras_archive_is_named(models, tmp_path, what):
-    path = tmp_path / "model.keras"
-    content = bytearray((models / "model.keras").read_bytes())
-    # The middle lies among the weights.
-    content[len(content) // 2] ^= 1
-    match what:
-        case "text":
-            path.write_text("a text")
-        case "cut":
-            path.write_bytes(content[: len(content) // 2])
-        case "a byte":
-            path.write_bytes(content)
-        case "weights":
-            path.write_bytes((models / "model_weights.h5").read_bytes())
-    with pytest.raises(UserError, match=r"model\.keras: damaged or not a model") as error:
-        model_loader.open_model(path)
-    assert "\n" not in str(error.value)
-
-
-def test_a_fixed_batch_of_several_images_is_filled_up(tmp_path, expected):
-    path = to_tflite(tmp_path / "eight.tflite", batch_size=8)
-    # 20 images: two calls and a half.
-    np.testing.assert_allclose(model_loader.open_model(path)(faces(20)), expected, atol=1e-5)
-
-
-def test_a_file_of_several_signatures_answers_by_its_first(tmp_path, expected):
-    kernel, bias = (tf.constant(w) for w in small_model().get_weights())
-
-    def answer(image):
-        pooled = tf.nn.avg_pool2d(image, 8, 8, "VALID")
-        return tf.nn.softmax(tf.reshape(pooled, [1, 36]) @ kernel + bias)
-
-    spec = tf.TensorSpec((1, 48, 48, 1), tf.float32)
-    served = tf.function(answer).get_concrete_function(spec)
-    brighter = tf.function(lambda image: answer(image + 1)).get_concrete_function(spec)
-    module = tf.Module()
-    signatures = {"serving_default": served, "warmer": brighter}
-    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=signatures)
-    converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(tmp_path / "saved"), signature_keys=list(signatures)
-    )
-    (tmp_path / "two.tflite").write_bytes(converter.convert())
-    found = model_loader.open_model(tmp_path / "two.tflite")(faces(20))
-    np.testing.assert_allclose(found, expected[:20], atol=1e-5)
-
-
-def test_an_rgb_model_gets_the_face_in_three_channels(tmp_path):
-    path = to_tflite(tmp_path / "rgb.tflite", channels=3)
-    wanted = small_model(channels=3).predict(
-        np.concatenate([faces(5)] * 3, axis=-1).astype(np.float32), verbose=0
-    )
-    np.testing.assert_allclose(model_loader.open_model(path)(faces(5)), wanted, atol=1e-5)
-
-
-@pytest.mark.parametrize("options", [{"classes": 6}, {"channels": 2}])
-def test_models_with_other_ends_are_refused(tmp_path, options):
-    tflite = to_tflite(tmp_path / "other.tflite", **options)
-    with pytest.raises(UserError, match="another kind of model"):
-        model_loader.open_model(tflite)(faces(1))
-    small_model(**options).export(tmp_path / "1", verbose=False)
-    with pytest.raises(UserError, match="another kind of model"):
-        model_loader.open_model(tmp_path, trust=True)(faces(1))
-
-
-@pytest.mark.parametrize("name", ["model.keras", "model.json", "run"])
-def test_keras_models_and_runs_take_batches_too(models, tmp_path, monkeypatch, name):
-    seen = []
-    in_batches = runtime_worker.in_batches
-
-    def spy(run, images, fixed):
-        seen.append((len(images), fixed))
-        return in_batches(run, images, fixed)
-
-    monkeypatch.setattr(runtime_worker, "in_batches", spy)
-    path = models / name
-    if name == "run":
-        path = tmp_path
-        monkeypatch.setattr(model_loader, "reference_model", lambda run: small_model())
-        (path / "config.json").touch()
-    model_loader.open_model(path)(faces(70))
-    assert seen == [(70, None)]
-
-
-def test_a_keras_model_of_a_fixed_batch_is_filled_up(tmp_path, expected):
-    small_model(batch_size=8).save(tmp_path / "model.keras")
-    found = model_loader.open_model(tmp_path / "model.keras")(faces(20))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_a_process_that_gives_no_answer_is_ended(models, monkeypatch):
-    monkeypatch.setattr(runtime_client, "_SECONDS", 0.01)
-    monkeypatch.setattr(runtime_client, "_SECONDS_AN_IMAGE", 0.0)
-    with pytest.raises(UserError, match=r"float32\.tflite: .*did not answer within 0 s"):
-        model_loader.open_model(models / "float32.tflite")(faces(1))
-
-
-def predict(*arguments):
-    command = [sys.executable, "-m", "fer_pipeline.predict", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def predict(*arguments, stdin="", **options):
+    process = start(*arguments, **options)
+    out, err = process.communicate(stdin)
+    return process.returncode, out, err.splitlines()
 
 
 def assert_refused(result, *words):
-    assert result.returncode == 1
-    assert result.stdout == ""
-    [line] = result.stderr.splitlines()
+    status, out, [line] = result
+    assert (status, out) == (1, "")
     assert line.startswith("error: ")
     for word in words:
         assert str(word) in line
 
 
-def test_the_command_prints_a_line_an_image(models, expected, tmp_path):
-    images = faces(20)
-    files = [tmp_path / "first.png", tmp_path / "second.png"]
-    for file, image in zip(files, images, strict=False):
-        file.write_bytes(tf.io.encode_png(image).numpy())
-    # On its side, as phones store pictures: 6 says to turn it clockwise.
-    files.append(tmp_path / "third.png")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(np.rot90(images[2, ..., 0])).save(files[2], exif=exif)
-    cut = tmp_path / "cut.png"
-    cut.write_bytes(files[0].read_bytes()[:60])
-    model = models / "float32.tflite"
-    missing = tmp_path / "missing.png"
-    pictures = [cut, missing, tmp_path, *files]
-    result = predict(f"--model={model}", "--all", "--on_bad_image=skip", *pictures)
-    assert result.returncode == 0
-    assert result.stderr.splitlines() == [
-        f"{missing}: skipped, cannot be read (No such file or directory)",
-        f"{tmp_path}: skipped, cannot be read (Is a directory)",
-        f"{cut}: skipped, not a readable image",
+def test_a_tflite_file_answers_without_tensorflow(model, folder):
+    script = (
+        "import runpy, sys\n"
+        "try: runpy.run_module('fer_pipeline.predict', run_name='__main__')\n"
+        "finally: print(*{'tensorflow', 'keras', 'h5py', 'matplotlib'} & {*sys.modules})"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, f"--model={model}", "--format=json", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    *lines, heavy = found.stdout.splitlines()
+    assert heavy == ""
+    rows = [json.loads(line) for line in lines]
+    names = [os.fsencode(row["file"]) for row in rows]
+    assert [os.path.basename(name) for name in names] == [b"a.png", b"b c.png", b"d\xff\n.png"]
+    values = [list(row["probabilities"].values()) for row in rows]
+    np.testing.assert_allclose(values, expected(faces(3)), atol=1e-5)
+    assert [row["label"] for row in rows] == [CLASS_NAMES[np.argmax(row)] for row in values]
+    assert found.stderr.splitlines() == [
+        f"error: {folder}/cut.png: not a readable image (truncated PNG?)",
+        f"error: {folder}/text.png: not a readable image (BMP, GIF, JPEG, PNG, TIFF, WEBP are)",
+        "2 could not be read",
     ]
-    lines = result.stdout.splitlines()
-    assert len(lines) == 3
-    for line, file, row in zip(lines, files, expected, strict=False):
-        assert line.startswith(f"{file} ")
-        label, probability, *everything = line.removeprefix(str(file)).split()
-        assert label == CLASS_NAMES[row.argmax()]
-        assert float(probability) == pytest.approx(row.max(), abs=1e-4)
-        assert everything[::2] == list(CLASS_NAMES)
-        np.testing.assert_allclose([float(p) for p in everything[1::2]], row, atol=1e-4)
 
 
-def test_a_pipe_is_no_picture(tmp_path, capsys):
-    pipe = tmp_path / "face.png"
-    os.mkfifo(pipe)
-    # With both ends open here, a reading that waits for a writer does not hang the test.
-    ends = os.open(pipe, os.O_RDWR)
-    try:
-        assert not is_readable(str(pipe), on_bad_image="skip")
-        with pytest.raises(UserError, match=r"face\.png: not a regular file"):
-            is_readable(str(pipe), on_bad_image="fail")
-    finally:
-        os.close(ends)
-    assert capsys.readouterr().err == f"{pipe}: skipped, not a regular file\n"
+def test_unreadable_pictures_may_be_skipped(model, folder):
+    arguments = ("--all", "--on_bad_image=skip", folder / "no.png", folder / "cut.png")
+    status, out, err = predict(f"--model={model}", *arguments, folder / "a.png")
+    assert status == 0
+    assert err == [
+        f"{folder}/no.png: skipped, cannot be read (No such file or directory)",
+        f"{folder}/cut.png: skipped, not a readable image (truncated PNG?)",
+        "2 could not be read",
+    ]
+    header, row = out.splitlines()
+    assert header.split()[-7:] == list(CLASS_NAMES)
+    assert row.startswith(f"{folder}/a.png  ")
+    label, *percents = row.removeprefix(f"{folder}/a.png").replace("%", "").split()
+    [values] = expected(faces(1))
+    assert label == CLASS_NAMES[values.argmax()]
+    np.testing.assert_allclose(
+        list(map(float, percents)), 100 * np.array([values.max(), *values]), atol=0.051
+    )
 
 
-def test_mistakes_on_the_command_line_are_one_line_each(tmp_path):
-    assert_refused(predict("--model=x.tflite"), "picture")
-    assert_refused(predict("face.jpg"), "--model")
-    assert_refused(predict("--model=x.tflite", tmp_path / "none.jpg"), tmp_path / "none.jpg")
-    skipped = predict("--model=x.tflite", "--on_bad_image=skip", tmp_path / "none.jpg")
-    assert skipped.stderr.splitlines()[-1] == "error: no readable picture among those given"
-    assert_refused(predict("--modle=x.tflite", "face.jpg"), "modle")
+def test_a_list_is_answered_while_it_is_written_and_ctrl_c_ends_it(model, folder):
+    process = start(f"--model={model}", "--format=csv", "-")
+    process.stdin.write(f"{folder}/a.png\n")
+    process.stdin.flush()
+    [row] = csv.DictReader(io.StringIO(process.stdout.readline() + process.stdout.readline()))
+    assert row["file"] == f"{folder}/a.png"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "\ninterrupted\n")
 
 
-@pytest.mark.parametrize("name", ["float32.tflite", "model.keras"])
-def test_the_command_refuses_a_damaged_model_in_one_line(models, tmp_path, name):
-    (tmp_path / "face.png").write_bytes(tf.io.encode_png(faces(1)[0]).numpy())
-    content = (models / name).read_bytes()
-    (tmp_path / name).write_bytes(content[: len(content) // 2])
-    result = predict(f"--model={tmp_path / name}", tmp_path / "face.png")
-    assert_refused(result, tmp_path / name, "damaged or not a model")
+def test_output_that_nobody_reads_ends_it_quietly(model, folder):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(f"--model={model}", folder / "a.png", stdout=writer)
+    os.close(writer)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (141, "")
 
 
-def test_a_model_that_gives_nan_is_refused(tmp_path):
-    (tmp_path / "face.png").write_bytes(tf.io.encode_png(faces(1)[0]).numpy())
-    model = small_model()
-    model.layers[-1].bias.assign([np.nan] * 7)
-    model.save(tmp_path / "model.keras")
-    result = predict(f"--model={tmp_path / 'model.keras'}", tmp_path / "face.png")
-    assert_refused(result, tmp_path / "model.keras", "gives no probabilities")
+def test_mistakes_on_the_command_line_are_one_line_each(model, folder):
+    assert_refused(predict(), "no picture given")
+    assert_refused(predict("--top=0", "a.png"), "--top=0")
+    assert_refused(predict(f"--model={folder}/cut.png", f"{folder}/*.png"), "cut.png: not a model")
+
+
+def test_an_empty_list_has_no_answer_and_stops_no_one(model):
+    assert_refused(predict(f"--model={model}", "-"), "no readable picture")

@@ -1,0 +1,77 @@
+"""Answers and failures on the terminal: rows on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from fer_pipeline.errors import UserError
+from fer_pipeline.inference.results import Prediction, Unreadable, Writer, printable
+
+#: What to do about a picture that cannot be read: name it and fail in the end, name it, or stop.
+OnBadImage = Literal["continue", "skip", "fail"]
+
+
+class Counts(NamedTuple):
+    """Faces that were answered for, and pictures that could not be read."""
+
+    answered: int
+    unreadable: int
+
+
+def report(
+    parts: Iterable[Sequence[Prediction | Unreadable]],
+    write: Writer,
+    *,
+    on_bad_image: OnBadImage,
+    total: Callable[[], int | None] = lambda: None,
+) -> Counts:
+    """Prints every part of the answers as it comes.
+
+    Args:
+      parts: from ``predictor.predictions``.
+      write: from ``results.writer``.
+      on_bad_image: ``"fail"`` stops at the first that cannot be read.
+      total: counts the pictures for a progress bar; gives None where nobody can tell.
+
+    Raises:
+      UserError: names the picture that cannot be read.
+      BrokenPipeError: nobody reads stdout any more.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks is still a name.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    answered = unreadable = 0
+    with _progress(total) as advance:
+        for part in parts:
+            bad = [one for one in part if isinstance(one, Unreadable)]
+            stop = part.index(bad[0]) if bad and on_bad_image == "fail" else None
+            good = [one for one in part[:stop] if isinstance(one, Prediction)]
+            sys.stdout.write(write(good))
+            sys.stdout.flush()
+            for one in bad:
+                name = printable(one.file)
+                if on_bad_image == "fail":
+                    raise UserError(f"{name}: {one.problem}")
+                skipped = on_bad_image == "skip"
+                line = f"{name}: skipped, " if skipped else f"error: {name}: "
+                print(line + one.problem, file=sys.stderr)
+            answered += len(good)
+            unreadable += len(bad)
+            advance(len({one.file for one in part}))
+    return Counts(answered, unreadable)
+
+
+@contextlib.contextmanager
+def _progress(total: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, if that is a terminal and the answers go somewhere else."""
+    if sys.stdout.isatty() or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total(), unit=" pictures", dynamic_ncols=True, leave=False) as bar:
+        yield bar.update

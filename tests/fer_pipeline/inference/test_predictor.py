@@ -1,0 +1,135 @@
+"""Pictures, arrays and models to predictions, with a model that is computed by hand."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.errors import UserError
+from fer_pipeline.inference import classifier, model_loader, predictor, pretrained
+from fer_pipeline.inference.reading import Face
+from fer_pipeline.inference.results import Unreadable
+from fer_pipeline.inference.sources import Source, expand
+
+
+def brightest_seventh(images):
+    """The share of light that falls on each seventh of the columns: float32 [N, 7]."""
+    columns = images[..., 0].astype(np.float32).sum(axis=1) + 1
+    light = np.stack([part.sum(axis=1) for part in np.array_split(columns, 7, axis=1)], axis=1)
+    return light / light.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The paths of the models that were opened."""
+    paths = []
+
+    @contextlib.contextmanager
+    def opened(path, **_):
+        paths.append(str(path))
+        yield brightest_seventh
+
+    monkeypatch.setattr(model_loader, "opened", opened)
+    return paths
+
+
+def lit(seventh):
+    image = np.zeros((48, 48), np.uint8)
+    np.array_split(image, 7, axis=1)[seventh][:] = 255
+    return image
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = [tmp_path / f"{i:02}.png" for i in range(20)]
+    for i, path in enumerate(paths):
+        Image.fromarray(lit(i % 7)).save(path)
+    return paths
+
+
+def test_every_picture_has_its_answer_in_order(pictures, opened):
+    found = predictor.predict(pictures[0].parent, model="m")
+    assert [one.file for one in found] == list(map(str, pictures))
+    assert [one.label for one in found] == [CLASS_NAMES[i % 7] for i in range(20)]
+    assert list(found[0].probabilities) == list(CLASS_NAMES)
+    assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert {(one.frame, one.box) for one in found} == {(None, None)}
+    assert opened == ["m"]
+
+
+def test_arrays_are_converted_as_files_are(opened):
+    tall = lit(2).repeat(2, axis=0)
+    found = predictor.predict([lit(0), tall, np.stack([lit(5)] * 3, axis=-1)], model="m")
+    assert [one.label for one in found] == [CLASS_NAMES[i] for i in (0, 2, 5)]
+    assert [one.file for one in found] == [None] * 3
+    faces = np.stack([lit(i) for i in range(7)])[..., np.newaxis]
+    assert [one.label for one in predictor.predict(faces, model="m")] == list(CLASS_NAMES)
+    assert [one.label for one in predictor.predict(lit(4), model="m")] == [CLASS_NAMES[4]]
+    with pytest.raises(TypeError, match="uint8"):
+        predictor.predict(faces / 255, model="m")
+    with pytest.raises(TypeError, match="paths and arrays"):
+        predictor.predict([lit(0), "a.png"], model="m")
+
+
+def test_an_unreadable_picture_is_named_or_left_out(pictures, opened):
+    pictures[3].write_bytes(pictures[3].read_bytes()[:50])
+    # A list that can be read once only.
+    with pytest.raises(UserError, match=r"03\.png: not a readable image \(truncated PNG\?\)$"):
+        predictor.predict(iter(pictures), model="m")
+    found = predictor.predict(iter(pictures), model="m", on_bad_image="skip")
+    assert [one.file for one in found] == [str(p) for p in pictures if p != pictures[3]]
+
+
+def test_no_model_is_opened_for_nothing(opened):
+    found = [*predictor.predictions(expand(["no.png", "none.png"]), model="m")]
+    problem = "cannot be read (No such file or directory)"
+    assert found == [[Unreadable("no.png", problem)], [Unreadable("none.png", problem)]]
+    assert predictor.predict([]) == []
+    assert opened == []
+
+
+def test_a_picture_may_have_several_faces_or_none(opened):
+    def read(source):
+        if source.path == "text":
+            raise UserError("no picture")
+        boxes = [(i, 0, 9, 9) for i in range(int(source.path))]
+        return [Face(lit(box[0])[..., np.newaxis], frame=1, box=box) for box in boxes]
+
+    parts = predictor.predictions(map(Source, ["2", "0", "text", "1"]), model="m", read=read)
+    two, one, text, three = [answer for part in parts for answer in part]
+    assert [one.box for one in (two, one, three)] == [(0, 0, 9, 9), (1, 0, 9, 9), (0, 0, 9, 9)]
+    assert [one.label for one in (two, one)] == list(CLASS_NAMES[:2])
+    assert (three.file, three.frame) == ("1", 1)
+    assert text == Unreadable("text", "no picture")
+
+
+def test_mirror_images_are_averaged(opened):
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1), np.uint8)
+    with classifier.open_classifier("m", tta=True) as classify:
+        found = classify(faces)
+    mirrored = brightest_seventh(np.ascontiguousarray(faces[:, :, ::-1]))
+    np.testing.assert_allclose(found, (brightest_seventh(faces) + mirrored) / 2, rtol=1e-6)
+
+
+def test_a_model_that_gives_nan_is_refused(monkeypatch):
+    @contextlib.contextmanager
+    def broken(path, **_):
+        yield lambda images: np.full((len(images), 7), np.nan, np.float32)
+
+    monkeypatch.setattr(model_loader, "opened", broken)
+    with (
+        classifier.open_classifier("m.tflite") as classify,
+        pytest.raises(UserError, match=r"m\.tflite: damaged \(it gives no probabilities\)"),
+    ):
+        classify(np.zeros((1, 48, 48, 1), np.uint8))
+
+
+def test_the_pretrained_model_is_the_default(tmp_path, monkeypatch, opened):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match="no pretrained model; name one with --model"):
+        predictor.predict(lit(0))
+    (tmp_path / "model_int8.tflite").touch()
+    assert predictor.predict(lit(0))[0].label == "angry"
+    assert opened == [str(tmp_path / "model_int8.tflite")]

@@ -1,0 +1,73 @@
+"""Predictions as data, as a table, as JSON lines and as CSV."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+
+from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.inference import results
+from fer_pipeline.inference.results import Prediction
+
+ROW = [0.125, 0.0, 0.0625, 0.5, 0.25, 0.0, 0.0625]
+WHOLE = Prediction.of(ROW, file="a b.png")
+#: A name of two lines and a byte that is not UTF-8, and the second of two equal classes.
+ODD = Prediction.of(ROW[::-1], file="two\nlines\udcff.png", frame=3, box=(1, 2, 30, 40))
+
+
+def test_a_prediction_is_plain_data():
+    assert (WHOLE.label, ODD.label) == ("happy", "happy")
+    assert Prediction.of(np.full(7, 1 / 7)).label == CLASS_NAMES[0]
+    found = json.loads(json.dumps(dataclasses.asdict(ODD)))
+    assert found["box"] == [1, 2, 30, 40]
+    assert list(found["probabilities"].values()) == ROW[::-1]
+    assert [name for name, _ in WHOLE.ranked()][:3] == ["happy", "neutral", "angry"]
+
+
+def test_json_is_an_object_a_line():
+    write = results.writer("json")
+    lines = (write([WHOLE]) + write([]) + write([ODD])).splitlines()
+    first, second = map(json.loads, lines)
+    assert first == {
+        "file": "a b.png",
+        "frame": None,
+        "box": None,
+        "label": "happy",
+        "probabilities": dict(zip(CLASS_NAMES, ROW, strict=True)),
+    }
+    assert (second["file"], second["frame"], second["box"]) == (ODD.file, 3, [1, 2, 30, 40])
+
+
+def test_csv_has_one_header_and_a_column_for_everything():
+    write = results.writer("csv")
+    text = write([WHOLE]) + write([ODD])
+    text.encode()
+    first, second = csv.DictReader(io.StringIO(text, newline=""))
+    assert first["file"] == "a b.png"
+    assert [first[name] for name in ("frame", "left", "top", "width", "height")] == [""] * 5
+    assert second["file"] == "two\nlines\\xff.png"
+    assert [second[name] for name in ("frame", "left", "height", "label")] == [*"31", "40", "happy"]
+    assert [float(first[name]) for name in CLASS_NAMES] == ROW
+
+
+def test_the_table_is_aligned_and_a_row_is_a_line():
+    write = results.writer("table", top=3, everything=True)
+    header, first, second = (write([WHOLE, ODD]) + write([])).splitlines()
+    assert header.split() == ["file", "expression", "probability", "2nd", "3rd", *CLASS_NAMES]
+    assert first.startswith("a b.png  ")
+    assert second.startswith(r"two\nlines\\xff.png  ")
+    assert first.split("  ")[-1].strip() == "6.2 %"
+    cells = [cell.strip() for cell in first.split("  ") if cell.strip()]
+    assert cells[1:5] == ["happy", "50.0 %", "neutral 25.0 %", "angry 12.5 %"]
+    assert len(header) == len(first) == len(second)
+    # The header is written once.
+    assert len(write([WHOLE]).splitlines()) == 1
+
+
+@pytest.mark.parametrize("top", [1, 2, 7])
+def test_so_many_expressions_are_named(top):
+    row = results.writer("table", top=top)([WHOLE]).splitlines()[1]
+    assert row.count("%") == top
