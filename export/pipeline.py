@@ -22,8 +22,9 @@ from export.verification import verify
 from export.verification.table import format_reports
 from export.verification.verify import ArtifactReport
 from fer_pipeline import run_dir
-from fer_pipeline.datasets.splits import Split
+from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
+from fer_pipeline.evaluation import temperature as temperature_lib
 from fer_pipeline.inference import export_files
 from fer_pipeline.inference.keras_loader import predict_probabilities
 from fer_pipeline.terminal import native_log
@@ -61,6 +62,26 @@ def export_run(
         return export_in(workshop, weights, say=say, **arguments)
 
 
+def calibrated(
+    weights: Sequence[np.ndarray],
+    metrics: dict[str, Any] | None,
+    splits: Splits,
+    *,
+    say: Callable[[str], None] = print,
+) -> tuple[list[np.ndarray], dict[str, Any] | None]:
+    """Folds a temperature into weights: that of their ``metrics.json``, or else a fitted one.
+
+    Returns:
+      The weights for ``export_in``, and its ``temperature``.
+    """
+    found = metrics.get("temperature") if metrics else None
+    if not found:
+        fitted = temperature_lib.calibrate(inference_model(weights), splits)
+        found = temperature_lib.as_json(fitted) if fitted else None
+    say(temperature_lib.describe(found))
+    return temperature_lib.fold(weights, found["value"] if found else None), found
+
+
 def export_in(
     workshop: Workshop,
     weights: Sequence[np.ndarray],
@@ -75,6 +96,7 @@ def export_in(
     tflite_batch: int = 1,
     epoch: int | None = None,
     data: dict[str, str] | None = None,
+    temperature: dict[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[ArtifactReport]:
     """Exports trained weights to ``<run>/export``, every artifact verified before it appears there.
@@ -84,7 +106,8 @@ def export_in(
 
     Args:
       workshop: from ``staging.staged``.
-      weights: float32 arrays in the order of ``build_model().get_weights()``.
+      weights: float32 arrays in the order of ``build_model().get_weights()``, as they are
+        delivered: a temperature is folded in already.
       train: images that int8 is calibrated on, at least one.
       evaluation: images that the artifacts are compared with the reference model on, at least one.
       config: of the run, for the manifest; its ``seed`` draws the calibration images.
@@ -96,6 +119,7 @@ def export_in(
       epoch: how many epochs made the weights, for the manifest; None where that is not known.
       data: ``source`` and ``fingerprint`` of the data that the images are of, for the manifest;
         None is the run's own.
+      temperature: the one that is folded in, for the manifest; see ``evaluation.temperature``.
       say: shows a line or the table.
 
     Returns:
@@ -134,6 +158,7 @@ def export_in(
             tflite_batch=tflite_batch,
             epoch=epoch,
             data=data,
+            temperature=temperature,
         )
         _deliver(workshop, reports, described, metrics)
     accuracy = described["evaluation"]["float32_twin_accuracy"]

@@ -61,7 +61,8 @@ def main(argv: list[str]) -> None:
             result = metrics.score(metrics.predict(model, split), split.labels)
     print(
         f"{_SPLIT.value}: {len(split.labels):,} images of {_DATA.value or config['data']}\n"
-        f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}\n"
+        f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}  "
+        f"calibration error {result.calibration.ece:.4f}\n"
         f"{metrics.format_report(result)}"
     )
 

@@ -38,6 +38,7 @@ def build(
     tflite_batch: int = 1,
     epoch: int | None = None,
     data: dict[str, str] | None = None,
+    temperature: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a manifest says of an export, all but the list of its files.
 
@@ -47,7 +48,7 @@ def build(
       config: of the run that trained the weights.
       reference: the reference model compared with itself, on the images of the reports.
       warnings: what is to be said of the network.
-      tflite_batch, epoch, data: as for ``pipeline.export_in``.
+      tflite_batch, epoch, data, temperature: as for ``pipeline.export_in``.
     """
     if "data" in config:
         # A folder's name and not where it lies: the manifest goes to strangers.
@@ -63,6 +64,7 @@ def build(
         "warnings": list(warnings),
         "artifacts": {report.name: _entry(report, artifacts[report.name]) for report in reports},
         "weights": {"checkpoint": config.get("export_checkpoint", "last"), "epoch": epoch},
+        **({"temperature": temperature} if temperature else {}),
         "calibration": data | {"split": "train"},
         "evaluation": {
             **data,

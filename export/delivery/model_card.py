@@ -86,7 +86,7 @@ def format_card(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str
         "Model Details": _details(manifest, metrics),
         "Intended Use": texts.USE,
         "Factors": texts.FACTORS_SYNTHETIC if drawn else texts.FACTORS,
-        "Metrics": texts.MEASURES,
+        "Metrics": _measures(metrics),
         "Evaluation Data": _evaluation_data(manifest, metrics),
         "Training Data": _training_data(config, kind),
         "Quantitative Analyses": _analyses(manifest, metrics),
@@ -123,6 +123,11 @@ def _optimiser(config: dict[str, Any]) -> str:
         "training images are mirrored at random" if changes == "flip" else f"augmentation {changes}"
     )
     return f"{name}; {schedule}; {augmented}"
+
+
+def _measures(metrics: dict[str, Any] | None) -> str:
+    measured = metrics and "calibration" in metrics["test"]
+    return f"{texts.MEASURES} {texts.CALIBRATION if measured else texts.UNCALIBRATED}"
 
 
 def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
@@ -191,7 +196,12 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     parts = []
     if metrics:
         parts += ["### The float32 network, by split", _split_table(metrics)]
-        parts += ["### The float32 network, by class, on the test images", _class_table(metrics)]
+        parts += _calibration(manifest.get("temperature"), metrics)
+        title = "### The float32 network, by class, on the test images"
+        parts += [title, _class_table(metrics["test"])]
+        if new := metrics["test"].get("without_duplicates"):
+            parts += [f"{title} that are no training images", texts.WITHOUT_DUPLICATES]
+            parts.append(_class_table(new))
         if compared := metrics.get("twin"):
             parts.append(
                 f"It was trained in {compared['policy']}; on {compared['images']:,} validation "
@@ -199,6 +209,7 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
                 f"{compared['agreement']:.2%}."
             )
     else:
+        parts += _calibration(manifest.get("temperature"), None)
         parts.append(
             "No `metrics.json` is about these weights (they were exported before their run had"
             " ended, or are another checkpoint than was evaluated), so there are no figures by"
@@ -227,22 +238,54 @@ def _split_table(metrics: dict[str, Any]) -> str:
     if metrics["model_selected_on"] == "test":
         names.remove("validation")
         titles["test"] = "test, also validation"
+    shown = {titles[name]: metrics[name] for name in names}
+    if new := metrics["test"].get("without_duplicates"):
+        shown["test, without those that are training images"] = new
+    header = ["split", "images", "accuracy", "loss", "macro F1"]
     rows = [
-        (
-            titles[name],
-            f"{metrics[name]['images']:,}",
-            f"{metrics[name]['accuracy']:.2%}",
-            f"{metrics[name]['loss']:.4f}",
-            f"{metrics[name]['macro_f1']:.3f}",
-        )
-        for name in names
+        [
+            title,
+            f"{split['images']:,}",
+            f"{split['accuracy']:.2%}",
+            f"{split['loss']:.4f}",
+            f"{split['macro_f1']:.3f}",
+        ]
+        for title, split in shown.items()
     ]
-    return _table(("split", "images", "accuracy", "loss", "macro F1"), rows)
+    # Earlier versions of this software did not measure it.
+    if all("calibration" in split for split in shown.values()):
+        header.append("calibration error")
+        for row, split in zip(rows, shown.values(), strict=True):
+            row.append(f"{split['calibration']['ece']:.4f}")
+    return _table(header, rows)
 
 
-def _class_table(metrics: dict[str, Any]) -> str:
+def _calibration(temperature: dict[str, Any] | None, metrics: dict[str, Any] | None) -> list[str]:
+    """What is to be said of the exported network's temperature, a paragraph each."""
+    lines = []
+    if temperature:
+        also = "" if temperature["fitted_on"] == "validation" else ", which are the test images too"
+        lines.append(
+            f"The logits are divided by a temperature of {temperature['value']:.3f}, which was"
+            f" fitted on the validation images{also}. It is part of the weights and changes no"
+            " class: the accuracy on the test images is"
+            f" {temperature['accuracy_before']:.2%} without and"
+            f" {temperature['accuracy_after']:.2%} with it, their calibration error"
+            f" {temperature['ece_before']:.4f} and {temperature['ece_after']:.4f}."
+        )
+    evaluated = (metrics or {}).get("temperature")
+    if metrics and evaluated != temperature:
+        which = f"with the temperature {evaluated['value']:.3f}" if evaluated else "without one"
+        lines.append(
+            f"Losses and calibration errors in the table were measured {which}, which is not how"
+            " the network was exported."
+        )
+    return lines
+
+
+def _class_table(split: dict[str, Any]) -> str:
     rows = []
-    for name, row in metrics["test"]["per_class"].items():
+    for name, row in split["per_class"].items():
         figures = (f"{row[measure]:.3f}" for measure in ("precision", "recall", "f1"))
         rows.append((name, *figures, f"{row['support']:,}"))
     return _table(("class", "precision", "recall", "F1", "images"), rows)
