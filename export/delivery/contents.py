@@ -231,6 +231,8 @@ def _odd_parts(manifest: dict[str, Any]) -> Iterator[str]:
     batch = manifest.get("tflite_batch", 1)
     if not isinstance(batch, int) or not 1 <= batch <= artifacts.MAX_TFLITE_BATCH:
         yield f"its 'tflite_batch' is {batch!r:.50}"
+    if not isinstance(manifest.get("mirror", False), bool):
+        yield f"its 'mirror' is {manifest['mirror']!r:.50}"
     if "temperature" in manifest and not temperature.is_valid(manifest["temperature"]):
         yield "its 'temperature' is none"
     if not _are_lines(manifest.get("warnings", [])):

@@ -45,8 +45,8 @@ def run_training(config: Config, export_stage: Callable[..., None] | None) -> Pa
     Args:
       config: what the user chose.
       export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config``,
-        ``metrics``, ``epoch``, ``temperature`` and ``log_path`` once the metrics are written; None
-        leaves the export out.
+        ``metrics``, ``epoch``, ``temperature``, ``mirror`` and ``log_path`` once the metrics are
+        written; None leaves the export out.
 
     Raises:
       UserError: bad input, a run that is finished or was started with another configuration, or a
@@ -88,6 +88,7 @@ def run_training(config: Config, export_stage: Callable[..., None] | None) -> Pa
                         metrics=metrics,
                         epoch=exported.state["epoch"],
                         temperature=metrics.get("temperature"),
+                        mirror=config.mirror,
                         log_path=path / run_dir.TF_LOG,
                     )
     minutes, seconds = divmod(round(time.perf_counter() - start), 60)
