@@ -9,7 +9,7 @@ from absl import flags
 
 from export.spec import artifacts
 from export.spec.gates import ACCURACY_GATE_IMAGES
-from fer_pipeline import gpus, run_dir
+from fer_pipeline import gpus, recipes, run_dir
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files
 from fer_pipeline.terminal import cli
@@ -47,6 +47,18 @@ _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "Which weights: the last epoch's or those of the best validation accuracy; by default what the "
     "run chose.",
 )
+_CALIBRATE = flags.DEFINE_bool(
+    "calibrate",
+    None,
+    "Divide the logits by a temperature that is fitted on the validation images; by default what "
+    "the run chose.",
+)
+_MIRROR = flags.DEFINE_bool(
+    "mirror",
+    None,
+    "Average a face and its mirror image inside every file but Keras': more accurate, as large, "
+    "twice the time; by default what the run chose.",
+)
 _VERIFY_ONLY = flags.DEFINE_bool(
     "verify_only",
     False,
@@ -79,7 +91,7 @@ _TRUST = flags.DEFINE_bool(
 )
 
 #: Flags that --verify_only has no use for.
-_OF_EXPORTING = ("formats", "export_checkpoint", "tflite_batch")
+_OF_EXPORTING = ("formats", "export_checkpoint", "calibrate", "mirror", "tflite_batch")
 
 #: Flags that it has no use for without --data.
 _OF_MEASURING = ("max_accuracy_drop", "on_bad_image")
@@ -176,6 +188,11 @@ def _export(run: Path) -> None:
     if _EXPORT_CHECKPOINT.value:
         config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
     which = config.get("export_checkpoint") or "last"
+    config["calibrate"] = recipes.recorded(config, "calibrate")
+    if _CALIBRATE.value is not None:
+        config["calibrate"] = _CALIBRATE.value
+    if _MIRROR.value is not None:
+        config["mirror"] = _MIRROR.value
     from export.delivery import staging
     from export.delivery.model_card import read_matching_metrics
     from fer_pipeline import datasets
@@ -196,9 +213,12 @@ def _export(run: Path) -> None:
             )
         from export import pipeline
 
+        weights, temperature = checkpoint.weights, None
+        if config["calibrate"]:
+            weights, temperature = pipeline.calibrated(weights, metrics, data.splits)
         pipeline.export_in(
             workshop,
-            checkpoint.weights,
+            weights,
             train=data.splits.train,
             evaluation=data.splits.validation,
             config=config,
@@ -208,6 +228,8 @@ def _export(run: Path) -> None:
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,
             tflite_batch=_TFLITE_BATCH.value,
             epoch=epoch,
+            temperature=temperature,
+            mirror=config.get("mirror", False),
             data={
                 "source": datasets.source_name(_DATA.value or config["data"]),
                 "fingerprint": data.fingerprint,

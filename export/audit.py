@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,8 +87,11 @@ def audit_export(
         chosen = artifacts.with_accuracy_drop(chosen, max_accuracy_drop)
         if evaluation:
             images, labels = evaluation
-            found, reference = _reference_probabilities(folder, chosen, images, log_path, trust)
-            given = verify.Evaluation(images, labels, found)
+            mirror = manifest.get("mirror", False)
+            *found, reference = _reference_probabilities(
+                folder, chosen, images, log_path, trust, mirror
+            )
+            given = verify.Evaluation(images, labels, *found)
         reports = verify.verify_artifacts(
             folder,
             chosen,
@@ -139,9 +143,11 @@ def _reference_probabilities(
     images: np.ndarray,
     log_path: Path | None,
     trust: bool,
-) -> tuple[np.ndarray, str | None]:
-    """The reference model's probabilities; and the name of the artifact that stood in, if any."""
+    mirror: bool,
+) -> tuple[np.ndarray, np.ndarray | None, str | None]:
+    """``mirror.reference``; and the name of the artifact that stood in for the network, if any."""
     from export.formats import inference_model
+    from export.formats import mirror as mirror_lib
     from export.verification.runtimes import RuntimeFailedError, opened
 
     problems = []
@@ -152,7 +158,8 @@ def _reference_probabilities(
         try:
             weights = keras_loader.load(folder / artifact.path, trust=trust).get_weights()
             reference_model = inference_model.inference_model(weights)
-            return keras_loader.predict_probabilities(reference_model, images), None
+            predict = functools.partial(keras_loader.predict_probabilities, reference_model)
+            return *mirror_lib.reference(predict, images, mirror=mirror), None
         # Whatever another file under a right hash makes Keras or h5py raise.
         except Exception as error:
             problems.append(f"{folder / artifact.path}: {' '.join(str(error).split())[:300]}")
@@ -161,7 +168,8 @@ def _reference_probabilities(
             continue
         with opened(artifact, folder, log_path, trust=trust) as runtime:
             try:
-                return runtime.predict(images), name
+                # A mirrored one, if the export is; no file of it is plain then.
+                return runtime.predict(images), None, name
             except RuntimeFailedError as failure:
                 problems.append(f"{folder / artifact.path}: {failure}")
     raise UserError(problems[0])

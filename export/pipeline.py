@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from export.delivery import manifest, model_card, staging
 from export.delivery.staging import Workshop
 from export.formats import keras_files, rgb, saved_model, tflite
+from export.formats import mirror as mirror_lib
 from export.formats.inference_model import inference_model
 from export.spec import artifacts, golden, io_spec
 from export.spec.artifacts import Artifact
@@ -22,8 +24,9 @@ from export.verification import verify
 from export.verification.table import format_reports
 from export.verification.verify import ArtifactReport
 from fer_pipeline import run_dir
-from fer_pipeline.datasets.splits import Split
+from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
+from fer_pipeline.evaluation import temperature as temperature_lib
 from fer_pipeline.inference import export_files
 from fer_pipeline.inference.keras_loader import predict_probabilities
 from fer_pipeline.terminal import native_log
@@ -61,6 +64,26 @@ def export_run(
         return export_in(workshop, weights, say=say, **arguments)
 
 
+def calibrated(
+    weights: Sequence[np.ndarray],
+    metrics: dict[str, Any] | None,
+    splits: Splits,
+    *,
+    say: Callable[[str], None] = print,
+) -> tuple[list[np.ndarray], dict[str, Any] | None]:
+    """Folds a temperature into weights: that of their ``metrics.json``, or else a fitted one.
+
+    Returns:
+      The weights for ``export_in``, and its ``temperature``.
+    """
+    found = metrics.get("temperature") if metrics else None
+    if not found:
+        fitted = temperature_lib.calibrate(inference_model(weights), splits)
+        found = temperature_lib.as_json(fitted) if fitted else None
+    say(temperature_lib.describe(found))
+    return temperature_lib.fold(weights, found["value"] if found else None), found
+
+
 def export_in(
     workshop: Workshop,
     weights: Sequence[np.ndarray],
@@ -75,6 +98,8 @@ def export_in(
     tflite_batch: int = 1,
     epoch: int | None = None,
     data: dict[str, str] | None = None,
+    temperature: dict[str, Any] | None = None,
+    mirror: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[ArtifactReport]:
     """Exports trained weights to ``<run>/export``, every artifact verified before it appears there.
@@ -84,7 +109,8 @@ def export_in(
 
     Args:
       workshop: from ``staging.staged``.
-      weights: float32 arrays in the order of ``build_model().get_weights()``.
+      weights: float32 arrays in the order of ``build_model().get_weights()``, as they are
+        delivered: a temperature is folded in already.
       train: images that int8 is calibrated on, at least one.
       evaluation: images that the artifacts are compared with the reference model on, at least one.
       config: of the run, for the manifest; its ``seed`` draws the calibration images.
@@ -96,6 +122,8 @@ def export_in(
       epoch: how many epochs made the weights, for the manifest; None where that is not known.
       data: ``source`` and ``fingerprint`` of the data that the images are of, for the manifest;
         None is the run's own.
+      temperature: the one that is folded in, for the manifest; see ``evaluation.temperature``.
+      mirror: whether files that can be average a face and its mirror image inside.
       say: shows a line or the table.
 
     Returns:
@@ -111,19 +139,22 @@ def export_in(
     say(f"exporting and verifying {', '.join(chosen)}")
     with staging.no_room_explained(workshop.run), native_log.redirected(log_path):
         model = inference_model(weights)
-        golden_faces = _write_golden(workshop.next, model)
+        golden_faces = _write_golden(workshop.next, model, mirror)
         images, labels = np.asarray(evaluation.images[:]), evaluation.labels
-        reference = predict_probabilities(model, images)
+        predict = functools.partial(predict_probabilities, model)
+        reference, plain = mirror_lib.reference(predict, images, mirror=mirror)
         seed = config.get("seed", 0)
         paths = (workshop.next, workshop.scratch)
         reports = verify.verify_artifacts(
             workshop.next,
             chosen,
-            verify.Evaluation(images, labels, reference),
+            verify.Evaluation(images, labels, reference, plain),
             golden_faces,
             log_path=log_path,
             tflite_batch=tflite_batch,
-            written=write_artifacts(*paths, model, chosen, train, seed, tflite_batch),
+            written=write_artifacts(
+                *paths, model, chosen, train, seed, tflite_batch, mirror=mirror
+            ),
         )
         described = manifest.build(
             reports,
@@ -134,6 +165,8 @@ def export_in(
             tflite_batch=tflite_batch,
             epoch=epoch,
             data=data,
+            temperature=temperature,
+            plain_accuracy=None if plain is None else compare(plain, plain, labels).accuracy,
         )
         _deliver(workshop, reports, described, metrics)
     accuracy = described["evaluation"]["float32_twin_accuracy"]
@@ -229,6 +262,8 @@ def write_artifacts(
     train: Split,
     seed: int,
     tflite_batch: int = 1,
+    *,
+    mirror: bool = False,
 ) -> Iterator[str]:
     """Writes ``labels.txt`` and the chosen artifacts, and yields each one's name when it is there.
 
@@ -243,25 +278,28 @@ def write_artifacts(
       train: where the calibration images are drawn from, by ``seed``.
       seed: see there.
       tflite_batch: images of a call of a TFLite file.
+      mirror: see ``export_in``.
     """
     labels_file = folder / export_files.LABELS
     labels_file.write_text(io_spec.format_labels(), encoding="utf-8")
     if "saved_model" in chosen:
         archive = scratch / export_files.KERAS_ARCHIVE
         keras_files.write_archive(model, archive)
-        saved_model.write_apart(archive, folder / export_files.SAVED_MODEL, labels_file)
+        target = folder / export_files.SAVED_MODEL
+        saved_model.write_apart(archive, target, labels_file, mirror=mirror)
         yield "saved_model"
     lite = {name: artifact for name, artifact in chosen.items() if artifact.runtime == "tflite"}
     for channels in sorted({artifact.channels for artifact in lite.values()}):
         network = rgb.rgb_model(model) if channels == 3 else model
-        saved_model.write_fixed_batch(network, scratch / f"channels_{channels}", tflite_batch)
+        target = scratch / f"channels_{channels}"
+        saved_model.write_fixed_batch(network, target, tflite_batch, mirror=mirror)
     for name, artifact in lite.items():
         images = None
         if name.startswith("int8"):
             images = tflite.calibration_images(train.images, train.labels, seed)
             images = rgb.colour_images(images) if artifact.channels == 3 else images
         source = scratch / f"channels_{artifact.channels}"
-        content = tflite.convert(source, name, images, tflite_batch)
+        content = tflite.convert(source, name, images, tflite_batch, mirror=mirror)
         (folder / artifact.path).write_bytes(content)
         yield name
     if "keras" in chosen:
@@ -272,8 +310,10 @@ def write_artifacts(
         yield "keras_v3"
 
 
-def _write_golden(folder: Path, model: keras.Model) -> golden.Golden:
+def _write_golden(folder: Path, model: keras.Model, mirror: bool) -> golden.Golden:
     images, labels = golden.draw_faces()
-    golden_faces = golden.Golden(images, labels, predict_probabilities(model, images))
+    predict = functools.partial(predict_probabilities, model)
+    answers = mirror_lib.reference(predict, images, mirror=mirror)
+    golden_faces = golden.Golden(images, labels, *answers)
     golden.write(folder / export_files.GOLDEN, golden_faces)
     return golden_faces

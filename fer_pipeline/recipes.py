@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from fer_pipeline.config import Config
@@ -22,6 +23,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augment": "flip",
         "temperature": 1.0,
         "distill": 0.5,
+        "calibrate": False,
     },
     "tuned": {
         "batch_size": 128,
@@ -36,6 +38,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augment": "flip,shift:3,rotate:8,zoom:0.08",
         "temperature": 2.0,
         "distill": 0.7,
+        "calibrate": True,
     },
 }
 
@@ -45,6 +48,12 @@ def resolve(config: Config) -> Config:
     recipe = RECIPES[config.recipe]
     left_open = {name: value for name, value in recipe.items() if getattr(config, name) is None}
     return dataclasses.replace(config, **left_open)
+
+
+def recorded(record: Mapping[str, Any], name: str) -> Any:
+    """A setting of a ``config.json``; what an older version did not record is the recipe's."""
+    value = record.get(name)
+    return RECIPES[record.get("recipe", "notebook")][name] if value is None else value
 
 
 def values_of(name: str) -> str:

@@ -54,6 +54,7 @@ SAMPLES_FIGURE = f"{FIGURES}/samples.png"
 CLASS_COUNTS_FIGURE = f"{FIGURES}/class_counts.png"
 CURVES_FIGURE = f"{FIGURES}/curves.png"
 CONFUSION_MATRIX_FIGURE = f"{FIGURES}/confusion_matrix.png"
+RELIABILITY_FIGURE = f"{FIGURES}/reliability.png"
 ARCHITECTURE_FIGURE = f"{FIGURES}/architecture.png"
 
 

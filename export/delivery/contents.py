@@ -16,6 +16,7 @@ from export.spec.gates import Gate
 from export.spec.io_spec import POSTPROCESSING, PREPROCESSING, format_labels, get_io_specs
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
+from fer_pipeline.evaluation import temperature
 from fer_pipeline.inference import export_files, integrity
 from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
 from fer_pipeline.inference.integrity import MAX_MANIFEST, sha256
@@ -230,6 +231,10 @@ def _odd_parts(manifest: dict[str, Any]) -> Iterator[str]:
     batch = manifest.get("tflite_batch", 1)
     if not isinstance(batch, int) or not 1 <= batch <= artifacts.MAX_TFLITE_BATCH:
         yield f"its 'tflite_batch' is {batch!r:.50}"
+    if not isinstance(manifest.get("mirror", False), bool):
+        yield f"its 'mirror' is {manifest['mirror']!r:.50}"
+    if "temperature" in manifest and not temperature.is_valid(manifest["temperature"]):
+        yield "its 'temperature' is none"
     if not _are_lines(manifest.get("warnings", [])):
         yield "its 'warnings' are none"
     kept_back = manifest.get("kept_back", {})

@@ -38,6 +38,8 @@ def build(
     tflite_batch: int = 1,
     epoch: int | None = None,
     data: dict[str, str] | None = None,
+    temperature: dict[str, Any] | None = None,
+    plain_accuracy: float | None = None,
 ) -> dict[str, Any]:
     """What a manifest says of an export, all but the list of its files.
 
@@ -47,12 +49,14 @@ def build(
       config: of the run that trained the weights.
       reference: the reference model compared with itself, on the images of the reports.
       warnings: what is to be said of the network.
-      tflite_batch, epoch, data: as for ``pipeline.export_in``.
+      tflite_batch, epoch, data, temperature: as for ``pipeline.export_in``.
+      plain_accuracy: the reference model's without mirror images; None where nothing is mirrored.
     """
     if "data" in config:
         # A folder's name and not where it lies: the manifest goes to strangers.
         config = config | {"data": datasets.source_name(config["data"])}
     config = {name: value for name, value in config.items() if name != "cache_dir"}
+    mirror = plain_accuracy is not None
     data = data or {"source": config.get("data"), "fingerprint": config.get("fingerprint")}
     return {
         "schema": SCHEMA,
@@ -60,15 +64,20 @@ def build(
         "preprocessing": PREPROCESSING,
         "postprocessing": POSTPROCESSING,
         "tflite_batch": tflite_batch,
+        **({"mirror": True} if mirror else {}),
         "warnings": list(warnings),
-        "artifacts": {report.name: _entry(report, artifacts[report.name]) for report in reports},
+        "artifacts": {
+            report.name: _entry(report, artifacts[report.name], mirror) for report in reports
+        },
         "weights": {"checkpoint": config.get("export_checkpoint", "last"), "epoch": epoch},
+        **({"temperature": temperature} if temperature else {}),
         "calibration": data | {"split": "train"},
         "evaluation": {
             **data,
             "split": "validation",
             "images": reference.images,
             "float32_twin_accuracy": reference.accuracy,
+            **({"float32_twin_accuracy_without_mirror": plain_accuracy} if mirror else {}),
             "accuracy_gated": reference.images >= ACCURACY_GATE_IMAGES,
         },
         "latency": (
@@ -82,13 +91,14 @@ def build(
     }
 
 
-def _entry(report: ArtifactReport, artifact: Artifact) -> dict[str, Any]:
+def _entry(report: ArtifactReport, artifact: Artifact, mirror: bool) -> dict[str, Any]:
     comparison = report.comparison._asdict() if report.comparison else {}
     comparison.pop("images", None)
     return {
         "path": report.path,
         "for": artifact.what,
         "size": report.size,
+        **({"mirrored": artifact.can_mirror} if mirror else {}),
         **(report.io_spec or {}),
         **comparison,
         "golden_max_difference": report.golden_difference,

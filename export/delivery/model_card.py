@@ -86,7 +86,7 @@ def format_card(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str
         "Model Details": _details(manifest, metrics),
         "Intended Use": texts.USE,
         "Factors": texts.FACTORS_SYNTHETIC if drawn else texts.FACTORS,
-        "Metrics": texts.MEASURES,
+        "Metrics": _measures(metrics),
         "Evaluation Data": _evaluation_data(manifest, metrics),
         "Training Data": _training_data(config, kind),
         "Quantitative Analyses": _analyses(manifest, metrics),
@@ -123,6 +123,11 @@ def _optimiser(config: dict[str, Any]) -> str:
         "training images are mirrored at random" if changes == "flip" else f"augmentation {changes}"
     )
     return f"{name}; {schedule}; {augmented}"
+
+
+def _measures(metrics: dict[str, Any] | None) -> str:
+    measured = metrics and "calibration" in metrics["test"]
+    return f"{texts.MEASURES} {texts.CALIBRATION if measured else texts.UNCALIBRATED}"
 
 
 def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
@@ -191,7 +196,12 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     parts = []
     if metrics:
         parts += ["### The float32 network, by split", _split_table(metrics)]
-        parts += ["### The float32 network, by class, on the test images", _class_table(metrics)]
+        parts += _calibration(manifest.get("temperature"), metrics)
+        title = "### The float32 network, by class, on the test images"
+        parts += [title, _class_table(metrics["test"])]
+        if new := metrics["test"].get("without_duplicates"):
+            parts += [f"{title} that are no training images", texts.WITHOUT_DUPLICATES]
+            parts.append(_class_table(new))
         if compared := metrics.get("twin"):
             parts.append(
                 f"It was trained in {compared['policy']}; on {compared['images']:,} validation "
@@ -199,6 +209,7 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
                 f"{compared['agreement']:.2%}."
             )
     else:
+        parts += _calibration(manifest.get("temperature"), None)
         parts.append(
             "No `metrics.json` is about these weights (they were exported before their run had"
             " ended, or are another checkpoint than was evaluated), so there are no figures by"
@@ -215,10 +226,26 @@ def _analyses(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         " class is that network's, the difference that of any probability. `manifest.json` has the"
         f" limits, latencies, inputs and outputs. Processor: {manifest['machine']['processor']}.",
     ]
+    if manifest.get("mirror"):
+        parts.append(mirrored(manifest))
     parts += [f"**Warning:** {warning}." for warning in manifest.get("warnings", ())]
     for entry in manifest.get("kept_back", {}).values():
         parts.append(f"`{entry['path']}` is not in this export: {', '.join(entry['failures'])}.")
     return "\n\n".join(parts)
+
+
+def mirrored(manifest: dict[str, Any]) -> str:
+    """What a mirrored export's card says of that."""
+    evaluation = manifest["evaluation"]
+    plain = [f"`{e['path']}`" for e in manifest["artifacts"].values() if not e["mirrored"]]
+    also = f" Not mirrored: {', '.join(plain)}, the network as it was trained." if plain else ""
+    return (
+        "The files average a face and its mirror image inside, at twice the arithmetic; the"
+        " float32 network that they are compared with does so too. On the same images it is right"
+        f" about {evaluation['float32_twin_accuracy']:.2%}, and about"
+        f" {evaluation['float32_twin_accuracy_without_mirror']:.2%} without the mirror image, as in"
+        f" the figures by split and by class.{also}"
+    )
 
 
 def _split_table(metrics: dict[str, Any]) -> str:
@@ -227,22 +254,54 @@ def _split_table(metrics: dict[str, Any]) -> str:
     if metrics["model_selected_on"] == "test":
         names.remove("validation")
         titles["test"] = "test, also validation"
+    shown = {titles[name]: metrics[name] for name in names}
+    if new := metrics["test"].get("without_duplicates"):
+        shown["test, without those that are training images"] = new
+    header = ["split", "images", "accuracy", "loss", "macro F1"]
     rows = [
-        (
-            titles[name],
-            f"{metrics[name]['images']:,}",
-            f"{metrics[name]['accuracy']:.2%}",
-            f"{metrics[name]['loss']:.4f}",
-            f"{metrics[name]['macro_f1']:.3f}",
-        )
-        for name in names
+        [
+            title,
+            f"{split['images']:,}",
+            f"{split['accuracy']:.2%}",
+            f"{split['loss']:.4f}",
+            f"{split['macro_f1']:.3f}",
+        ]
+        for title, split in shown.items()
     ]
-    return _table(("split", "images", "accuracy", "loss", "macro F1"), rows)
+    # Earlier versions of this software did not measure it.
+    if all("calibration" in split for split in shown.values()):
+        header.append("calibration error")
+        for row, split in zip(rows, shown.values(), strict=True):
+            row.append(f"{split['calibration']['ece']:.4f}")
+    return _table(header, rows)
 
 
-def _class_table(metrics: dict[str, Any]) -> str:
+def _calibration(temperature: dict[str, Any] | None, metrics: dict[str, Any] | None) -> list[str]:
+    """What is to be said of the exported network's temperature, a paragraph each."""
+    lines = []
+    if temperature:
+        also = "" if temperature["fitted_on"] == "validation" else ", which are the test images too"
+        lines.append(
+            f"The logits are divided by a temperature of {temperature['value']:.3f}, which was"
+            f" fitted on the validation images{also}. It is part of the weights and changes no"
+            " class: the accuracy on the test images is"
+            f" {temperature['accuracy_before']:.2%} without and"
+            f" {temperature['accuracy_after']:.2%} with it, their calibration error"
+            f" {temperature['ece_before']:.4f} and {temperature['ece_after']:.4f}."
+        )
+    evaluated = (metrics or {}).get("temperature")
+    if metrics and evaluated != temperature:
+        which = f"with the temperature {evaluated['value']:.3f}" if evaluated else "without one"
+        lines.append(
+            f"Losses and calibration errors in the table were measured {which}, which is not how"
+            " the network was exported."
+        )
+    return lines
+
+
+def _class_table(split: dict[str, Any]) -> str:
     rows = []
-    for name, row in metrics["test"]["per_class"].items():
+    for name, row in split["per_class"].items():
         figures = (f"{row[measure]:.3f}" for measure in ("precision", "recall", "f1"))
         rows.append((name, *figures, f"{row['support']:,}"))
     return _table(("class", "precision", "recall", "F1", "images"), rows)

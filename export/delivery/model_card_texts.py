@@ -79,8 +79,19 @@ MEASURES = """\
 Accuracy is the share of images whose most probable class is their label; loss is the mean
 cross-entropy in nats; precision, recall and F1 are given by class because a rare class hardly
 shows in the accuracy, and macro F1 is the plain mean of the classes' F1. A probability is the
-softmax' output; whether it is calibrated has not been measured, so no threshold on it is
-recommended."""
+softmax' output."""
+
+UNCALIBRATED = """\
+Whether it is calibrated has not been measured, so no threshold on it is recommended."""
+
+CALIBRATION = """\
+The calibration error says how far it is from the share of right answers: images are put into 15
+bins by their highest probability, and the error is the mean distance over all images (Guo et al.,
+"On Calibration of Modern Neural Networks", 2017). On other pictures than these it is larger."""
+
+WITHOUT_DUPLICATES = """\
+Some images of the source are training images too, pixel by pixel. Figures without them are those
+of new pictures."""
 
 HARM = """\
 A wrong answer about a face can humiliate or harm where somebody takes it for a fact; the uses that

@@ -59,6 +59,7 @@ _WHAT = (
     "Names the expression of a face: angry, disgust, fear, happy, neutral, sad or surprise."
     " The input is a cropped face of 48x48 pixels, resized with antialiasing."
 )
+_MIRRORED = " It looks at the face and at its mirror image and answers with the mean of the two."
 _LICENSE_TEXT = (
     "Of the software that made it: Apache-2.0. Of the weights: see MODEL_CARD.md; those fitted to"
     " FER-2013 are for research."
@@ -109,19 +110,20 @@ def describe(name: str) -> tuple[Table, Table]:
     )
 
 
-def with_metadata(content: bytes, name: str, labels: str) -> bytes:
+def with_metadata(content: bytes, name: str, labels: str, *, mirror: bool = False) -> bytes:
     """A TFLite file with metadata; the same arguments give the same bytes.
 
     Args:
       content: the flatbuffer of a model without metadata.
       name: its format, a TFLite one of ``artifacts.ARTIFACTS``.
       labels: text of the file of labels, one a line.
+      mirror: whether the model averages a face and its mirror image, which its description says.
     """
     from ai_edge_litert import schema_py_generated as model_schema
 
     model = model_schema.ModelT.InitFromPackedBuf(content)
     buffer, entry = model_schema.BufferT(), model_schema.MetadataT()
-    buffer.data = np.frombuffer(_flatbuffer(name), np.uint8)
+    buffer.data = np.frombuffer(_flatbuffer(name, mirror), np.uint8)
     entry.name, entry.buffer = _ENTRY, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
@@ -173,13 +175,13 @@ def read(content: bytes, name: str) -> tuple[tuple[Table, Table], str]:
         raise ValueError(f"its metadata cannot be read ({error})") from error
 
 
-def _flatbuffer(name: str) -> bytes:
+def _flatbuffer(name: str, mirror: bool) -> bytes:
     builder = flatbuffers.Builder(2048)
     image, probabilities = (_pack(builder, table) for table in describe(name))
     graph = _pack(builder, {_GRAPH_INPUTS: [image], _GRAPH_OUTPUTS: [probabilities]})
     model = {
         0: f"{_TITLE} ({name})",
-        1: _WHAT,
+        1: _WHAT + (_MIRRORED if mirror else ""),
         2: __version__,
         _SUBGRAPHS: [graph],
         4: _AUTHOR,

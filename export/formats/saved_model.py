@@ -7,10 +7,11 @@ would add to the file differs from run to run, and serving the model does not ne
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.formats.mirror import averaged
 from fer_pipeline import child_processes
 from fer_pipeline import images as images_lib
 from fer_pipeline.classes import IMAGE_SIZE
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 #: The longest that the process which writes may take; it needs about ten.
 _SECONDS = 600
 
+#: The word by which it is asked for a mirrored graph.
+_MIRROR = "mirror"
+
 
 def _module(model: keras.Model) -> tf.Module:
     """A module that tracks the model's variables and not its layers."""
@@ -32,8 +36,17 @@ def _module(model: keras.Model) -> tf.Module:
     return module
 
 
-def _run(model: keras.Model, image: tf.Tensor) -> tf.Tensor:
-    """The model on float32 ``[N, 48, 48, 1]``; no image at all gives ``[0, 7]``.
+def _answer(model: keras.Model, mirror: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The model in inference mode, float32 ``[N, 48, 48, C] -> [N, 7]``."""
+
+    def plain(image: tf.Tensor) -> tf.Tensor:
+        return model(image, training=False)
+
+    return averaged(plain) if mirror else plain
+
+
+def _run(answer: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """The answer to float32 ``[N, 48, 48, 1]``; no image at all gives ``[0, 7]``.
 
     Some kernels (oneDNN's) fail on an empty batch, so it gets an image that is cut off again.
     """
@@ -42,10 +55,17 @@ def _run(model: keras.Model, image: tf.Tensor) -> tf.Tensor:
     count = tf.shape(image)[0]
     spare = tf.cast(tf.equal(count, 0), tf.int32)
     filled = tf.concat([image, tf.zeros([spare, *image.shape[1:]], image.dtype)], axis=0)
-    return model(filled, training=False)[:count]
+    return answer(filled)[:count]
 
 
-def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[str]) -> None:
+def write(
+    model: keras.Model,
+    folder: Path,
+    labels_file: Path,
+    names: Sequence[str],
+    *,
+    mirror: bool = False,
+) -> None:
     """Writes the SavedModel for any batch size.
 
     Signatures, N being the batch:
@@ -67,20 +87,22 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
       folder: where to write; its name should be a version number.
       labels_file: the class names, one a line; kept as an asset.
       names: the class names in output order.
+      mirror: whether it answers for a face and its mirror image at once, see ``mirror``.
     """
     import tensorflow as tf
 
+    answer = _answer(model, mirror)
     shape = [None, IMAGE_SIZE, IMAGE_SIZE, 1]
     module = _module(model)
     module.labels = tf.saved_model.Asset(str(labels_file))
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, "image")])
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": _run(model, image)}
+        return {"probabilities": _run(answer, image)}
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, "image")])
     def classify(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = _run(model, tf.cast(image, tf.float32))
+        probabilities = _run(answer, tf.cast(image, tf.float32))
         label = tf.gather(tf.constant(list(names)), tf.argmax(probabilities, axis=-1))
         return {"label": label, "score": tf.reduce_max(probabilities, axis=-1)}
 
@@ -94,14 +116,14 @@ def write(model: keras.Model, folder: Path, labels_file: Path, names: Sequence[s
                 image_bytes,
                 fn_output_signature=tf.TensorSpec(images_lib.FACE_SHAPE, tf.uint8),
             )
-        return {"probabilities": _run(model, tf.cast(images, tf.float32))}
+        return {"probabilities": _run(answer, tf.cast(images, tf.float32))}
 
     signatures = {"serving_default": serve, "classify": classify, "serve_encoded": serve_encoded}
     module.serve, module.classify, module.serve_encoded = signatures.values()
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def write_apart(archive: Path, folder: Path, labels_file: Path) -> None:
+def write_apart(archive: Path, folder: Path, labels_file: Path, *, mirror: bool = False) -> None:
     """``write`` in a process that does nothing else, so that equal networks give equal bytes.
 
     The network is given as a ``.keras`` file.
@@ -109,7 +131,7 @@ def write_apart(archive: Path, folder: Path, labels_file: Path) -> None:
     Raises:
       RuntimeError: it failed; with what it printed.
     """
-    arguments = (str(archive), str(folder), str(labels_file))
+    arguments = (str(archive), str(folder), str(labels_file), *([_MIRROR] if mirror else []))
     try:
         child_processes.run(__name__, *arguments, seconds=_SECONDS)
     except child_processes.ChildError as error:
@@ -118,7 +140,9 @@ def write_apart(archive: Path, folder: Path, labels_file: Path) -> None:
         ) from error
 
 
-def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> None:
+def write_fixed_batch(
+    model: keras.Model, folder: Path, batch_size: int = 1, *, mirror: bool = False
+) -> None:
     """Writes what the TFLite converter reads: one signature with a fixed shape.
 
     Its input is named ``image`` and its output ``probabilities``, names that a TFLite file keeps
@@ -129,23 +153,25 @@ def write_fixed_batch(model: keras.Model, folder: Path, batch_size: int = 1) -> 
       model: takes float32 ``[N, 48, 48, C]``.
       folder: where to write.
       batch_size: images of a call.
+      mirror: as for ``write``; the network sees twice as many.
     """
     import tensorflow as tf
 
+    answer = _answer(model, mirror)
     module = _module(model)
     spec = tf.TensorSpec([batch_size, *model.input_shape[1:]], tf.float32, "image")
     module.serve = tf.function(
-        lambda image: {"probabilities": model(image, training=False)}, input_signature=[spec]
+        lambda image: {"probabilities": answer(image)}, input_signature=[spec]
     )
     tf.saved_model.save(module, str(folder), signatures=module.serve)
 
 
-def _main(archive: str, folder: str, labels_file: str) -> None:
+def _main(archive: str, folder: str, labels_file: str, *words: str) -> None:
     import keras
 
     names = Path(labels_file).read_text(encoding="utf-8").split()
     model = keras.models.load_model(archive, compile=False)
-    write(model, Path(folder), Path(labels_file), names)
+    write(model, Path(folder), Path(labels_file), names, mirror=_MIRROR in words)
 
 
 if __name__ == "__main__":

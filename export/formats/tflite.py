@@ -21,6 +21,9 @@ INT8_OPERATORS = frozenset(
     """.split()
 )
 
+#: What a mirrored one needs besides.
+MIRROR_OPERATORS = frozenset({"CONCATENATION", "STRIDED_SLICE"})
+
 
 def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     """Draws the images that the int8 model's ranges are measured on.
@@ -54,7 +57,12 @@ def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.
 
 
 def convert(
-    source: Path, name: str, calibration: np.ndarray | None = None, batch_size: int = 1
+    source: Path,
+    name: str,
+    calibration: np.ndarray | None = None,
+    batch_size: int = 1,
+    *,
+    mirror: bool = False,
 ) -> bytes:
     """Converts a fixed-batch SavedModel into a TFLite file with metadata.
 
@@ -63,6 +71,7 @@ def convert(
       name: a TFLite format of ``artifacts.ARTIFACTS``.
       calibration: uint8 ``[M, 48, 48, C]``, from ``calibration_images``; int8 alone needs it.
       batch_size: the SavedModel's.
+      mirror: whether that is mirrored.
 
     Raises:
       ValueError: the int8 model is not what phones need: uint8 ends with input scale 1 and zero
@@ -92,10 +101,10 @@ def convert(
         converter.inference_output_type = tf.uint8
     content = converter.convert()
     if kind == "int8":
-        problems = find_int8_problems(describe(content))
+        problems = find_int8_problems(describe(content), mirror=mirror)
         if problems:
             raise ValueError(f"the int8 conversion went wrong: {'; '.join(problems)}")
-    return metadata.with_metadata(content, name, format_labels())
+    return metadata.with_metadata(content, name, format_labels(), mirror=mirror)
 
 
 class Tensor(NamedTuple):
@@ -174,7 +183,7 @@ def _names(enumeration: type) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
-def find_int8_problems(graph: Graph) -> list[str]:
+def find_int8_problems(graph: Graph, *, mirror: bool = False) -> list[str]:
     """What keeps a graph from being the integer model of this project; empty when nothing."""
     problems = []
     [source], [target] = graph.inputs, graph.outputs
@@ -182,7 +191,8 @@ def find_int8_problems(graph: Graph) -> list[str]:
         problems.append(f"input {source.dtype} {source.scales} {source.zero_points}")
     if (target.dtype, target.scales, target.zero_points) != ("UINT8", (1 / 256,), (0,)):
         problems.append(f"output {target.dtype} {target.scales} {target.zero_points}")
-    strangers = sorted(set(graph.operators) - INT8_OPERATORS)
+    known = INT8_OPERATORS | MIRROR_OPERATORS if mirror else INT8_OPERATORS
+    strangers = sorted(set(graph.operators) - known)
     if strangers:
         problems.append(f"operators {', '.join(strangers)}")
     floats = [tensor.name for tensor in graph.tensors if tensor.dtype.startswith("FLOAT")]

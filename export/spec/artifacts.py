@@ -35,6 +35,11 @@ class Artifact(NamedTuple):
         """The files and folders it consists of, relative to the export folder."""
         return (MODEL_JSON, MODEL_WEIGHTS) if self.path == MODEL_JSON else (self.path,)
 
+    @property
+    def can_mirror(self) -> bool:
+        """Whether ``--mirror`` is for it; Keras' files stay the network that was trained."""
+        return self.runtime != "keras"
+
 
 _MEDIAPIPE = "MediaPipe Tasks with a batch of 1"
 

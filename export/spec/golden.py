@@ -26,7 +26,9 @@ _DTYPES = {
     "images": np.dtype(np.uint8),
     "labels": np.dtype(np.int32),
     "probabilities": np.dtype(np.float32),
+    "plain": np.dtype(np.float32),
 }
+_PLAIN = "plain"
 
 _BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error)
 
@@ -38,11 +40,14 @@ class Golden(NamedTuple):
       images: uint8 ``[64, 48, 48, 1]``, grey levels 0..255.
       labels: int32 ``[64]``, the expressions that were drawn.
       probabilities: float32 ``[64, 7]``, the float32 reference model's.
+      plain: where the export is mirrored, float32 ``[64, 7]`` of the faces alone, which its Keras
+        files give; else None, and not in the file.
     """
 
     images: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
+    plain: np.ndarray | None = None
 
 
 def draw_faces() -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +60,8 @@ def draw_faces() -> tuple[np.ndarray, np.ndarray]:
 
 def write(path: Path, golden: Golden) -> None:
     """Writes the file; equal arrays give equal bytes (NumPy stamps members with a fixed date)."""
-    np.savez_compressed(path, **golden._asdict())
+    arrays = {name: array for name, array in golden._asdict().items() if array is not None}
+    np.savez_compressed(path, **arrays)
 
 
 def read(path: Path) -> Golden:
@@ -67,16 +73,20 @@ def read(path: Path) -> Golden:
     try:
         strangers.check_archive(path)
         with zipfile.ZipFile(path) as archive:
-            golden = Golden(*(_array(archive, name) for name in Golden._fields))
+            present = f"{_PLAIN}.npy" in archive.namelist()
+            names = [name for name in Golden._fields if present or name != _PLAIN]
+            golden = Golden(*(_array(archive, name) for name in names))
     # RuntimeError is zipfile's for what it cannot unpack.
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, *_BAD_ARCHIVE) as error:
         raise UserError(f"{path}: not readable golden outputs ({error})") from error
     count = golden.labels.size
-    expected = ((count, IMAGE_SIZE, IMAGE_SIZE, 1), (count,), (count, NUM_CLASSES))
-    if count == 0 or tuple(array.shape for array in golden) != expected:
+    answers = [array for array in (golden.probabilities, golden.plain) if array is not None]
+    shapes = [golden.images.shape, golden.labels.shape, *(array.shape for array in answers)]
+    expected = [(count, IMAGE_SIZE, IMAGE_SIZE, 1), (count,)]
+    if count == 0 or shapes != expected + [(count, NUM_CLASSES)] * len(answers):
         raise UserError(f"{path}: holds arrays of other shapes than golden outputs have")
     labelled = (golden.labels >= 0).all() and (golden.labels < NUM_CLASSES).all()
-    if not labelled or not np.isfinite(golden.probabilities).all():
+    if not labelled or not all(np.isfinite(array).all() for array in answers):
         raise UserError(f"{path}: holds labels or probabilities that are none")
     return golden
 

@@ -9,6 +9,8 @@ import numpy as np
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.datasets import splitting
 from fer_pipeline.datasets.splits import Split, chunks
+from fer_pipeline.evaluation import calibration as calibration_lib
+from fer_pipeline.evaluation.calibration import Calibration
 from fer_pipeline.input_pipeline import batches as batches_lib
 from fer_pipeline.terminal.tables import format_table
 from fer_pipeline.training import steps
@@ -47,11 +49,13 @@ class Evaluation(NamedTuple):
       accuracy: share of images whose largest probability is the right class.
       loss: mean categorical cross-entropy in nats.
       confusion: int64 ``[7, 7]``; rows are true classes, columns predicted ones.
+      calibration: how far the probabilities are from how often they are right.
     """
 
     accuracy: float
     loss: float
     confusion: np.ndarray
+    calibration: Calibration
 
     @property
     def per_class(self) -> dict[str, ClassReport]:
@@ -99,6 +103,7 @@ def score(predictions: Predictions, labels: np.ndarray) -> Evaluation:
         accuracy=float(np.mean(predicted == labels)),
         loss=float(predictions.losses.mean(dtype=np.float64)),
         confusion=confusion,
+        calibration=calibration_lib.measure(predictions.probabilities, labels),
     )
 
 
@@ -111,6 +116,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "macro_f1": evaluation.macro_f1,
         "per_class": {name: row._asdict() for name, row in evaluation.per_class.items()},
         "confusion": evaluation.confusion.tolist(),
+        "calibration": calibration_lib.as_json(evaluation.calibration),
     }
 
 

@@ -150,12 +150,15 @@ def _exported_model(folder: Path) -> Path | None:
     return None
 
 
-def reference_model(run: Path, which: str | None = None) -> keras.Model:
+def reference_model(
+    run: Path, which: str | None = None, *, as_trained: bool = False
+) -> keras.Model:
     """The float32 network with a run's weights.
 
     Args:
       run: the run directory.
       which: ``"last"`` or ``"best"`` checkpoint; None for the one that the run exported.
+      as_trained: leaves out the temperature that the run delivers them with.
 
     Raises:
       UserError: it is no run, or has no such checkpoint or another network's.
@@ -164,13 +167,18 @@ def reference_model(run: Path, which: str | None = None) -> keras.Model:
 
     config = run_dir.read_config(run)
     which = which or config.get("export_checkpoint", "last")
-    weights = checkpoints.load_weights(run, which)
+    checkpoint = checkpoints.load_end(run, which)
 
+    from fer_pipeline.evaluation import temperature
     from fer_pipeline.models.networks import build_model
 
     model = build_model(config.get("model", "notebook"))
     try:
-        model.set_weights(weights)
+        model.set_weights(
+            checkpoint.weights
+            if as_trained
+            else temperature.delivered_weights(run, which, checkpoint)
+        )
     except ValueError as error:
         raise UserError(f"{run}: its checkpoint is not of this network; train again") from error
     return model

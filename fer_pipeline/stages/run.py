@@ -48,8 +48,8 @@ def run_training(
     Args:
       config: what the user chose.
       export_stage: called with ``run``, ``weights``, ``train``, ``evaluation``, ``config``,
-        ``metrics``, ``epoch`` and ``log_path`` once the metrics are written; None leaves the export
-        out.
+        ``metrics``, ``epoch``, ``temperature``, ``mirror`` and ``log_path`` once the metrics are
+        written; None leaves the export out.
       splits: the faces, where ``config.data`` is no source but ``datasets.ARRAYS``.
 
     Raises:
@@ -84,14 +84,17 @@ def run_training(
                 trained = fit(opened)
                 exported = evaluate(opened, trained)
                 if export_stage:
+                    metrics = run_dir.read_metrics(path)
                     export_stage(
                         run=path,
                         weights=exported.weights,
                         train=opened.splits.train,
                         evaluation=opened.splits.validation,
                         config=opened.record,
-                        metrics=run_dir.read_metrics(path),
+                        metrics=metrics,
                         epoch=exported.state["epoch"],
+                        temperature=metrics.get("temperature"),
+                        mirror=config.mirror,
                         log_path=path / run_dir.TF_LOG,
                     )
     minutes, seconds = divmod(round(time.perf_counter() - start), 60)
@@ -175,16 +178,25 @@ def as_csv(rows: Sequence[NamedTuple]) -> str:
 
 
 def evaluate(opened: Run, trained: Trained) -> Checkpoint:
-    """Evaluates the float32 reference model on every split; returns the checkpoint it used."""
+    """Evaluates the float32 reference model on every split; returns the checkpoint it used.
+
+    With ``config.calibrate`` the weights of both have their temperature folded in.
+    """
     from fer_pipeline.evaluation import metrics as metrics_lib
-    from fer_pipeline.evaluation import plots
+    from fer_pipeline.evaluation import plots, reliability
+    from fer_pipeline.evaluation import temperature as temperature_lib
     from fer_pipeline.models.networks import build_model, build_training_model
 
     path, splits, config = opened.path, opened.splits, opened.config
     print("\nevaluating the float32 network", flush=True)
     checkpoint = checkpoints.load_end(path, config.export_checkpoint)
-    weights = checkpoint.weights
     reference_model = build_model(config.model)
+    reference_model.set_weights(checkpoint.weights)
+    fitted = None
+    if config.calibrate:
+        with precision.true_float32():
+            fitted = temperature_lib.calibrate(reference_model, splits)
+    weights = temperature_lib.fold(checkpoint.weights, fitted.value if fitted else None)
     reference_model.set_weights(weights)
     # On this host alone, whatever devices it was trained on.
     trained_network = build_training_model(config.model, dtype_policy=config.precision)
@@ -208,10 +220,17 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
         "checkpoint": config.export_checkpoint,
         "epoch": checkpoint.state["epoch"],
         "model_selected_on": splits.selected_on,
+        "calibrate": bool(config.calibrate),
         "twin": compare_with_reference(opened, trained_network, reference_model),
         **described,
     }
     test = results["test"]
+    if fitted:
+        # Of the network that is delivered, which rounds otherwise.
+        fitted = fitted._replace(after=test.calibration, accuracy_after=test.accuracy)
+        metrics["temperature"] = temperature_lib.as_json(fitted)
+    figure = reliability.diagram(test.calibration, fitted.before if fitted else None)
+    plots.save(figure, path / run_dir.RELIABILITY_FIGURE)
     title = f"{test.confusion.sum():,} test images, accuracy {test.accuracy:.1%}"
     figure = plots.confusion_matrix(test.confusion, title=title)
     plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
@@ -219,8 +238,10 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     atomic_files.write_json(path / run_dir.METRICS, metrics)
     for name, result in results.items():
         print(f"{name:10}  accuracy {result.accuracy:.4f}  loss {result.loss:.4f}")
+    if config.calibrate:
+        print(temperature_lib.describe(metrics.get("temperature")))
     print(metrics_lib.format_report(test), flush=True)
-    return checkpoint
+    return checkpoint._replace(weights=weights)
 
 
 def compare_with_reference(

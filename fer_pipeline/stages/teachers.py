@@ -63,7 +63,7 @@ def targets_of_runs(
     kept = read_targets(path, len(images)) if path else None
     if kept is not None:
         return kept
-    teachers = [model_loader.reference_model(Path(run), "last") for run in runs]
+    teachers = [model_loader.reference_model(Path(run), "last", as_trained=True) for run in runs]
     with precision.true_float32():
         targets = distillation.teacher_targets(teachers, images, temperature=temperature)
     if path:

@@ -317,6 +317,8 @@ def _put(*path, value):
         _put("kept_back", value={"int8": {"path": "x"}}),
         _put("tflite_batch", value=10**30),
         _put("tflite_batch", value=None),
+        _put("mirror", value="yes"),
+        _put("temperature", value={"value": 2.0}),
         _put("labels", value=None),
         _put("schema", value="1"),
         _put("run", value=None),

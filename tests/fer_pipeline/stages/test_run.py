@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.image import imread
 
 from fer_pipeline import datasets, run_dir
 from fer_pipeline.classes import CLASS_NAMES
@@ -13,7 +14,8 @@ from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.datasets.synthetic import render
 from fer_pipeline.errors import UserError
-from fer_pipeline.evaluation import metrics
+from fer_pipeline.evaluation import calibration, metrics, temperature
+from fer_pipeline.inference import model_loader
 from fer_pipeline.models import compact_cnn, networks
 from fer_pipeline.stages import run, teachers
 from fer_pipeline.training import checkpoints, distillation
@@ -72,8 +74,29 @@ def folder(tmp_path_factory):
     return root
 
 
+def assert_calibrated(path, test, as_trained):
+    """``metrics.json`` and the run as a model are of the network at temperature 2."""
+    found = run_dir.read_metrics(path)
+    probabilities = model_loader.open_model(path)(test.images)
+    raw = as_trained.predict(test.images.astype(np.float32), verbose=0)
+    powers = np.sqrt(raw)
+    np.testing.assert_allclose(probabilities, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+    losses = -np.log(probabilities[np.arange(len(test.labels)), test.labels])
+    assert found["test"]["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+    ece = calibration.measure(probabilities, test.labels).ece
+    assert found["test"]["calibration"]["ece"] == pytest.approx(ece, abs=1e-5)
+    kept = found["temperature"]
+    assert (kept["value"], kept["fitted_on"], found["calibrate"]) == (2.0, "test", True)
+    assert kept["ece_after"] == found["test"]["calibration"]["ece"]
+    assert kept["ece_before"] == pytest.approx(calibration.measure(raw, test.labels).ece, abs=1e-5)
+    assert kept["accuracy_before"] == kept["accuracy_after"] == found["test"]["accuracy"]
+    assert imread(path / run_dir.RELIABILITY_FIGURE).std() > 0
+
+
 def test_a_student_learns_what_its_teacher_says(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(compact_cnn.WIDTHS, "tiny", (4, 4, 8))
+    # 14 faces tell none.
+    monkeypatch.setattr(temperature, "fit", lambda probabilities, labels: 2.0)
     config = Config(
         data=str(folder),
         run_dir=str(tmp_path / "teacher"),
@@ -97,5 +120,9 @@ def test_a_student_learns_what_its_teacher_says(folder, tmp_path, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-6)
     with pytest.raises(UserError, match=r"--temperature=2\.0, not 3\.0"):
         run.run_training(dataclasses.replace(config, temperature=3.0), None)
+    assert_calibrated(teacher, datasets.load(str(folder)).splits.test, network)
+    # Nothing is trained anew for other probabilities.
+    run.run_training(dataclasses.replace(config, calibrate=False), None)
+    assert "temperature" not in run_dir.read_metrics(student)
     trained_on = checkpoints.load_end(student).weights
     assert any((one != other).any() for one, other in zip(trained_on, weights, strict=True))
