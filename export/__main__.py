@@ -9,7 +9,7 @@ from absl import flags
 
 from export.spec import artifacts
 from export.spec.gates import ACCURACY_GATE_IMAGES
-from fer_pipeline import gpus, recipes, run_dir
+from fer_pipeline import gpus, run_dir
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files
 from fer_pipeline.terminal import cli
@@ -182,59 +182,19 @@ def _conclusion(folder: Path, found: Audit) -> str:
 
 
 def _export(run: Path) -> None:
-    artifacts.choose(_FORMATS.value)
-    artifacts.check_tflite_batch(_TFLITE_BATCH.value)
-    config = run_dir.read_config(run)
-    if _EXPORT_CHECKPOINT.value:
-        config["export_checkpoint"] = _EXPORT_CHECKPOINT.value
-    which = config.get("export_checkpoint") or "last"
-    config["calibrate"] = recipes.recorded(config, "calibrate")
-    if _CALIBRATE.value is not None:
-        config["calibrate"] = _CALIBRATE.value
-    if _MIRROR.value is not None:
-        config["mirror"] = _MIRROR.value
-    from export.delivery import staging
-    from export.delivery.model_card import read_matching_metrics
-    from fer_pipeline import datasets
-    from fer_pipeline.datasets import run_data
-    from fer_pipeline.terminal import native_log
-    from fer_pipeline.training import checkpoints
+    from export import again
 
-    # The lock first: whatever weights are read under it, no newer ones are exported meanwhile.
-    with staging.staged(run) as workshop, native_log.redirected(run / run_dir.TF_LOG):
-        checkpoint = checkpoints.load_end(run, which)
-        epoch = checkpoint.state["epoch"]
-        metrics = read_matching_metrics(run, which, epoch)
-        data = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value)
-        if not _DATA.value and not data.own:
-            raise UserError(
-                f"{config['data']}: has other images than the run was trained on; name the data to "
-                "calibrate and verify on with --data"
-            )
-        from export import pipeline
-
-        weights, temperature = checkpoint.weights, None
-        if config["calibrate"]:
-            weights, temperature = pipeline.calibrated(weights, metrics, data.splits)
-        pipeline.export_in(
-            workshop,
-            weights,
-            train=data.splits.train,
-            evaluation=data.splits.validation,
-            config=config,
-            metrics=metrics,
-            log_path=run / run_dir.TF_LOG,
-            formats=_FORMATS.value,
-            max_accuracy_drop=_MAX_ACCURACY_DROP.value,
-            tflite_batch=_TFLITE_BATCH.value,
-            epoch=epoch,
-            temperature=temperature,
-            mirror=config.get("mirror", False),
-            data={
-                "source": datasets.source_name(_DATA.value or config["data"]),
-                "fingerprint": data.fingerprint,
-            },
-        )
+    again.export_again(
+        run,
+        data=_DATA.value,
+        formats=_FORMATS.value,
+        export_checkpoint=_EXPORT_CHECKPOINT.value,
+        calibrate=_CALIBRATE.value,
+        mirror=_MIRROR.value,
+        tflite_batch=_TFLITE_BATCH.value,
+        max_accuracy_drop=_MAX_ACCURACY_DROP.value,
+        on_bad_image=_ON_BAD_IMAGE.value,
+    )
 
 
 def run() -> None:

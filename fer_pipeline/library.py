@@ -70,6 +70,7 @@ class EvaluatedModel:
       macro_f1: unweighted mean of the classes' F1.
       per_class: precision, recall, F1 and support of every class, by its name.
       confusion: counts; rows are true classes, columns predicted ones.
+      calibration: ``ece``, the expected calibration error, and the bins it is made of.
     """
 
     images: int
@@ -78,6 +79,7 @@ class EvaluatedModel:
     macro_f1: float
     per_class: dict[str, dict[str, float]]
     confusion: list[list[int]]
+    calibration: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,9 +202,8 @@ def load_model(path: str | os.PathLike[str] | TrainedRun | None = None) -> Model
     """
     from fer_pipeline.inference import model_loader, pretrained
 
-    return model_loader.open_model(
-        Path(_path(path)) if path is not None else pretrained.pretrained_path()
-    )
+    chosen = pretrained.pretrained_path() if path is None else Path(_path(path))
+    return model_loader.open_model(chosen)
 
 
 def export_model(
