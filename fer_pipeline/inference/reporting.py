@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference.results import Prediction, Unreadable, Writer, printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 #: What to do about a picture that cannot be read: name it and fail in the end, name it, or stop.
 OnBadImage = Literal["continue", "skip", "fail"]
@@ -45,13 +49,15 @@ def report(
         # A name that the terminal's encoding lacks is still a name.
         sys.stdout.reconfigure(errors="backslashreplace")
     answered = unreadable = 0
-    with _progress(total) as advance:
+    with _progress(total) as bar:
         for part in parts:
             bad = [one for one in part if isinstance(one, Unreadable)]
             stop = part.index(bad[0]) if bad and on_bad_image == "fail" else None
             good = [one for one in part[:stop] if isinstance(one, Prediction)]
             sys.stdout.write(write(good))
             sys.stdout.flush()
+            if bar and bad:
+                bar.clear()
             for one in bad:
                 name = printable(one.file)
                 if on_bad_image == "fail":
@@ -61,17 +67,22 @@ def report(
                 print(line + one.problem, file=sys.stderr)
             answered += len(good)
             unreadable += len(bad)
-            advance(len({one.file for one in part}))
+            if bar:
+                bar.update(len({one.file for one in part}))
     return Counts(answered, unreadable)
 
 
 @contextlib.contextmanager
-def _progress(total: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
+def _progress(total: Callable[[], int | None]) -> Iterator[tqdm | None]:
     """A progress bar on stderr, if that is a terminal and the answers go somewhere else."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
-        yield lambda _: None
+        yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total(), unit=" pictures", dynamic_ncols=True, leave=False) as bar:
-        yield bar.update
+    # A copy of the descriptor: Keras' messages are led elsewhere by way of the original.
+    with (
+        open(os.dup(sys.stderr.fileno()), "w") as stream,
+        tqdm(total=total(), file=stream, unit=" pictures", dynamic_ncols=True, leave=False) as bar,
+    ):
+        yield bar

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_pipeline import inference
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import classifier, model_loader, predictor, pretrained
 from fer_pipeline.inference.reading import Face
-from fer_pipeline.inference.results import Unreadable
+from fer_pipeline.inference.results import Prediction, Unreadable
 from fer_pipeline.inference.sources import Source, expand
 
 
@@ -47,6 +48,11 @@ def pictures(tmp_path):
     for i, path in enumerate(paths):
         Image.fromarray(lit(i % 7)).save(path)
     return paths
+
+
+def test_the_package_offers_it():
+    assert inference.predict is predictor.predict
+    assert inference.Prediction is Prediction
 
 
 def test_every_picture_has_its_answer_in_order(pictures, opened):

@@ -1,0 +1,55 @@
+"""What goes to stdout and what to stderr, and when it stops."""
+
+import os
+import pty
+import termios
+
+import numpy as np
+import pytest
+
+from fer_pipeline.errors import UserError
+from fer_pipeline.inference import reporting, results
+from fer_pipeline.inference.results import Prediction, Unreadable
+
+GOOD = [Prediction.of(np.full(7, 1 / 7), file=name) for name in ("a.png", "b.png")]
+BAD = Unreadable("no\n.png", "gone")
+PARTS = [[GOOD[0], BAD], [GOOD[1]]]
+
+
+def report(parts=PARTS, **options):
+    return reporting.report(parts, results.writer("csv"), **options)
+
+
+@pytest.mark.parametrize(
+    ("policy", "line"),
+    [("continue", "error: no\\n.png: gone\n"), ("skip", "no\\n.png: skipped, gone\n")],
+)
+def test_a_picture_that_cannot_be_read_costs_a_line(capsys, policy, line):
+    assert report(on_bad_image=policy) == (2, 1)
+    out, err = capsys.readouterr()
+    assert [row.partition(",")[0] for row in out.splitlines()] == ["file", "a.png", "b.png"]
+    assert err == line
+
+
+def test_it_stops_there_if_asked_and_keeps_the_answers_before(capsys):
+    with pytest.raises(UserError, match=r"no\\n\.png: gone"):
+        report([[GOOD[0], BAD, GOOD[1]]], on_bad_image="fail")
+    out, err = capsys.readouterr()
+    assert [row.partition(",")[0] for row in out.splitlines()] == ["file", "a.png"]
+    assert err == ""
+
+
+def test_a_terminal_shows_how_far_it_is(monkeypatch, capsys):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        report(on_bad_image="skip", total=lambda: 3)
+        shown = os.read(ours, 2**16).decode()
+    os.close(ours)
+    assert "/3" in shown
+    assert "pictures" in shown
+    # The bar has been cleared before the line, which stands alone.
+    line = next(part for part in shown.split("\r") if "skipped" in part)
+    assert line == r"no\n.png: skipped, gone"
+    assert "pictures" not in capsys.readouterr().out
