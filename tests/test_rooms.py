@@ -33,6 +33,7 @@ ENTRY_POINTS = {
     "fer_pipeline.benchmark",
     "fer_pipeline.__main__",
     "export.__main__",
+    "export.pretrained",
 }
 
 #: Packages cannot choose when they are imported: this one ends at Ctrl-C as soon as it is.
