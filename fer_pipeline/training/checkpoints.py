@@ -323,6 +323,6 @@ def _variables(
     """The weights that count, the model's other variables and the optimizer's."""
     known = {id(variable) for variable in model.weights}
     other = [variable for variable in model.variables if id(variable) not in known]
-    if averaged:
+    if averaged is not None:
         return averaged.weights, [*other, *model.weights], optimizer.variables
     return model.weights, other, optimizer.variables

@@ -72,14 +72,7 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
             temperature=config.temperature,
             distill=config.distill,
         ),
-        after_step=session.averaged
-        and averaging.make_update(
-            session.averaged,
-            session.model,
-            session.optimizer,
-            momentum=config.ema,
-            strategy=devices.strategy,
-        ),
+        after_step=_averaging(session),
     )
 
     @functools.cache
@@ -93,6 +86,18 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
     return (
         lambda: _train_epoch(session, lambda *plan: traced_steps()(train_batches, *plan)),
         lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
+    )
+
+
+def _averaging(session: Session) -> Callable[[], None] | None:
+    if session.averaged is None:
+        return None
+    return averaging.make_update(
+        session.averaged,
+        session.model,
+        session.optimizer,
+        momentum=session.config.ema,
+        strategy=session.devices.strategy,
     )
 
 

@@ -110,7 +110,7 @@ class Session:
     @property
     def scored(self) -> keras.Model:
         """The network that is validated, evaluated and exported."""
-        return self.averaged or self.model
+        return self.model if self.averaged is None else self.averaged
 
     @property
     def writes(self) -> bool:
