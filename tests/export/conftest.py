@@ -137,6 +137,11 @@ def exported(tmp_path_factory, faces, weights):
     return Exported(run, reports, "\n".join(said))
 
 
+@pytest.fixture
+def temperature_record():
+    return dict(TEMPERATURE)
+
+
 @pytest.fixture(scope="session")
 def compact(pool):
     """The tiny residual network, with batch statistics of the faces and a fitted head.
