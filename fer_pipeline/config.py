@@ -137,6 +137,14 @@ class Config:
         maximum=1,
         fixed="always",
     )
+    ema: float | None = _setting(
+        None,
+        "Momentum of an exponential moving average of the weights, such as 0.999, which is then "
+        "validated, evaluated and exported; 0 keeps none.",
+        minimum=0.0,
+        below=1.0,
+        fixed="always",
+    )
     augment: str | None = _setting(
         None,
         "How far training images are changed at most: 'none', or some of flip, shift:PIXELS, "

@@ -177,7 +177,9 @@ def _damages(folder: Path, listed: dict[str, integrity.Listed]) -> Iterator[str]
 def _unaccounted(folder: Path, manifest: dict[str, Any], listed: set[str]) -> Iterator[str]:
     """Files that would not be opened, and artifacts without files."""
     expected = {path for name in manifest["artifacts"] for path in _files_of(name)}
-    for name in listed - _COMPANIONS - expected:
+    # A pretrained folder has the weights without an artifact that opens them.
+    weights = {export_files.MODEL_WEIGHTS} if "pretrained" in manifest else set()
+    for name in listed - _COMPANIONS - weights - expected:
         yield f"{folder / name}: is listed, but of no artifact of the manifest"
     for name in (expected | {export_files.GOLDEN}) - listed:
         yield f"{folder / name}: is not listed by the manifest"

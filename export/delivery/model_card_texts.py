@@ -126,5 +126,20 @@ LIMITS_UNEQUAL = """\
 - Classes are unequally frequent (see the numbers of images); rare ones tend to be recognised
   worse."""
 
+PRETRAINED = """\
+## Weights
+
+`model_weights.h5` holds the weights of the network alone, in float16, to train it further. Keras
+loads them into the network of this software:
+
+    from fer_pipeline.models import networks
+
+    model = networks.build_model("{network}")
+    model.load_weights("model_weights.h5")
+
+Trained further, it is another model, about which this card says
+nothing.
+"""
+
 ADVICE = """\
 - Before any use on real people, measure it on pictures from that use, by group."""

@@ -97,7 +97,7 @@ def publish(workshop: Workshop) -> None:
     if the process is killed between the two, the next command on this run does.
     """
     target = workshop.run / run_dir.EXPORT
-    _flush(workshop.next)
+    flush(workshop.next)
     if not target.is_symlink() and target.is_dir() and exchange(workshop.next, target):
         _flush_names(workshop.run)
     else:
@@ -134,7 +134,7 @@ def keep_failed(workshop: Workshop) -> Path:
     return workshop.failed.rename(target)
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
     """Has every file on disk before the rename that makes it count."""
     for path in folder.rglob("*"):
         if path.is_file():

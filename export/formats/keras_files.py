@@ -106,13 +106,13 @@ def _layer(layer: dict[str, Any]) -> dict[str, Any]:
     return {"module": layer["module"], "class_name": kind, "config": old, "registered_name": None}
 
 
-def write_weights(model: keras.Model, path: Path) -> None:
+def write_weights(model: keras.Model, path: Path, *, dtype: type | None = None) -> None:
     """Writes the weights in the legacy HDF5 layout; the same weights give the same bytes.
 
     One group per layer, each with a ``weight_names`` attribute in the order of the layer's
     weights, and the root's ``layer_names`` in the order of the layers: the layout of
     ``keras.src.legacy.saving.legacy_h5_format``. Times are not tracked, since they would make
-    every file another one.
+    every file another one. ``dtype`` is what they are stored in; None is their own.
     """
     import h5py
     import keras
@@ -126,7 +126,7 @@ def write_weights(model: keras.Model, path: Path) -> None:
             names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
             group.attrs["weight_names"] = _names(names)
             for name, weight in zip(names, layer.weights, strict=True):
-                group.create_dataset(name, data=np.asarray(weight), track_times=False)
+                group.create_dataset(name, data=np.asarray(weight, dtype), track_times=False)
 
 
 def _names(names: list[str]) -> np.ndarray:

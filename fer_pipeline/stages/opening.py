@@ -100,7 +100,8 @@ def check_run(path: Path, config: Config, *, exporting: bool) -> None:
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
     weights = _BYTES_PER_PARAMETER * count_parameters(config.model)
-    size = _CHECKPOINT_COPIES * weights
+    # Averaged weights are one more.
+    size = (_CHECKPOINT_COPIES + bool(config.ema)) * weights
     needed = checkpoints.space_needed(path, size, anew=config.overwrite)
     needed += max(_EXPORT_COPIES * weights, _SMALLEST_EXPORT) if exporting else 0
     # What is deleted first makes room.

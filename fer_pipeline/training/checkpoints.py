@@ -47,8 +47,9 @@ class Checkpoint(NamedTuple):
     """The content of a checkpoint file.
 
     Attributes:
-      weights: as ``keras.Model.get_weights()`` gives them, float32.
-      other: the model's remaining variables: the states of its random generators.
+      weights: as ``keras.Model.get_weights()`` gives them, float32; under ``--ema`` the averages.
+      other: the model's remaining variables: the states of its random generators; and under
+        ``--ema`` its weights.
       optimizer: the optimizer's variables, a loss scale and its counter among them.
       state: JSON scalars; ``epoch`` and ``step`` are those finished, the rest is the loop's.
     """
@@ -60,18 +61,25 @@ class Checkpoint(NamedTuple):
 
 
 def capture(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, state: dict[str, Any]
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    state: dict[str, Any],
+    averaged: keras.Model | None = None,
 ) -> Checkpoint:
-    """Reads every variable of a model and a built optimizer."""
-    groups = _variables(model, optimizer)
+    """Reads every variable of a model, of a built optimizer, and of averaged weights."""
+    groups = _variables(model, optimizer, averaged)
     return Checkpoint(*([np.asarray(variable) for variable in group] for group in groups), state)
 
 
 def restore(
-    checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer
+    checkpoint: Checkpoint,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    averaged: keras.Model | None = None,
 ) -> None:
-    """Assigns a checkpoint's values to a model and a built optimizer of the same configuration."""
-    for variables, values in zip(_variables(model, optimizer), checkpoint[:3], strict=True):
+    """Assigns a checkpoint's values to what it was captured of, in the same configuration."""
+    groups = _variables(model, optimizer, averaged)
+    for variables, values in zip(groups, checkpoint[:3], strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
@@ -310,9 +318,11 @@ def _age(path: Path) -> tuple[int, int]:
 
 
 def _variables(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, averaged: keras.Model | None
 ) -> tuple[list[keras.Variable], list[keras.Variable], list[keras.Variable]]:
-    """Weights, the model's other variables and the optimizer's."""
+    """The weights that count, the model's other variables and the optimizer's."""
     known = {id(variable) for variable in model.weights}
     other = [variable for variable in model.variables if id(variable) not in known]
+    if averaged is not None:
+        return averaged.weights, [*other, *model.weights], optimizer.variables
     return model.weights, other, optimizer.variables

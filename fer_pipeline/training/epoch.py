@@ -14,7 +14,7 @@ from fer_pipeline.devices import strategy
 from fer_pipeline.input_pipeline import augmentation_draws
 from fer_pipeline.input_pipeline import batches as batches_lib
 from fer_pipeline.input_pipeline.batches import Extra
-from fer_pipeline.training import distillation, steps
+from fer_pipeline.training import averaging, distillation, steps
 from fer_pipeline.training.state import Session
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
             temperature=config.temperature,
             distill=config.distill,
         ),
+        after_step=_averaging(session),
     )
 
     @functools.cache
@@ -81,10 +82,22 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
         rates = tf.TensorSpec([None], tf.float32, name="rates")
         return train_steps.get_concrete_function(train_batches, sizes, rates)
 
-    evaluate_steps = steps.compile_evaluate_steps(session.model, strategy=devices.strategy)
+    evaluate_steps = steps.compile_evaluate_steps(session.scored, strategy=devices.strategy)
     return (
         lambda: _train_epoch(session, lambda *plan: traced_steps()(train_batches, *plan)),
         lambda: _validate(evaluate_steps, validation_batches, len(splits.validation.labels)),
+    )
+
+
+def _averaging(session: Session) -> Callable[[], None] | None:
+    if session.averaged is None:
+        return None
+    return averaging.make_update(
+        session.averaged,
+        session.model,
+        session.optimizer,
+        momentum=session.config.ema,
+        strategy=session.devices.strategy,
     )
 
 

@@ -8,6 +8,7 @@ an epoch it was and what its callbacks counted.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import signal
 import time
@@ -45,7 +46,7 @@ class Trained(NamedTuple):
     """What training leaves: the network that was trained, and its record.
 
     Attributes:
-      model: the training network with its last weights.
+      model: the training network with its last weights, or under ``--ema`` with their averages.
       optimizer: its optimizer, ``make_optimizer``'s.
       history: a row an epoch.
       timing: a row an epoch of this process or an earlier one.
@@ -144,7 +145,7 @@ def train(
             model.stop_training = strategy.any_worker(devices, bool(model.stop_training))
             _stop_if_asked(session, request, save=False)
     keras_callbacks.on_train_end()
-    return Trained(model, optimizer, state.history, state.timing)
+    return Trained(session.scored, optimizer, state.history, state.timing)
 
 
 def is_best(history: Sequence[EpochLog]) -> bool:
@@ -221,17 +222,21 @@ def _open(
     resume_key: Mapping[str, Any],
     targets: np.ndarray | None,
 ) -> Session:
+    build = functools.partial(
+        build_training_model,
+        config.model,
+        dtype_policy=config.precision,
+        seed=config.seed,
+        replicas=devices.replicas,
+        dropout=config.dropout,
+        normalization_momentum=config.normalization_momentum,
+    )
     with devices.strategy.scope():
-        model = build_training_model(
-            config.model,
-            dtype_policy=config.precision,
-            seed=config.seed,
-            replicas=devices.replicas,
-            dropout=config.dropout,
-            normalization_momentum=config.normalization_momentum,
-        )
+        model = build()
         optimizer = make_optimizer(config, model)
         optimizer.build(model.trainable_variables)
+        # By the same seed the same first weights.
+        averaged = build() if config.ema else None
     model.stop_training = False
     return Session(
         splits=splits,
@@ -243,6 +248,7 @@ def _open(
         optimizer=optimizer,
         state=State(make_schedule(config, len(splits.train.labels))),
         targets=targets,
+        averaged=averaged,
     )
 
 
@@ -272,7 +278,7 @@ def _resume(session: Session, log: Callable[[str], None]) -> bool:
     if content is None:
         return False
     checkpoint = checkpoints.unpack(content)
-    checkpoints.restore(checkpoint, session.model, session.optimizer)
+    checkpoints.restore(checkpoint, session.model, session.optimizer, session.averaged)
     state.restore(checkpoint.state)
     if session.writes and not state.step and is_best(state.history):
         checkpoints.restore_best(session.run, checkpoint)

@@ -91,7 +91,8 @@ class State:
 class Session:
     """A training under way.
 
-    ``targets`` are what teachers say of every training image, float32 ``[N, 7]``.
+    ``targets`` are what teachers say of every training image, float32 ``[N, 7]``; the weights of
+    ``averaged`` are the moving average of those of ``model``, None without ``--ema``.
     """
 
     splits: Splits
@@ -103,7 +104,13 @@ class Session:
     optimizer: keras.optimizers.Optimizer
     state: State
     targets: np.ndarray | None = None
+    averaged: keras.Model | None = None
     steps_per_execution: int = FIRST_EXECUTION
+
+    @property
+    def scored(self) -> keras.Model:
+        """The network that is validated, evaluated and exported."""
+        return self.model if self.averaged is None else self.averaged
 
     @property
     def writes(self) -> bool:
@@ -129,7 +136,7 @@ class Session:
     def capture(self) -> checkpoints.Checkpoint:
         """Everything needed to continue."""
         state = self.state.as_json() | {"identity": self.resume_key}
-        return checkpoints.capture(self.model, self.optimizer, state)
+        return checkpoints.capture(self.model, self.optimizer, state, self.averaged)
 
     def save(self, *, best: bool = False) -> None:
         """Writes a checkpoint, on the chief."""

@@ -28,6 +28,7 @@ def compile_train_steps(
     strategy: tf.distribute.Strategy | None = None,
     jit_batch_size: int | None = None,
     objective: Callable[..., tf.Tensor] | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> Callable[..., tf.Tensor]:
     """Compiles ``(iterator, sizes, rates) -> rows`` over training batches.
 
@@ -45,6 +46,7 @@ def compile_train_steps(
         for every size, and that takes longer than such steps ever do.
       objective: ``(labels, probabilities, targets) -> losses [B]``, see ``distillation``; None is
         ``cross_entropy``.
+      after_step: called in the graph after every step, outside the replicas; see ``averaging``.
 
     Returns:
       A function of an iterator over (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), spread over the
@@ -101,6 +103,8 @@ def compile_train_steps(
                 optimizer.learning_rate = rates[i]
             extras = rest[0] if rest else {}
             replicas = strategy.run(run, args=(images, labels, sizes[i], extras))
+            if after_step is not None:
+                after_step()
             rows = rows.write(i, strategy.experimental_local_results(replicas)[0])
         return rows.stack()
 

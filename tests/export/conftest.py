@@ -21,6 +21,17 @@ CONVOLUTIONS = ((8, 3), (8, 5), (16, 3), (32, 3))
 DENSE_UNITS = (64, 128)
 
 
+#: A temperature as ``metrics.json`` and a manifest hold it.
+TEMPERATURE = {
+    "value": 1.25,
+    "fitted_on": "validation",
+    "ece_before": 0.1234,
+    "ece_after": 0.0321,
+    "accuracy_before": 0.75,
+    "accuracy_after": 0.75,
+}
+
+
 class Exported(NamedTuple):
     """A finished export: the run, what ``export_run`` returned and what it said."""
 
@@ -124,6 +135,71 @@ def exported(tmp_path_factory, faces, weights):
             say=said.append,
         )
     return Exported(run, reports, "\n".join(said))
+
+
+@pytest.fixture
+def temperature_record():
+    return dict(TEMPERATURE)
+
+
+@pytest.fixture(scope="session")
+def compact(pool):
+    """The tiny residual network, with batch statistics of the faces and a fitted head.
+
+    Like ``network`` it stands for a trained one.
+    """
+    import keras
+
+    from fer_pipeline.models import networks
+
+    model = networks.build_training_model("tiny", seed=0, dropout=0.0, normalization_momentum=0.0)
+    for layer in model.layers:
+        if layer.name.endswith("_bn2"):
+            layer.gamma.assign(np.full(layer.gamma.shape, 0.5, np.float32))
+    images = pool.images.astype(np.float32)
+    model(images, training=True)
+    pooled = keras.Model(model.input, model.get_layer("pool").output)
+    values = pooled.predict(images, verbose=0)
+    center, spread = values.mean(axis=0), values.std(axis=0)
+    scaled = (values - center) / spread
+    gram = scaled.T @ scaled + 1.0 * np.eye(values.shape[1])
+    kernel = np.linalg.solve(gram, scaled.T @ (6.0 * np.eye(7)[pool.labels] - 1.0))
+    kernel /= spread[:, np.newaxis]
+    model.get_layer("head").set_weights([kernel, -center @ kernel])
+    twin = networks.build_model("tiny")
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+@pytest.fixture(scope="session")
+def certain(pool, compact):
+    """The faces that it is most certain of from both sides, as in ``faces``."""
+    images = pool.images.astype(np.float32)
+    found = sum(compact.predict(view, verbose=0) for view in (images, images[:, :, ::-1]))
+    first, second = np.sort(found, axis=1)[:, :-3:-1].T
+    chosen = np.argsort(second - first, kind="stable")[:280]
+    return Split(pool.images[chosen], pool.labels[chosen])
+
+
+@pytest.fixture(scope="session")
+def compact_export(compact, certain, tmp_path_factory):
+    """The whole export of ``compact``, mirrored and with a temperature."""
+    from export import pipeline
+
+    run = tmp_path_factory.mktemp("compact")
+    pipeline.export_run(
+        run,
+        compact.get_weights(),
+        train=certain,
+        evaluation=certain,
+        config={"seed": 3, "data": "synthetic", "model": "tiny", "optimizer": "muon"},
+        metrics=None,
+        log_path=run / "tf.log",
+        temperature=TEMPERATURE,
+        mirror=True,
+        say=lambda _: None,
+    )
+    return run / "export"
 
 
 @pytest.fixture(scope="session")

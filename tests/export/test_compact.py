@@ -7,79 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from export import audit, pipeline
+from export import audit
 from export.delivery import contents
 from export.formats import rgb, tflite
 from export.spec import golden
 from export.spec.artifacts import ARTIFACTS
 from fer_pipeline.inference import model_loader
-from fer_pipeline.models import networks
-
-TEMPERATURE = {
-    "value": 1.25,
-    "fitted_on": "validation",
-    "ece_before": 0.1234,
-    "ece_after": 0.0321,
-    "accuracy_before": 0.75,
-    "accuracy_after": 0.75,
-}
-
-
-@pytest.fixture(scope="module")
-def compact(pool):
-    """The tiny network with the faces' batch statistics and a head fitted by ridge regression.
-
-    Like ``network`` it stands for a trained one.
-    """
-    import keras
-
-    model = networks.build_training_model("tiny", seed=0, dropout=0.0, normalization_momentum=0.0)
-    for layer in model.layers:
-        if layer.name.endswith("_bn2"):
-            layer.gamma.assign(np.full(layer.gamma.shape, 0.5, np.float32))
-    images = pool.images.astype(np.float32)
-    model(images, training=True)
-    pooled = keras.Model(model.input, model.get_layer("pool").output)
-    values = pooled.predict(images, verbose=0)
-    center, spread = values.mean(axis=0), values.std(axis=0)
-    scaled = (values - center) / spread
-    gram = scaled.T @ scaled + 1.0 * np.eye(values.shape[1])
-    kernel = np.linalg.solve(gram, scaled.T @ (6.0 * np.eye(7)[pool.labels] - 1.0))
-    kernel /= spread[:, np.newaxis]
-    model.get_layer("head").set_weights([kernel, -center @ kernel])
-    twin = networks.build_model("tiny")
-    twin.set_weights(model.get_weights())
-    return twin
-
-
-@pytest.fixture(scope="module")
-def certain(pool, compact):
-    """The faces that it is most certain of from both sides, as in ``faces``."""
-    from fer_pipeline.datasets.splits import Split
-
-    images = pool.images.astype(np.float32)
-    found = sum(compact.predict(view, verbose=0) for view in (images, images[:, :, ::-1]))
-    first, second = np.sort(found, axis=1)[:, :-3:-1].T
-    chosen = np.argsort(second - first, kind="stable")[:280]
-    return Split(pool.images[chosen], pool.labels[chosen])
-
-
-@pytest.fixture(scope="module")
-def folder(compact, certain, tmp_path_factory):
-    run = tmp_path_factory.mktemp("compact")
-    pipeline.export_run(
-        run,
-        compact.get_weights(),
-        train=certain,
-        evaluation=certain,
-        config={"seed": 3, "data": "synthetic", "model": "tiny", "optimizer": "muon"},
-        metrics=None,
-        log_path=run / "tf.log",
-        temperature=TEMPERATURE,
-        mirror=True,
-        say=lambda _: None,
-    )
-    return run / "export"
 
 
 @pytest.fixture(scope="module")
@@ -92,40 +25,40 @@ def views(compact, certain):
     return both
 
 
-def test_every_file_passes_its_gates(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
+def test_every_file_passes_its_gates(compact_export):
+    manifest = json.loads((compact_export / "manifest.json").read_text())
     assert set(manifest["artifacts"]) == set(ARTIFACTS)
     # Had one missed its gate, the export would have ended with an error.
-    assert not (folder.parent / "export.failed").exists()
+    assert not (compact_export.parent / "export.failed").exists()
 
 
-def test_the_tiny_int8_file_is_at_most_100_kb(folder):
-    assert (folder / "model_int8.tflite").stat().st_size <= 100_000
+def test_the_tiny_int8_file_is_at_most_100_kb(compact_export):
+    assert (compact_export / "model_int8.tflite").stat().st_size <= 100_000
 
 
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])
-def test_both_keras_load_the_pair_which_is_plain(folder, views, certain, library):
+def test_both_keras_load_the_pair_which_is_plain(compact_export, views, certain, library):
     library = pytest.importorskip(library)
-    model = library.models.model_from_json((folder / "model.json").read_text())
-    model.load_weights(folder / "model_weights.h5")
+    model = library.models.model_from_json((compact_export / "model.json").read_text())
+    model.load_weights(compact_export / "model_weights.h5")
     images = certain.images[:40].astype(np.float32)
     np.testing.assert_allclose(model.predict(images, verbose=0), views[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["model.keras", "saved_model/1", "model_float32.tflite"])
 def test_what_predict_opens_gives_the_mean_of_both_views_where_it_is_mirrored(
-    folder, views, certain, name
+    compact_export, views, certain, name
 ):
     expected = views[0] if name == "model.keras" else (views[0] + views[1]) / 2
-    found = model_loader.open_model(folder / name)(certain.images[:40])
+    found = model_loader.open_model(compact_export / name)(certain.images[:40])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["int8", "int8_rgb"])
 def test_a_mirrored_int8_file_gives_256ths_and_holds_its_weights_once(
-    folder, views, certain, litert, name
+    compact_export, views, certain, litert, name
 ):
-    content = (folder / f"model_{name}.tflite").read_bytes()
+    content = (compact_export / f"model_{name}.tflite").read_bytes()
     graph = tflite.describe(content)
     # 8 bits: half the bytes are weights, each of which is there once.
     assert len(graph.weights) == len({tensor.name for tensor in graph.weights}) == 16
@@ -138,34 +71,34 @@ def test_a_mirrored_int8_file_gives_256ths_and_holds_its_weights_once(
     assert "mirror image" in content.decode("latin-1")
 
 
-def test_golden_faces_and_manifest_tell_both(folder, compact):
-    found = golden.read(folder / "golden.npz")
+def test_golden_faces_and_manifest_tell_both(compact_export, compact):
+    found = golden.read(compact_export / "golden.npz")
     images = found.images.astype(np.float32)
     plain, reverse = (compact.predict(v, verbose=0) for v in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(found.plain, plain, atol=1e-6)
     np.testing.assert_allclose(found.probabilities, (plain + reverse) / 2, atol=1e-6)
-    stored = contents.check_files(folder)
+    stored = contents.check_files(compact_export)
     assert stored["mirror"] is True
     plain = {name for name, entry in stored["artifacts"].items() if not entry["mirrored"]}
     assert plain == {"keras", "keras_v3"}
 
 
-def test_an_audit_on_data_compares_each_file_with_its_own(folder, certain, views):
+def test_an_audit_on_data_compares_each_file_with_its_own(compact_export, certain, views):
     images = certain.images[:40]
     arguments = (images, None, False, True)
-    mean, plain, stood_in = audit._reference_probabilities(folder, ARTIFACTS, *arguments)
+    mean, plain, stood_in = audit._reference_probabilities(compact_export, ARTIFACTS, *arguments)
     np.testing.assert_allclose(mean, (views[0] + views[1]) / 2, atol=1e-5)
     np.testing.assert_allclose(plain, views[0], atol=1e-5)
     assert stood_in is None
     # Without Keras' files the mirrored ones are all that there is.
     alone = {"float32": ARTIFACTS["float32"]}
-    mean, plain, stood_in = audit._reference_probabilities(folder, alone, *arguments)
+    mean, plain, stood_in = audit._reference_probabilities(compact_export, alone, *arguments)
     np.testing.assert_allclose(mean, (views[0] + views[1]) / 2, atol=1e-5)
     assert (plain, stood_in) == (None, "float32")
 
 
-def test_the_card_says_which_network_and_optimizer_and_how_it_answers(folder, certain, compact):
-    card = (folder / "MODEL_CARD.md").read_text()
+def test_the_card_says_what_the_network_is_and_how_it_answers(compact_export, certain, compact):
+    card = (compact_export / "MODEL_CARD.md").read_text()
     assert "six residual blocks" in card
     assert "Muon" in card
     found = compact.predict(certain.images.astype(np.float32), verbose=0)

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from export import audit, pipeline
 from export.delivery import contents, manifest
 from export.spec import artifacts
 from export.spec.gates import Gate
-from fer_pipeline.datasets.splits import Split
+from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.models import notebook_cnn
 
@@ -81,6 +82,33 @@ def test_nothing_native_reaches_the_terminal(exported, faces, weights, tmp_path,
         line.startswith(("exporting", "artifact", "model_", "verified"))
         for line in captured.out.splitlines()
     )
+
+
+def test_a_temperature_is_the_metrics_or_fitted_and_part_of_the_weights(
+    pool, network, weights, temperature_record
+):
+    said = []
+    splits = Splits(pool, pool, pool)
+    arguments = (weights, {"temperature": temperature_record}, splits)
+    folded, found = pipeline.calibrated(*arguments, say=said.append)
+    assert found == temperature_record
+    np.testing.assert_allclose(folded[-2], weights[-2] / 1.25, rtol=1e-6)
+    assert said == [
+        "temperature 1.250, fitted on the validation images: calibration error of the test images "
+        "0.1234 before, 0.0321 after"
+    ]
+    folded, found = pipeline.calibrated(weights, None, splits, say=said.append)
+    # The temperature that is fitted beats its neighbours, by Keras' own loss.
+    losses = []
+    model = keras.models.clone_model(network)
+    model.compile(loss="sparse_categorical_crossentropy")
+    for factor in (0.9, 1.0, 1.1):
+        last = [array / factor for array in folded[-2:]]
+        model.set_weights([*folded[:-2], *last])
+        losses.append(model.evaluate(pool.images.astype(np.float32), pool.labels, verbose=0))
+    assert losses[1] < min(losses[0], losses[2])
+    assert found["accuracy_before"] == found["accuracy_after"]
+    assert found["ece_after"] < found["ece_before"]
 
 
 def test_some_formats_alone_make_a_whole_export(faces, weights, tmp_path):

@@ -121,8 +121,9 @@ def test_one_command_leaves_every_file(finished):
     for name in (
         "config.json history.csv timing.csv metrics.json tf.log figures/samples.png "
         "figures/class_counts.png figures/curves.png figures/confusion_matrix.png "
-        "figures/architecture.png export/model.json export/model_weights.h5 "
-        "export/model.keras export/MODEL_CARD.md export/saved_model/1/saved_model.pb "
+        "figures/architecture.png figures/reliability.png export/model.json "
+        "export/model_weights.h5 export/model.keras export/MODEL_CARD.md "
+        "export/saved_model/1/saved_model.pb "
         "export/labels.txt export/golden.npz "
         "export/manifest.json export/manifest.sha256 export/model_float32.tflite "
         "export/model_float16.tflite export/model_dynamic_range.tflite export/model_int8.tflite "

@@ -64,6 +64,7 @@ TUNED = {
     "augment": "flip,shift:3,rotate:8,zoom:0.08,cutout:8",
     "temperature": 2.0,
     "distill": 0.7,
+    "ema": 0.9,
 }
 
 

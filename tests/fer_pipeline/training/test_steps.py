@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from fer_pipeline import recipes
 from fer_pipeline.config import Config
-from fer_pipeline.training import loop, steps
+from fer_pipeline.training import averaging, loop, steps
 
 #: The module whose sizes the tests shrink.
 NETWORK = "fer_pipeline.models.notebook_cnn"
@@ -53,6 +53,26 @@ def test_steps_train_as_keras_fit_does_the_partial_batch_included(splits):
         np.testing.assert_allclose(totals[1] / 20, record["accuracy"][epoch], rtol=1e-6)
     for ours, theirs in zip(model.get_weights(), reference.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_averages_are_those_of_every_step_and_of_the_moving_statistics(splits):
+    model, averaged = small_model(), small_model()
+    optimizer = keras.optimizers.SGD(0.05)
+    optimizer.build(model.trainable_variables)
+    update = averaging.make_update(
+        averaged, model, optimizer, momentum=0.3, strategy=tf.distribute.get_strategy()
+    )
+    train_steps = steps.compile_train_steps(model, optimizer, after_step=update)
+    expected = model.get_weights()
+    iterator = iter(batches(splits.train, 4))
+    for t in range(1, 6):
+        train_steps(iterator, tf.constant([4]))
+        # (1 + t) / (10 + t) is above 0.3 from the fourth update on.
+        m = min(0.3, (1 + t) / (10 + t))
+        expected = [m * a + (1 - m) * w for a, w in zip(expected, model.get_weights(), strict=True)]
+    for ours, theirs in zip(averaged.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(averaged.get_weights()[-3], model.get_weights()[-3])
 
 
 def test_evaluation_is_keras_evaluate(splits):

@@ -38,11 +38,11 @@ class KilledError(Exception):
     """Stands for SIGKILL: nothing after it is run."""
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(("precision", "ema"), [("float32", 0.0), ("mixed_float16", 0.8)])
 def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
-    splits, tmp_path, monkeypatch, precision
+    splits, tmp_path, monkeypatch, precision, ema
 ):
-    config = tuned(precision=precision)
+    config = tuned(precision=precision, ema=ema)
     whole = loop.train(splits, config, targets=TARGETS, log=quiet)
     assert np.isfinite([row.train_loss for row in whole.history]).all()
     plain, saved = checkpoints.save, []
@@ -53,7 +53,7 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
         if len(saved) == 5:
             raise KilledError
 
-    often = tuned(precision=precision, checkpoint_minutes=0.0, steps_per_execution=2)
+    often = tuned(precision=precision, ema=ema, checkpoint_minutes=0.0, steps_per_execution=2)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save", save)
         with pytest.raises(KilledError):
@@ -66,6 +66,17 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
         ours, theirs = (getattr(run, part).variables for run in (resumed, whole))
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
+    # What counts is what is validated: under --ema the averages.
+    checkpoint = checkpoints.load_end(tmp_path)
+    for one, other in zip(checkpoint.weights, resumed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    resumed.model.compile(loss="sparse_categorical_crossentropy")
+    loss = resumed.model.evaluate(*splits.validation, verbose=0)
+    assert resumed.history[-1].val_loss == pytest.approx(loss, rel=1e-3)
+    # The weights that go on with the training are others, and are kept.
+    kernels = [array for array in checkpoint.other if array.shape == checkpoint.weights[0].shape]
+    assert len(kernels) == bool(ema)
+    assert all((kernel != checkpoint.weights[0]).any() for kernel in kernels)
 
 
 def test_history_has_the_rate_of_an_epochs_last_step(splits):
