@@ -127,7 +127,7 @@ def _optimiser(config: dict[str, Any]) -> str:
 
 def _measures(metrics: dict[str, Any] | None) -> str:
     measured = metrics and "calibration" in metrics["test"]
-    return f"{texts.MEASURES} {texts.CALIBRATION if measured else texts.UNCALIBRATED}"
+    return f"{texts.MEASURES}\n{texts.CALIBRATION if measured else texts.UNCALIBRATED}"
 
 
 def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:

@@ -87,7 +87,7 @@ Whether it is calibrated has not been measured, so no threshold on it is recomme
 CALIBRATION = """\
 The calibration error says how far it is from the share of right answers: images are put into 15
 bins by their highest probability, and the error is the mean distance over all images (Guo et al.,
-"On Calibration of Modern Neural Networks", 2017). On other pictures than these it is larger."""
+"On Calibration of Modern Neural Networks", 2017). On other pictures than these it may be larger."""
 
 WITHOUT_DUPLICATES = """\
 Some images of the source are training images too, pixel by pixel. Figures without them are those
@@ -137,8 +137,7 @@ loads them into the network of this software:
     model = networks.build_model("{network}")
     model.load_weights("model_weights.h5")
 
-Trained further, it is another model, about which this card says
-nothing.
+Trained further, it is another model, about which this card says nothing.
 """
 
 ADVICE = """\

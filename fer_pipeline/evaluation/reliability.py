@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fer_pipeline.evaluation.calibration import BINS, Calibration
 
-_SURE, _RIGHT, _MISSING = "0.35", "#1f77b4", "#d95f02"
+_DIAGONAL, _RIGHT, _OVER, _UNDER = "0.35", "#1f77b4", "#f4b183", "#9ecae1"
 
 
 def diagram(after: Calibration, before: Calibration | None = None) -> Figure:
     """Draws accuracy by confidence, and below it how many images there are of each confidence.
 
     The bars are how often the network is right, the dashed line is how often it should be: as often
-    as it says. Between the two lies the gap.
+    as it says. Between bar and line lies the gap.
 
     Args:
       after: of the network that is delivered.
@@ -41,13 +42,13 @@ def diagram(after: Calibration, before: Calibration | None = None) -> Figure:
 def _draw(upper: Axes, lower: Axes, calibration: Calibration) -> None:
     filled = [row for row in calibration.bins if row.count]
     middles, width = [(row.low + row.high) / 2 for row in filled], 0.9 / BINS
-    accuracy = [row.accuracy for row in filled]
-    gap = [row.confidence - row.accuracy for row in filled]
+    accuracy = np.array([row.accuracy for row in filled])
+    confidence = np.array([row.confidence for row in filled])
+    over, under = np.maximum(confidence - accuracy, 0), np.maximum(accuracy - confidence, 0)
     upper.bar(middles, accuracy, width, color=_RIGHT, label="right")
-    upper.bar(
-        middles, gap, width, accuracy, color=_MISSING, alpha=0.45, label="gap to the probability"
-    )
-    upper.plot((0, 1), (0, 1), color=_SURE, linestyle="--", linewidth=1)
+    upper.bar(middles, over, width, accuracy, color=_OVER, label="missing: too sure")
+    upper.bar(middles, under, width, confidence, color=_UNDER, label="more than it says")
+    upper.plot((0, 1), (0, 1), color=_DIAGONAL, linestyle="--", linewidth=1)
     upper.set_ylim(0, 1)
     lower.bar(middles, [row.count for row in filled], width, color="0.6")
     lower.set_xlim(0, 1)

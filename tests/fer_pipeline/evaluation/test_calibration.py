@@ -52,10 +52,11 @@ def test_the_diagram_shows_accuracy_and_the_gap():
     found = calibration.measure(probabilities, labels)
     upper, lower = reliability.diagram(found).axes
     filled = [row for row in found.bins if row.count]
-    right, gap = upper.containers
+    right, over, under = upper.containers
     assert [bar.get_height() for bar in right] == [row.accuracy for row in filled]
-    tops = [bar.get_y() + bar.get_height() for bar in gap]
-    assert tops == pytest.approx([row.confidence for row in filled])
+    gaps = np.array([row.confidence - row.accuracy for row in filled])
+    assert [bar.get_height() for bar in over] == pytest.approx(np.maximum(gaps, 0))
+    assert [bar.get_height() for bar in under] == pytest.approx(np.maximum(-gaps, 0))
     assert [bar.get_height() for bar in lower.containers[0]] == [row.count for row in filled]
     titles = [axis.get_title() for axis in reliability.diagram(found, found).axes[:2]]
     assert titles[0] == f"as it was trained: calibration error {found.ece:.1%}"
