@@ -19,6 +19,7 @@ CONFIG = "config.json"
 HISTORY = "history.csv"
 TIMING = "timing.csv"
 METRICS = "metrics.json"
+REPORT = "report.html"
 TF_LOG = "tf.log"
 TENSORBOARD = "tensorboard"
 TARGETS = "targets.npy"
@@ -42,6 +43,7 @@ _WRITTEN = (
     TIMING,
     TARGETS,
     METRICS,
+    REPORT,
     TF_LOG,
     TENSORBOARD,
     FIGURES,
@@ -55,6 +57,10 @@ CLASS_COUNTS_FIGURE = f"{FIGURES}/class_counts.png"
 CURVES_FIGURE = f"{FIGURES}/curves.png"
 CONFUSION_MATRIX_FIGURE = f"{FIGURES}/confusion_matrix.png"
 ARCHITECTURE_FIGURE = f"{FIGURES}/architecture.png"
+
+#: Images of every class by split, and the faces that the network is most certain and wrong about.
+CLASS_COUNTS = f"{FIGURES}/class_counts.json"
+CONFIDENTLY_WRONG = f"{FIGURES}/confidently_wrong.npz"
 
 
 def read_config(run: Path) -> dict[str, Any]:

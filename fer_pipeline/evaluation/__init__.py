@@ -1,4 +1,4 @@
-"""Metrics and figures of a trained network."""
+"""Metrics and figures of a trained network, and the report that shows them."""
 
 from fer_pipeline import lazy
 
@@ -6,6 +6,8 @@ __getattr__, __all__ = lazy.attach(
     __name__,
     {
         "metrics": ["Evaluation", "Predictions", "format_report", "predict", "score"],
+        "mistakes": ["Mistakes"],
         "plots": ["architecture", "confusion_matrix", "counts", "curves", "samples"],
+        "report": ["build", "write"],
     },
 )
