@@ -24,6 +24,7 @@ from export.verification.verify import ArtifactReport
 from fer_pipeline import run_dir
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
+from fer_pipeline.evaluation import report as run_report
 from fer_pipeline.inference import export_files
 from fer_pipeline.inference.keras_loader import predict_probabilities
 from fer_pipeline.terminal import native_log
@@ -136,6 +137,7 @@ def export_in(
             data=data,
         )
         _deliver(workshop, reports, described, metrics)
+    run_report.update(workshop.run)
     accuracy = described["evaluation"]["float32_twin_accuracy"]
     say(
         f"{format_reports(reports)}\nverified on {len(labels):,} validation images, "
