@@ -132,7 +132,8 @@ def _style() -> str:
 
 
 def _heading(runs: Sequence[RunData], title: str) -> Markup:
-    data = ", ".join(dict.fromkeys(Path(run.config["data"]).name for run in runs))
+    names = dict.fromkeys(Path(run.config["data"]).name for run in runs)
+    data = " and ".join("synthetic faces" if name == "synthetic" else name for name in names)
     lead = f"Facial expressions from 48x48 grey faces, trained on {data}."
     return join(element("h1", title), element("p", lead, class_="lead"))
 

@@ -45,10 +45,11 @@ class Progress:
         """
         self._title = title
         self._total = total
-        self._before = done
         self._stream = stream or sys.stdout
         self._clock = clock
-        self._started = self._last_line = clock()
+        self._last_line = clock()
+        #: Time and images of the first update: until then the steps are compiled.
+        self._start: tuple[float, int] | None = None
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -69,10 +70,13 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = self._clock()
-        if now - self._last_line < LINE_SECONDS or not self._before < done < self._total:
+        if self._start is None:
+            self._start = (now, done)
+        started, before = self._start
+        if now - self._last_line < LINE_SECONDS or not before < done < self._total:
             return
         self._last_line = now
-        rate = (done - self._before) / (now - self._started)
+        rate = (done - before) / (now - started)
         left = tqdm.format_interval((self._total - done) / rate)
         self._write(f"{done:,}/{self._total:,}  {rate:.2f} images/s  {left} left")
 
