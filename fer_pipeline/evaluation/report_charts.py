@@ -18,7 +18,7 @@ from fer_pipeline.evaluation.report_data import Bin
 
 #: Sizes in user units; a chart is about as wide on a phone, and a little wider on a desk.
 _WIDTH, _HEIGHT = 330, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 12, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 12, 38
 
 #: Of the text that appears at a point: height of a line, padding, and width of a character.
 _LINE, _PADDING, _CHARACTER = 15, 7, 7.2
