@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.errors import UserError
-from fer_pipeline.evaluation import report_data, report_figures, report_tables
+from fer_pipeline.evaluation import report_data, report_figures, report_summary, report_tables
 from fer_pipeline.evaluation.markup import Markup, element, join
 from fer_pipeline.evaluation.report_data import RunData
 
@@ -148,7 +148,7 @@ def _notes(runs: Sequence[RunData]) -> Markup | None:
     lines = [
         f"{run.label}: {note}" if several else note
         for run in runs
-        for note in report_tables.notes(run)
+        for note in report_summary.notes(run)
     ]
     if several and len({run.config["fingerprint"] for run in runs}) > 1:
         lines.insert(
@@ -165,8 +165,8 @@ def _sections(runs: Sequence[RunData], folder: Path) -> Iterator[tuple[str, str,
     tables, figures = report_tables, report_figures
     files = functools.partial(tables.files, folder=folder)
     parts = {
-        "headline": ("Results", tables.headline(runs)),
-        "training": ("What was trained on what", tables.training_facts(runs)),
+        "headline": ("Results", report_summary.headline(runs)),
+        "training": ("What was trained on what", report_summary.training_facts(runs)),
         "images": ("Images", tables.per_run(runs, tables.class_counts)),
         "curves": ("Curves", figures.curves(runs)),
         "confusion": ("Confusion matrix", tables.per_run(runs, figures.confusion_matrix)),

@@ -37,13 +37,28 @@ _TITLE, _AXIS, _HEAD, _FOOT = 0.48, 0.22, 0.3, 0.35
 _POINTS = 8
 
 
+class Value(NamedTuple):
+    """The median of some rounds, the smallest and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Case(NamedTuple):
+    """What was measured of one case, by column; a column may be missing."""
+
+    kind: str
+    values: dict[str, Value]
+
+
 class Panel(NamedTuple):
-    """Rows by name, each with its kind and its figures by column: median, smallest, largest."""
+    """Cases by name under one title; ``key`` is the figure, one of ``_FIGURES``."""
 
     title: str
     key: str
     columns: list[str]
-    rows: dict[str, tuple[str, dict[str, tuple[float, float, float]]]]
+    cases: dict[str, Case]
 
 
 def list_panels(result: dict[str, Any]) -> list[Panel]:
@@ -52,28 +67,44 @@ def list_panels(result: dict[str, Any]) -> list[Panel]:
 
 
 def _panels(stage: str, tables: Sequence[dict[str, Any]]) -> Iterator[Panel]:
-    """Joins the tables of a stage that have the same rows, and what differs in a variant alone."""
-    shown = [(table["title"], [row for row in table["rows"] if _key(row)]) for table in tables]
-    shown = [(title, rows) for title, rows in shown if rows]
-    same = len({tuple(row["name"] for row in rows) for _, rows in shown}) == 1
-    groups = [shown] if same else [[table] for table in shown]
-    for group in groups if shown else ():
-        heads = [title.partition(", ") for title, _ in group]
-        joined = len(group) > 1
-        title = heads[0][2] if joined else group[0][0]
-        cases: dict[str, tuple[str, dict[str, tuple[float, float, float]]]] = {}
-        for (head, _, _), (_, rows) in zip(heads, group, strict=True):
-            for row in rows:
-                found = None if joined else _VARIANT.fullmatch(row["name"])
-                name, column = found.groups() if found else (row["name"], head if joined else "")
-                kind = row.get("kind") or "rival"
-                value = row[_key(row)]
-                spread = (row.get("min") or value, row.get("max") or value)
-                cases.setdefault(name, (kind, {}))[1][column] = (value, *spread)
-        # Rows that have the same columns stand together.
-        for columns in dict.fromkeys(tuple(values) for _, values in cases.values()):
-            rows = {name: case for name, case in cases.items() if tuple(case[1]) == columns}
-            yield Panel(f"{stage}: {title}".rstrip(": "), _key(group[0][1][0]), [*columns], rows)
+    shown = [table for table in tables if any(map(_key, table["rows"]))]
+    names = {tuple(row["name"] for row in table["rows"]) for table in shown}
+    # A title begins with what differs, such as the batch size.
+    heads = [table["title"].partition(", ")[0] for table in shown]
+    if len(names) == 1 and len(set(heads)) == len(shown) > 1:
+        yield _joined(stage, dict(zip(heads, shown, strict=True)))
+        return
+    for table in shown:
+        yield from _by_variants(stage, table)
+
+
+def _joined(stage: str, tables: dict[str, dict[str, Any]]) -> Panel:
+    """Tables with the same rows as the columns of one panel."""
+    cases: dict[str, Case] = {}
+    for column, table in tables.items():
+        for row in filter(_key, table["rows"]):
+            _add(cases, row["name"], column, row)
+    first = next(iter(tables.values()))
+    title = first["title"].partition(", ")[2]
+    return Panel(f"{stage}: {title}", _table_key(first), list(tables), cases)
+
+
+def _by_variants(stage: str, table: dict[str, Any]) -> Iterator[Panel]:
+    """Rows that differ in a variant as the columns of one row; those with the same together."""
+    cases: dict[str, Case] = {}
+    for row in filter(_key, table["rows"]):
+        found = _VARIANT.fullmatch(row["name"])
+        name, column = found.groups() if found else (row["name"], "")
+        _add(cases, name, column, row)
+    for columns in dict.fromkeys(tuple(case.values) for case in cases.values()):
+        together = {name: case for name, case in cases.items() if tuple(case.values) == columns}
+        yield Panel(f"{stage}: {table['title']}", _table_key(table), [*columns], together)
+
+
+def _add(cases: dict[str, Case], name: str, column: str, row: dict[str, Any]) -> None:
+    median = row[_key(row)]
+    value = Value(median, row.get("min") or median, row.get("max") or median)
+    cases.setdefault(name, Case(row.get("kind") or "rival", {})).values[column] = value
 
 
 def draw(result: dict[str, Any]) -> Figure:
@@ -82,7 +113,7 @@ def draw(result: dict[str, Any]) -> Figure:
     A dot is the median, the line through it goes from the smallest round to the largest.
     """
     panels = list_panels(result)
-    heights = [_TITLE + _ROW * len(panel.rows) + _AXIS for panel in panels]
+    heights = [_TITLE + _ROW * len(panel.cases) + _AXIS for panel in panels]
     total = _HEAD + sum(heights) + _FOOT
     figure = Figure(figsize=(_WIDTH, total), facecolor="white")
     machine = f"{result['machine']['cpu']}, {_devices(result['machine'])}"
@@ -92,11 +123,11 @@ def draw(result: dict[str, Any]) -> Figure:
     top = total - _HEAD
     for panel, height in zip(panels, heights, strict=True):
         bottom = (top - height + _AXIS) / total
-        size = (width / _WIDTH, _ROW * len(panel.rows) / total)
+        size = (width / _WIDTH, _ROW * len(panel.cases) / total)
         axis = figure.add_axes((_NAMES / _WIDTH, bottom, *size))
         _draw_panel(axis, panel, width)
         top -= height
-    there = {kind for panel in panels for kind, _ in panel.rows.values()}
+    there = {case.kind for panel in panels for case in panel.cases.values()}
     kinds = [kind for kind in _COLOURS if kind in there]
     figure.legend(
         [Line2D([], [], marker="o", linestyle="", color=_COLOURS[kind]) for kind in kinds],
@@ -110,43 +141,48 @@ def draw(result: dict[str, Any]) -> Figure:
 
 
 def _draw_panel(axis: Axes, panel: Panel, width: float) -> None:
-    for place, (kind, values) in enumerate(panel.rows.values()):
-        for i, (value, low, high) in enumerate(values.values()):
-            colour = _COLOURS[kind]
-            if (low, high) != (value, value):
-                axis.plot([low, high], [place, place], color=colour, linewidth=1, alpha=0.6)
-            marker = _MARKERS[i % len(_MARKERS)]
-            axis.plot([value], [place], marker, color=colour, markersize=5)
-            _write(axis, f"{value:.3g}" if value < 100 else f"{value:,.0f}", i, place, width)
+    headed = any(panel.columns)
     for i, column in enumerate(panel.columns):
-        if column:
-            _write(axis, f"{_SIGNS[i % len(_SIGNS)]} {column}", i, -1, width)
+        marker, sign = _MARKERS[i % len(_MARKERS)], _SIGNS[i % len(_SIGNS)]
+        for place, case in enumerate(panel.cases.values()):
+            if value := case.values.get(column):
+                _draw_value(axis, value, place, marker, _COLOURS[case.kind])
+                median = value.median
+                text = f"{median:.3g}" if median < 100 else f"{median:,.0f}"
+                _write(axis, text, i, place, width)
+        if headed:
+            _write(axis, f"{sign} {column}", i, -1, width)
+    values = [value for case in panel.cases.values() for value in case.values.values()]
+    medians = [value.median for value in values]
     unit, logarithmic = next(figure[1:] for figure in _FIGURES if figure[0] == panel.key)
-    medians = [value for _, values in panel.rows.values() for value, _, _ in values.values()]
     if logarithmic and max(medians) > 20 * min(medians):
         axis.set_xscale("log")
         axis.margins(x=0.06)
     else:
-        axis.set_xlim(
-            0, 1.06 * max(v[2] for _, values in panel.rows.values() for v in values.values())
-        )
-    axis.set_yticks(range(len(panel.rows)), panel.rows, fontsize=_POINTS)
-    axis.set_ylim(len(panel.rows) - 0.5, -0.5)
-    axis.tick_params(axis="y", length=0)
-    axis.tick_params(axis="x", labelsize=_POINTS - 0.5, color="0.6")
-    axis.minorticks_off()
-    axis.grid(axis="both", color="0.9", linewidth=0.7)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.spines["bottom"].set_color("0.6")
+        axis.set_xlim(0, 1.06 * max(value.high for value in values))
+    axis.set_yticks(range(len(panel.cases)), panel.cases, fontsize=_POINTS)
+    axis.set_ylim(len(panel.cases) - 0.5, -0.5)
     axis.set_title(
         f"{panel.title}; {unit}",
         fontsize=_POINTS + 0.5,
-        loc="left",
-        x=-_NAMES / width + 0.1 / width,
         fontweight="bold",
-        pad=17 if any(panel.columns) else 6,
+        loc="left",
+        x=(0.1 - _NAMES) / width,
+        pad=17 if headed else 6,
     )
+    axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="x", labelsize=_POINTS - 0.5, color="0.6")
+    axis.minorticks_off()
+    axis.grid(color="0.9", linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines["bottom"].set_color("0.6")
+
+
+def _draw_value(axis: Axes, value: Value, place: int, marker: str, colour: str) -> None:
+    if value.low != value.high:
+        axis.plot([value.low, value.high], [place, place], color=colour, linewidth=1, alpha=0.6)
+    axis.plot([value.median], [place], marker, color=colour, markersize=5)
 
 
 def _write(axis: Axes, text: str, column: int, place: float, width: float) -> None:
@@ -165,6 +201,10 @@ def _write(axis: Axes, text: str, column: int, place: float, width: float) -> No
 
 def _key(row: dict[str, Any]) -> str | None:
     return next((key for key, *_ in _FIGURES if row.get(key) is not None), None)
+
+
+def _table_key(table: dict[str, Any]) -> str:
+    return next(filter(None, map(_key, table["rows"])))
 
 
 def _devices(machine: dict[str, Any]) -> str:
