@@ -173,7 +173,7 @@ def _sections(runs: Sequence[RunData], folder: Path) -> Iterator[tuple[str, str,
         "classes": ("Classes", tables.per_run(runs, tables.per_class)),
         "calibration": ("Calibration", tables.per_run(runs, figures.reliability)),
         "wrong": ("Most confidently wrong", tables.per_run(runs, figures.wrong_faces)),
-        "files": ("Files", tables.per_run(runs, files)),
+        "files": ("Files", tables.per_run(runs, files, wide=True)),
         "configuration": ("Configuration", tables.configuration(runs)),
         "reproduce": ("Reproduce", tables.per_run(runs, tables.reproduce)),
     }

@@ -16,15 +16,20 @@ from fer_pipeline.evaluation.markup import Markup, element, join
 from fer_pipeline.evaluation.report_data import Artifact, Measured, RunData
 
 
-def per_run(runs: Sequence[RunData], draw: Callable[[RunData], Markup | None]) -> Markup | None:
-    """What ``draw`` makes of each run, side by side where there are several; None of nothing."""
+def per_run(
+    runs: Sequence[RunData], draw: Callable[[RunData], Markup | None], *, wide: bool = False
+) -> Markup | None:
+    """What ``draw`` makes of each run; None where it makes nothing of any.
+
+    Several are side by side, or one below the other if they are ``wide``.
+    """
     found = [(run, content) for run in runs if (content := draw(run)) is not None]
     if not found:
         return None
     if len(runs) == 1:
         return found[0][1]
     blocks = (element("div", element("h3", run.label), content) for run, content in found)
-    return element("div", blocks, class_="side")
+    return element("div", blocks, class_=None if wide else "side")
 
 
 def comparison_table(runs: Sequence[RunData], rows: dict[str, Sequence[str]]) -> Markup:
