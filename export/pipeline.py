@@ -26,6 +26,7 @@ from export.verification.verify import ArtifactReport
 from fer_pipeline import run_dir
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
+from fer_pipeline.evaluation import report as run_report
 from fer_pipeline.evaluation import temperature as temperature_lib
 from fer_pipeline.inference import export_files
 from fer_pipeline.inference.keras_loader import predict_probabilities
@@ -169,6 +170,7 @@ def export_in(
             plain_accuracy=None if plain is None else compare(plain, plain, labels).accuracy,
         )
         _deliver(workshop, reports, described, metrics)
+    run_report.update(workshop.run)
     accuracy = described["evaluation"]["float32_twin_accuracy"]
     say(
         f"{format_reports(reports)}\nverified on {len(labels):,} validation images, "

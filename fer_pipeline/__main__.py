@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import runpy
 import sys
 
@@ -15,6 +16,7 @@ _HELP = ("--help", "-help", "-h")
 _COMMANDS = {
     "train": ("fer_pipeline.train", "trains the network and exports it"),
     "evaluate": ("fer_pipeline.evaluate", "measures a run again, on other faces if asked"),
+    "report": ("fer_pipeline.report", "shows a run, or several side by side, as a web page"),
     "predict": ("fer_pipeline.predict", "names the expression on pictures of faces"),
     "export": ("export", "exports a run again, or audits an export"),
     "benchmark": ("fer_pipeline.benchmark", "measures the throughput beside its rivals"),
@@ -22,14 +24,17 @@ _COMMANDS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command that ``arguments`` begin with; lists them where there is none."""
-    name, *rest = arguments or ["--help"]
-    if name in _HELP:
+    """Runs the command that ``arguments`` begin with; lists them where there are none.
+
+    Flags without a command are those of ``train``.
+    """
+    if not arguments or arguments[0] in _HELP:
         with cli.exit_on_broken_pipe():
             print(_listing())
         return 0
+    name, *rest = ["train", *arguments] if arguments[0].startswith("-") else arguments
     if name not in _COMMANDS:
-        print(f"error: {name}: no such command; {', '.join(_COMMANDS)} are", file=sys.stderr)
+        print(f"error: {name}: no such command; {_suggestion(name)}", file=sys.stderr)
         return 1
     try:
         # Whatever the working folder holds under that name.
@@ -43,10 +48,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _suggestion(name: str) -> str:
+    near = difflib.get_close_matches(name, _COMMANDS, n=1)
+    return f"did you mean {near[0]}?" if near else f"{', '.join(_COMMANDS)} are"
+
+
 def _listing() -> str:
     lines = [f"  python -m fer_pipeline {name:10} {does}" for name, (_, does) in _COMMANDS.items()]
-    return "\n".join(["Commands:", *lines, "", "Each lists its flags with --help."])
+    return "\n".join(
+        [
+            "Commands, also of the program fer-pipeline:",
+            *lines,
+            "",
+            "Each lists its flags with --help. Flags without a command are those of train.",
+        ]
+    )
+
+
+def run() -> None:
+    """The console script ``fer-pipeline``."""
+    sys.exit(main(sys.argv[1:]))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run()

@@ -19,6 +19,7 @@ CONFIG = "config.json"
 HISTORY = "history.csv"
 TIMING = "timing.csv"
 METRICS = "metrics.json"
+REPORT = "report.html"
 TF_LOG = "tf.log"
 TENSORBOARD = "tensorboard"
 TARGETS = "targets.npy"
@@ -42,6 +43,7 @@ _WRITTEN = (
     TIMING,
     TARGETS,
     METRICS,
+    REPORT,
     TF_LOG,
     TENSORBOARD,
     FIGURES,
@@ -56,6 +58,10 @@ CURVES_FIGURE = f"{FIGURES}/curves.png"
 CONFUSION_MATRIX_FIGURE = f"{FIGURES}/confusion_matrix.png"
 RELIABILITY_FIGURE = f"{FIGURES}/reliability.png"
 ARCHITECTURE_FIGURE = f"{FIGURES}/architecture.png"
+
+#: Images of every class by split, and the faces that the network is most certain and wrong about.
+CLASS_COUNTS = f"{FIGURES}/class_counts.json"
+CONFIDENTLY_WRONG = f"{FIGURES}/confidently_wrong.npz"
 
 
 def read_config(run: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _export(**arguments) -> None:
 
 
 def run() -> None:
-    """The console script ``fer-pipeline``."""
+    """The module's entry."""
     cli.run_app(main, _DESCRIPTION, narrates=True)
 
 

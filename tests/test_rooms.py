@@ -30,6 +30,7 @@ ENTRY_POINTS = {
     "fer_pipeline.train",
     "fer_pipeline.evaluate",
     "fer_pipeline.predict",
+    "fer_pipeline.report",
     "fer_pipeline.benchmark",
     "fer_pipeline.library",
     "fer_pipeline.__main__",

@@ -1,4 +1,4 @@
-"""Metrics and figures of a trained network."""
+"""Metrics and figures of a trained network, and the report that shows them."""
 
 from fer_pipeline import lazy
 
@@ -7,8 +7,10 @@ __getattr__, __all__ = lazy.attach(
     {
         "calibration": ["Calibration", "measure"],
         "metrics": ["Evaluation", "Predictions", "format_report", "predict", "score"],
+        "mistakes": ["Mistakes"],
         "plots": ["architecture", "confusion_matrix", "counts", "curves", "samples"],
         "reliability": ["diagram"],
+        "report": ["build", "write"],
         "temperature": ["calibrate", "fit", "fold"],
     },
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,14 @@ if TYPE_CHECKING:
 
     from fer_pipeline.training.loop import EpochLog
 
-_TRAIN, _VALIDATION, _TEST = "#1f77b4", "#d95f02", "#7f7f7f"
+#: Okabe and Ito's blue and vermilion, which the colour-blind tell apart, and a grey.
+_TRAIN, _VALIDATION, _TEST = "#0072b2", "#d55e00", "#7f7f7f"
+
+#: Lines that are told apart without colours, too.
+_TRAINED = {"color": _TRAIN, "linestyle": "-"}
+_HELD_OUT = {"color": _VALIDATION, "linestyle": "--"}
+
+#: README shows figures about 800 pixels wide.
 _DPI = 110
 
 
@@ -44,7 +50,7 @@ def samples(split: Split, *, columns: int = 9) -> Figure:
 
 def counts(splits: Splits) -> Figure:
     """Draws the number of images of each class and split, as grouped bars."""
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     axis = figure.subplots()
     parts = {"train": (splits.train, _TRAIN)}
     if splits.selected_on == "validation":
@@ -54,7 +60,10 @@ def counts(splits: Splits) -> Figure:
     for i, (name, (split, colour)) in enumerate(parts.items()):
         places = np.arange(len(CLASS_NAMES)) + (i - (len(parts) - 1) / 2) * width
         bars = axis.bar(places, class_counts(split), width, label=name, color=colour)
-        axis.bar_label(bars, fontsize=6)
+        labels = [f"{count:,}" for count in class_counts(split)]
+        # Three bars of a class have no room for labels side by side.
+        axis.bar_label(bars, labels, fontsize=8, rotation=90 if len(parts) > 2 else 0, padding=2)
+    axis.margins(y=0.16)
     axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES)
     axis.set_ylabel("images")
     figure.legend(loc="outside upper right", ncols=len(parts), frameon=False)
@@ -63,40 +72,37 @@ def counts(splits: Splits) -> Figure:
 
 
 def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> Figure:
-    """Draws loss and accuracy of every epoch; dotted lines mark a lower learning rate."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    """Draws loss, accuracy and learning rate of every epoch, each in a panel of its own."""
+    figure = Figure(figsize=(9, 3.1), layout="constrained")
+    loss, accuracy, rate = figure.subplots(1, 3)
     epochs = [row.epoch for row in history]
     held_out = "validation" if selected_on == "validation" else "validation (test images)"
-    for axis, what, unit in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), (" (nats)", ""), strict=True
-    ):
-        for prefix, name, colour in (("train", "train", _TRAIN), ("val", held_out, _VALIDATION)):
+    for axis, what, unit in ((loss, "loss", " (nats)"), (accuracy, "accuracy", "")):
+        for prefix, name, style in (("train", "train", _TRAINED), ("val", held_out, _HELD_OUT)):
             values = [getattr(row, f"{prefix}_{what}") for row in history]
-            axis.plot(epochs, values, marker="o", markersize=3, color=colour, label=name)
-        for before, after in itertools.pairwise(history):
-            if after.learning_rate < before.learning_rate:
-                axis.axvline(after.epoch - 0.5, color="0.6", linestyle=":", linewidth=1)
-                axis.annotate(
-                    f"lr {after.learning_rate:.0e}",
-                    (after.epoch - 0.45, 0.98),
-                    xycoords=("data", "axes fraction"),
-                    va="top",
-                    fontsize=7,
-                    color="0.4",
-                )
+            axis.plot(epochs, values, marker="o", markersize=3, label=name, **style)
+        axis.set_title(what + unit, fontsize=11, loc="left")
+    edges = [epochs[0] - 0.5, *(epoch + 0.5 for epoch in epochs)]
+    rates = [row.learning_rate for row in history]
+    rate.stairs(rates, edges, baseline=None, color="0.35", linewidth=1.5)
+    rate.set_ylim(bottom=0)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    rate.set_title("learning rate", fontsize=11, loc="center")
+    for axis in (loss, accuracy, rate):
+        axis.set_xlim(edges[0], edges[-1])
         axis.set_xlabel("epoch")
-        axis.set_ylabel(what + unit)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.2)
-    figure.axes[0].legend(frameon=False)
+        axis.grid(alpha=0.25)
+    handles, labels = loss.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
 def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
     """Draws counts int ``[7, 7]``, shaded by the share of the true class, which is the row."""
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(6, 5.4), layout="constrained")
+    figure = Figure(figsize=(6.6, 5.8), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*confusion.shape):
@@ -106,8 +112,8 @@ def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
             f"{confusion[i, j]:,}\n{share[i, j]:.0%}",
             ha="center",
             va="center",
-            fontsize=7,
-            color="white" if share[i, j] > 0.5 else "black",
+            fontsize=8.5,
+            color="white" if share[i, j] > 0.62 else "black",
         )
     axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right")
     axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
@@ -124,9 +130,10 @@ def architecture(model: keras.Model) -> Figure:
     rows += [
         (type(layer).__name__, layer.name, layer.output.shape[1:], layer.count_params())
         for layer in model.layers
+        if type(layer).__name__ != "InputLayer"
     ]
     largest = max(row[3] for row in rows)
-    figure = Figure(figsize=(7.5, 0.3 * len(rows) + 0.7))
+    figure = Figure(figsize=(7.5, 0.22 * len(rows) + 0.6), facecolor="white")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set_xlim(0, 10)
     axis.set_ylim(len(rows) + 0.6, -1.4)

@@ -15,12 +15,14 @@ import numpy as np
 from fer_pipeline import atomic_files, recipes, run_dir
 from fer_pipeline.agreement import allowed
 from fer_pipeline.config import Config
+from fer_pipeline.datasets.splits import class_counts
 from fer_pipeline.devices import allocator, cluster, precision, strategy
 from fer_pipeline.errors import UserError
 from fer_pipeline.run_record import resume_key
 from fer_pipeline.stages import opening, teachers
 from fer_pipeline.stages.opening import Run
 from fer_pipeline.terminal import native_log
+from fer_pipeline.terminal.next_steps import next_steps
 from fer_pipeline.training import checkpoints
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def run_training(
                 trained = fit(opened)
                 exported = evaluate(opened, trained)
                 if export_stage:
+                    print(flush=True)
                     metrics = run_dir.read_metrics(path)
                     export_stage(
                         run=path,
@@ -98,7 +101,10 @@ def run_training(
                         log_path=path / run_dir.TF_LOG,
                     )
     minutes, seconds = divmod(round(time.perf_counter() - start), 60)
-    print(f"\n{path} is complete after {minutes}:{seconds:02d}")
+    made = [run_dir.REPORT, run_dir.METRICS, f"{run_dir.FIGURES}/", f"{run_dir.CHECKPOINTS}/"]
+    made += [f"{run_dir.EXPORT}/"] if exporting else []
+    print(f"\n{path} is complete after {minutes}:{seconds:02d}; it has {', '.join(made)}")
+    print(next_steps(path, exported=exporting))
     return path
 
 
@@ -111,11 +117,18 @@ def train_as_worker(opened: Run) -> None:
 
 
 def draw_data(opened: Run) -> None:
-    """Draws the samples and the class counts."""
-    from fer_pipeline.evaluation import plots
+    """Draws the samples and the class counts, and keeps these for the report."""
+    from fer_pipeline.evaluation import plots, report
 
+    splits = opened.splits
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    if splits.selected_on == "test":
+        del parts["validation"]
+    counts = {name: class_counts(split).tolist() for name, split in parts.items()}
+    atomic_files.write_json(opened.path / run_dir.CLASS_COUNTS, counts)
     plots.save(plots.samples(opened.splits.train), opened.path / run_dir.SAMPLES_FIGURE)
     plots.save(plots.counts(opened.splits), opened.path / run_dir.CLASS_COUNTS_FIGURE)
+    report.update(opened.path)
 
 
 def fit(opened: Run) -> Trained:
@@ -134,7 +147,7 @@ def fit(opened: Run) -> Trained:
             path=path / run_dir.TARGETS if devices.worker.chief else None,
         )
     if devices.worker.chief:
-        print(f"\ntraining; {path / run_dir.CURVES_FIGURE} is redrawn after every epoch")
+        print(f"\nafter every epoch {path / run_dir.REPORT} shows how far it is", flush=True)
         if opened.config.tensorboard:
             callbacks.append(_tensorboard(path))
     return loop.train(
@@ -156,14 +169,15 @@ def _tensorboard(path: Path) -> keras.callbacks.Callback:
 
 
 def epoch_recorder(opened: Run) -> EpochHook:
-    """An epoch hook that rewrites ``history.csv``, ``timing.csv`` and ``curves.png``."""
-    from fer_pipeline.evaluation import plots
+    """An epoch hook that rewrites ``history.csv``, ``timing.csv``, the curves and the report."""
+    from fer_pipeline.evaluation import plots, report
 
     def hook(history: Sequence[EpochLog], timing: Sequence[EpochTiming]) -> None:
         atomic_files.write_text(opened.path / run_dir.HISTORY, as_csv(history))
         atomic_files.write_text(opened.path / run_dir.TIMING, as_csv(timing))
         figure = plots.curves(history, selected_on=opened.splits.selected_on)
         plots.save(figure, opened.path / run_dir.CURVES_FIGURE)
+        report.update(opened.path)
 
     return hook
 
@@ -183,7 +197,7 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     With ``config.calibrate`` the weights of both have their temperature folded in.
     """
     from fer_pipeline.evaluation import metrics as metrics_lib
-    from fer_pipeline.evaluation import plots, reliability
+    from fer_pipeline.evaluation import mistakes, plots, reliability, report
     from fer_pipeline.evaluation import temperature as temperature_lib
     from fer_pipeline.models.networks import build_model, build_training_model
 
@@ -211,6 +225,8 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
             predictions = metrics_lib.predict(reference_model, split)
         results[name] = metrics_lib.score(predictions, split.labels)
         described[name] = metrics_lib.as_json(results[name])
+        # The test images come last, or are the validation images.
+        wrong = mistakes.find(split, predictions.probabilities)
         if name != "train":
             described[name]["without_duplicates"] = metrics_lib.without_duplicates(
                 predictions, split, splits.train
@@ -235,7 +251,9 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     figure = plots.confusion_matrix(test.confusion, title=title)
     plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
     plots.save(plots.architecture(reference_model), path / run_dir.ARCHITECTURE_FIGURE)
+    mistakes.save(wrong, path / run_dir.CONFIDENTLY_WRONG)
     atomic_files.write_json(path / run_dir.METRICS, metrics)
+    report.update(path)
     for name, result in results.items():
         print(f"{name:10}  accuracy {result.accuracy:.4f}  loss {result.loss:.4f}")
     if config.calibrate:

@@ -1,12 +1,17 @@
 """python -m fer_pipeline, and a user's own files of the same name."""
 
+import configparser
+import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-COMMANDS = ("train", "evaluate", "predict", "export", "benchmark")
+from fer_pipeline import __main__
+
+COMMANDS = ("train", "evaluate", "report", "predict", "export", "benchmark")
 
 
 def run(*arguments, cwd):
@@ -22,13 +27,36 @@ def test_without_a_command_they_are_listed(tmp_path, arguments):
     assert listed == list(COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [["trian"], ["--verify_only", "--run_dir=x"]])
-def test_what_is_no_command_is_one_line(tmp_path, arguments):
-    result = run("-m", "fer_pipeline", *arguments, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == (
-        f"error: {arguments[0]}: no such command; train, evaluate, predict, export, benchmark are\n"
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("trian", "did you mean train?"), ("xyz", f"{', '.join(COMMANDS)} are")],
+)
+def test_what_is_no_command_is_one_line(capsys, name, said):
+    assert __main__.main([name, "--epochs=1"]) == 1
+    assert tuple(capsys.readouterr()) == ("", f"error: {name}: no such command; {said}\n")
+
+
+def test_the_console_script_takes_commands_and_flags_alone_train(monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        "runpy.run_module", lambda module, **_: started.append((module, sys.argv[1:]))
     )
+    console = configparser.ConfigParser()
+    console.read(Path(__file__).parents[2] / "setup.cfg")
+    script, target = console["options.entry_points"]["console_scripts"].strip().split(" = ")
+    module, function = target.split(":")
+    assert script == "fer-pipeline"
+    entry = getattr(importlib.import_module(module), function)
+    for arguments in (["--epochs=15"], ["predict", "face.jpg"], ["export", "--run_dir=x"]):
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/fer-pipeline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry()
+        assert ended.value.code == 0
+    assert started == [
+        ("fer_pipeline.train", ["--epochs=15"]),
+        ("fer_pipeline.predict", ["face.jpg"]),
+        ("export", ["--run_dir=x"]),
+    ]
 
 
 def test_a_list_that_nobody_reads_ends_quietly():

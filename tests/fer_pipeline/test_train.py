@@ -119,7 +119,8 @@ def test_one_command_leaves_every_file(finished):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     for name in (
-        "config.json history.csv timing.csv metrics.json tf.log figures/samples.png "
+        "config.json history.csv timing.csv metrics.json report.html tf.log figures/samples.png "
+        "figures/class_counts.json figures/confidently_wrong.npz "
         "figures/class_counts.png figures/curves.png figures/confusion_matrix.png "
         "figures/architecture.png figures/reliability.png export/model.json "
         "export/model_weights.h5 export/model.keras export/MODEL_CARD.md "
@@ -158,6 +159,29 @@ def test_the_metrics_are_those_of_the_exported_keras_files(finished, faces):
     assert metrics["test"]["accuracy"] == pytest.approx(np.mean(predicted == labels))
     card = (run / "export/MODEL_CARD.md").read_text()
     assert f"| test, also validation | 14 | {np.mean(predicted == labels):.2%} |" in card
+
+
+def test_the_report_is_of_the_finished_run(finished):
+    run, result = finished
+    page = (run / "report.html").read_text("utf-8")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert f"{metrics['test']['accuracy']:.2%}" in page
+    assert "not finished" not in page
+    # The export was the last to change it.
+    links = re.findall(r'href="(export/[^"]+)"', page)
+    assert len(links) == 9
+    assert all((run / link).exists() for link in links)
+    wrong = 14 - round(14 * metrics["test"]["accuracy"])
+    assert page.count("data:image/png;base64,") == wrong
+    # A row for every class: 6 for training and 2 for testing.
+    counts = json.loads((run / "figures/class_counts.json").read_text())
+    assert counts == {"train": [6] * 7, "test": [2] * 7}
+    assert result.stdout.splitlines()[-4:] == [
+        "next:",
+        "  see the report     xdg-open run/report.html",
+        "  name a face        python -m fer_pipeline.predict --model=run/export face.jpg",
+        "  measure the speed  python -m fer_pipeline.benchmark --quick",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ import matplotlib.pyplot as plt
 
 STEPS = 30
 
+#: Okabe and Ito's blue and vermilion, which the colour-blind tell apart.
+COLOURS = {"float64": "#0072b2", "float32": "#d55e00"}
+
 
 def job(out, *arguments):
     command = [sys.executable, str(Path(__file__).with_name("job.py")), f"--out={out}", "--trace"]
@@ -28,7 +31,7 @@ def job(out, *arguments):
 
 
 def main(target):
-    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     with tempfile.TemporaryDirectory() as folder:
         for precision in ("float64", "float32"):
             one = job(Path(folder) / "one.npz", f"--precision={precision}")
@@ -41,13 +44,17 @@ def main(target):
             weights = np.abs(one["trace"] - two["trace"]).max(axis=1)
             loss = np.abs(one["history"][:, 2] - two["history"][:, 2])
             steps = np.arange(1, STEPS + 1)
-            axes.semilogy(steps, weights, label=f"weights, {precision}")
-            axes.semilogy(steps, np.maximum(loss, 1e-17), "--", label=f"loss, {precision}")
+            colour = COLOURS[precision]
+            axes.semilogy(steps, weights, color=colour, label=f"weights, {precision}")
+            smallest = np.maximum(loss, 1e-17)
+            axes.semilogy(steps, smallest, "--", color=colour, label=f"loss, {precision}")
             for step in (1, 2, 5, 10, 20, 30):
                 print(f"{precision} step {step}: {weights[step - 1]:.1e} {loss[step - 1]:.1e}")
-    axes.set(xlabel="step", ylabel="largest difference", title="Two replicas against one device")
-    axes.legend(loc="center right")
-    figure.savefig(target, dpi=100)
+    axes.set(xlabel="step", ylabel="largest difference")
+    axes.set_title("Two replicas against one device", loc="left")
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(target, dpi=110)
 
 
 if __name__ == "__main__":

@@ -37,16 +37,32 @@ def test_counts_draw_a_bar_for_each_class_and_split(selected_on, groups):
     assert [bar.get_height() for bar in containers[0]] == [4, 1, 2, 7, 5, 3, 6]
 
 
-def test_curves_draw_every_epoch_and_mark_a_lower_rate():
+def test_curves_draw_every_epoch_and_the_rate_it_had():
     rates = [5e-4, 5e-4, 5e-5]
     history = [
         EpochLog(i + 1, rate, 2 - i, 0.1 * i, 3 - i, 0.2 * i) for i, rate in enumerate(rates)
     ]
-    loss, accuracy = plots.curves(history).axes
+    loss, accuracy, rate = plots.curves(history).axes
     assert loss.lines[0].get_ydata().tolist() == [2, 1, 0]
     assert accuracy.lines[1].get_ydata() == pytest.approx([0.0, 0.2, 0.4])
-    assert loss.lines[2].get_xdata() == [2.5, 2.5]
+    values, edges, _ = rate.patches[0].get_data()
+    assert values.tolist() == rates
+    assert list(edges) == [0.5, 1.5, 2.5, 3.5]
     assert len(plots.curves(history[:1]).axes[0].lines) == 2
+
+
+@pytest.mark.parametrize("selected_on", ["validation", "test"])
+def test_no_text_of_the_curves_is_on_a_panel(selected_on):
+    history = [EpochLog(i, 0.01 / i, 2 / i, i / 20, 3 / i, i / 20) for i in range(1, 19)]
+    figure = plots.curves(history, selected_on=selected_on)
+    figure.canvas.draw()
+    panels = [axis.get_window_extent() for axis in figure.axes]
+    [legend] = figure.legends
+    texts = [legend, *(t for a in figure.axes for t in (a.title, a._left_title, *a.texts))]
+    for text in texts:
+        box = text.get_window_extent()
+        assert not any(box.overlaps(panel) for panel in panels if box.width)
+    assert not any(axis.get_legend() for axis in figure.axes)
 
 
 def test_confusion_matrix_prints_counts_and_shares():

@@ -1,4 +1,4 @@
-"""The progress bar, and silence where there is no terminal."""
+"""The progress bar, and lines now and then where there is no terminal."""
 
 import io
 import re
@@ -39,7 +39,25 @@ def test_rate_and_time_left(clock, before, done, total, seconds, shown):
     assert re.search(shown, stream.getvalue())
 
 
-def test_only_the_last_line_off_a_terminal():
+def test_off_a_terminal_a_line_comes_at_most_every_half_minute():
+    stream, now = io.StringIO(), [50.0]
+    progress = Progress("epoch 1/2", 24_000, done=4_000, stream=stream, clock=lambda: now[0])
+    # The first steps are compiled, for half a minute or more, and say nothing about the speed.
+    for seconds, done in ((40, 5_000), (60, 7_000), (61, 7_100), (89, 9_000), (92, 10_200)):
+        now[0] = 50.0 + seconds
+        progress.update(done)
+    # The last image is told by the summary.
+    now[0] = 500.0
+    progress.update(24_000)
+    progress.close("loss 1.0")
+    assert stream.getvalue().splitlines() == [
+        "epoch 1/2  7,000/24,000  100.00 images/s  02:50 left",
+        "epoch 1/2  10,200/24,000  100.00 images/s  02:18 left",
+        "epoch 1/2  loss 1.0",
+    ]
+
+
+def test_a_short_epoch_is_one_line_off_a_terminal():
     stream = io.StringIO()
     progress = Progress("epoch 1/2", 10, stream=stream)
     progress.update(5)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from fer_pipeline.errors import UserError
-from fer_pipeline.throughput import cases, chart, machine, stages
+from fer_pipeline.throughput import cases, machine, stages
 from fer_pipeline.throughput.cases import Case, Column, Table, Timing
 
 
@@ -137,25 +137,6 @@ def test_as_many_processes_as_memory_holds_are_alive_at_once(monkeypatch):
     assert not stages._fit(5, 2.0)
     monkeypatch.setattr(machine, "available_memory", lambda: None)
     assert stages._fit(5, 2.0)
-
-
-def test_a_panel_has_a_bar_for_each_row_with_a_figure():
-    rows = [
-        {"name": "slow", "images_per_second": 10.0, "min": 9.0, "max": 12.0},
-        {"name": "absent", "images_per_second": None, "min": None, "max": None},
-        {"name": "fast", "images_per_second": 1000.0, "min": 900.0, "max": 1e3, "kind": "ours"},
-    ]
-    figure = chart.draw(
-        {
-            "machine": {"cpu": "a CPU", "cores": 2, "gpus": []},
-            "stages": {"input": [{"title": "batch 64", "rows": rows}]},
-        }
-    )
-    [axis] = figure.axes
-    assert [bar.get_width() for bar in axis.patches] == [10.0, 1000.0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["slow", "fast"]
-    assert axis.get_xscale() == "log"
-    assert axis.get_title(loc="left") == "input: batch 64"
 
 
 def test_quick_takes_fewer_and_a_given_batch_size_is_taken_alone():
