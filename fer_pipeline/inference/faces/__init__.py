@@ -1,0 +1,1 @@
+"""Faces in photographs and films: found, cut out, followed, and drawn with their labels."""
