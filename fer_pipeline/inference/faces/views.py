@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Around a face that fills the picture the detector needs a rim, this part of the longer side.
-_RIM = 0.5
+#: Side of the view that shows a picture with a rim, in longer sides of the picture.
+_WITH_RIM = 1.5
 
 #: What two views side by side share at least: the faces that fit in here are whole in one of them.
 _OVERLAP = 0.25
@@ -30,10 +30,10 @@ class View(NamedTuple):
 
 
 def sides(height: int, width: int, finest: float) -> list[float]:
-    """The sides of the views of a picture, the largest first.
+    """The sides of the views of a picture in pixels: the picture's longer side, then ever smaller.
 
     Args:
-      height, width: of the picture in pixels.
+      height, width: of the picture.
       finest: side of the smallest views wanted. In a very large picture they stay larger, since
         every halving takes four times as many of them.
     """
@@ -41,7 +41,12 @@ def sides(height: int, width: int, finest: float) -> list[float]:
     steps = min(_MAX_STEPS, max(0, math.ceil(math.log2(longer / finest))))
     finest = max(finest, longer / 2**_MAX_STEPS)
     ratio = (longer / finest) ** (1 / steps) if steps else 1.0
-    return [longer * (1 + _RIM), *(longer / ratio**step for step in range(steps + 1))]
+    return [longer / ratio**step for step in range(steps + 1)]
+
+
+def with_rim(height: int, width: int) -> list[float]:
+    """The side of a view in which a face that fills the picture is not too large."""
+    return [_WITH_RIM * max(height, width)]
 
 
 def tiles(height: int, width: int, side: float) -> list[View]:
@@ -56,12 +61,14 @@ def tiles(height: int, width: int, side: float) -> list[View]:
     return [View(left, top, side) for top in starts(height) for left in starts(width)]
 
 
-def pyramid(image: Image.Image, finest: float, size: int) -> Iterator[tuple[View, np.ndarray]]:
+def pyramid(
+    image: Image.Image, wanted: Sequence[float], size: int
+) -> Iterator[tuple[View, np.ndarray]]:
     """Every view of a picture and its pixels.
 
     Args:
       image: in RGB.
-      finest: side of the smallest views in pixels.
+      wanted: sides of the views, the largest first.
       size: height and width of what is returned.
 
     Yields:
@@ -69,7 +76,7 @@ def pyramid(image: Image.Image, finest: float, size: int) -> Iterator[tuple[View
     """
     width, height = image.size
     # From the finest to the coarsest, each scaled down from the one before.
-    for side in reversed(sides(height, width, finest)):
+    for side in reversed(wanted):
         scale = size / side
         image = _resized(image, max(1, round(width * scale)), max(1, round(height * scale)))
         for view in tiles(height, width, side):
@@ -89,5 +96,5 @@ def look(image: Image.Image, view: View, size: int) -> np.ndarray:
 def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
     from PIL import Image
 
-    # First by whole numbers, which is quick, down to twice the size.
-    return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
+    # First by a whole number, which is quick: the detector does not see the difference.
+    return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1)
