@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,7 +51,7 @@ def draw(picture: np.ndarray, marks: Sequence[Mark], *, enlarge: bool = True) ->
       marks: one for each face.
       enlarge: whether a small picture is enlarged by a whole number k, so that one can read it.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     image = Image.fromarray(picture)
     scale = -(-_LEAST // max(image.size)) if enlarge else 1
@@ -68,7 +69,7 @@ def draw(picture: np.ndarray, marks: Sequence[Mark], *, enlarge: bool = True) ->
             pen.rectangle(corners, outline=COLOURS[mark.label], width=thick)
     taken: list[Box] = []
     for box, mark in zip(boxes, marks, strict=True):
-        font = ImageFont.load_default(_fitting(mark.text, letters, image.width))
+        font = _font(_fitting(mark.text, letters, image.width))
         width, height = _size(mark.text, font)
         others = [other for other in boxes if other and other is not box]
         left, top = place(box, (width, height), image.size, taken, others)
@@ -81,11 +82,16 @@ def draw(picture: np.ndarray, marks: Sequence[Mark], *, enlarge: bool = True) ->
 
 def _fitting(text: str, letters: int, width: int) -> int:
     """The largest size of letters, up to ``letters``, in which a text is no wider than that."""
-    from PIL import ImageFont
-
-    while letters > 6 and _size(text, ImageFont.load_default(letters))[0] > width:
+    while letters > 6 and _size(text, _font(letters))[0] > width:
         letters -= 1
     return letters
+
+
+@functools.cache
+def _font(letters: int) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(letters)
 
 
 def _size(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from fer_pipeline.atomic_files import atomic_write
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference.faces.extra import missing
 
 if TYPE_CHECKING:
     import av
+    import numpy as np
 
 #: Files with these endings are films.
 SUFFIXES = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
@@ -139,6 +138,8 @@ def write(path: str | os.PathLike[str]) -> Iterator[Callable[[float, np.ndarray]
     Raises:
       UserError: it cannot be written, or there was no frame.
     """
+    import numpy as np
+
     av = _av(f"to write {os.fspath(path)}")
     stopped = None
     with atomic_write(path) as temporary, av.open(str(temporary), "w") as container:
@@ -185,6 +186,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Frame]:
 
 def _pixels(frame: av.VideoFrame) -> np.ndarray:
     """A decoded frame, turned as its rotation says (phones film on their side)."""
+    import numpy as np
+
     pixels = frame.to_ndarray(format="rgb24")
     # Anticlockwise, in FFmpeg and in NumPy.
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
