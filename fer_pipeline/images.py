@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -182,8 +182,26 @@ def read_face(encoded: bytes) -> np.ndarray:
     Raises:
       UserError: it cannot be read; says why, but not which file.
     """
-    try:
+    with _named_failures(encoded):
         return to_face(pictures.read(encoded)[0])
+
+
+def read_colour(encoded: bytes) -> np.ndarray:
+    """Decodes one image file to upright colours: uint8 RGB ``[H, W, 3]``.
+
+    ``to_face`` makes of them what ``read_face`` makes of the file.
+
+    Raises:
+      UserError: as ``read_face``.
+    """
+    with _named_failures(encoded):
+        return pictures.read_colour(encoded)
+
+
+@contextlib.contextmanager
+def _named_failures(encoded: bytes) -> Iterator[None]:
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:  # Damaged files make Pillow raise many kinds.

@@ -8,6 +8,7 @@ import io
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +106,33 @@ def read(encoded: bytes) -> tuple[np.ndarray, bool]:
       UserError: it is not read; says why, but not which file.
       Exception: of any kind, for a damaged file.
     """
+    with _loaded(encoded) as (image, strips, orientation):
+        levels = np.empty((image.height, image.width), np.uint8)
+        for rows, strip in strips:
+            levels[rows] = strip if strip.ndim == 2 else to_grey(strip)
+    return _upright(levels, orientation), image.mode == "L" and orientation not in range(2, 9)
+
+
+def read_colour(encoded: bytes) -> np.ndarray:
+    """Decodes an image to upright colours: uint8 RGB ``[H, W, 3]``.
+
+    The grey levels of these colours are those of ``read``.
+
+    Raises:
+      UserError, Exception: as ``read``.
+    """
+    with _loaded(encoded) as (image, strips, orientation):
+        colours = np.empty((image.height, image.width, 3), np.uint8)
+        for rows, strip in strips:
+            colours[rows] = strip if strip.ndim == 3 else strip[..., np.newaxis]
+    return np.ascontiguousarray(_upright(colours, orientation))
+
+
+@contextlib.contextmanager
+def _loaded(
+    encoded: bytes,
+) -> Iterator[tuple[Image.Image, Iterator[tuple[slice, np.ndarray]], int]]:
+    """An image with its pixels, these in strips (``_strips``), and its orientation."""
     pillow = _pillow()
     limit = pillow.MAX_IMAGE_PIXELS or np.inf
     try:
@@ -120,19 +148,23 @@ def read(encoded: bytes) -> tuple[np.ndarray, bool]:
         # Pillow is content with all pixels, TensorFlow is not.
         if image.format == "PNG" and _PNG_END not in encoded:
             raise EOFError("truncated")
-        levels = _grey_levels(image, low_bytes)
         orientation = 1
         with contextlib.suppress(Exception):  # Damaged metadata is ignored.
             orientation = image.getexif().get(_ORIENTATION, 1)
+        yield image, _strips(image, low_bytes), orientation
         image.close()  # Frees its pixels.
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns ``[H, W, ...]`` as EXIF's orientation says."""
     # From 5 on, rows and columns are exchanged; the others start at another corner.
     if orientation in (5, 6, 7, 8):
-        levels = levels.T
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        levels = levels[::-1]
+        pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
-        levels = levels[:, ::-1]
-    return levels, image.mode == "L" and orientation not in range(2, 9)
+        pixels = pixels[:, ::-1]
+    return pixels
 
 
 @functools.cache
@@ -164,31 +196,31 @@ def _low_bytes(image: Image.Image, encoded: bytes) -> Image.Image | None:
     return low.getchannel(1) if grey else low
 
 
-def _grey_levels(image: Image.Image, low_bytes: Image.Image | None) -> np.ndarray:
-    """Converts a loaded image to grey levels: uint8 ``[H, W]``."""
+def _strips(
+    image: Image.Image, low_bytes: Image.Image | None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """A loaded image from top to bottom: the rows, and 0..255 ``[h, W]`` or ``[h, W, 3]``."""
     deep = image.mode.startswith("I;16")
     tags = getattr(image, "tag_v2", {})
     usual = (tags.get(_BITS_PER_SAMPLE, (16,)), tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO))
     # Pillow returns 12-bit images too dark and inverted 16-bit ones as negatives.
     if image.mode in ("I", "F") or (deep and usual != ((16,), _BLACK_IS_ZERO)):
         raise UserError("samples of 12 or 32 bits, or inverted ones of 16; save it with 8 bits")
-    levels = np.empty((image.height, image.width), np.uint8)
-    rows = 1 + _STRIP // image.width
-    for top in range(0, image.height, rows):
-        area = (0, top, image.width, min(top + rows, image.height))
+    height = 1 + _STRIP // image.width
+    for top in range(0, image.height, height):
+        rows = slice(top, min(top + height, image.height))
+        area = (0, rows.start, image.width, rows.stop)
         strip = image.crop(area)
         if deep:
-            grey = (np.asarray(strip).astype(np.int32) + 128) // 257
+            yield rows, (np.asarray(strip).astype(np.int32) + 128) // 257
         elif image.mode in ("1", "L", "LA"):
-            grey = np.asarray(strip.convert("L"))
+            yield rows, np.asarray(strip.convert("L"))
         else:
             colour = np.asarray(strip.convert("RGB"))
             if low_bytes:
                 low = np.asarray(low_bytes.crop(area).convert("RGB"))
                 colour = (256 * colour.astype(np.int32) + low + 128) // 257
-            grey = to_grey(colour)
-        levels[top : top + rows] = grey
-    return levels
+            yield rows, colour
 
 
 def to_grey(colour: np.ndarray) -> np.ndarray:

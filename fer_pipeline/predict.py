@@ -1,9 +1,11 @@
-"""Names expressions: python -m fer_pipeline.predict face.jpg"""
+"""Names expressions: python -m fer_pipeline.predict photo.jpg"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -12,18 +14,26 @@ from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import cli
 
-_DESCRIPTION = """
-Names the expression on pictures of faces, with the model that comes with the package or your own.
+if TYPE_CHECKING:
+    from fer_pipeline.inference import results
+    from fer_pipeline.inference.faces import asking
 
-  python -m fer_pipeline.predict face.jpg more/*.png
+_DESCRIPTION = """
+Names the expression on every face in pictures and films, or in front of a camera, with the model
+that comes with the package or your own.
+
+  python -m fer_pipeline.predict photo.jpg more/*.png --annotated=copies
   python -m fer_pipeline.predict --model=runs/NAME/export/model_int8.tflite FOLDER
   find . -name '*.jpg' -print0 | python -m fer_pipeline.predict --format=csv - >faces.csv
+  python -m fer_pipeline.predict film.mp4 --every=5 --format=json
+  python -m fer_pipeline.predict --camera=0
   python -m fer_pipeline.predict --example
 
-A PATH is a picture, a folder (the pictures in it and below), a glob in quotes, or - for a list of
-paths on standard input, one a line or ended by NUL. Pictures of any size and colour are converted
-to 48x48 grey first. --example writes a picture of a face to face.jpg, or to the PATH given, and
-answers for it.
+A PATH is a picture, a film, a folder (the pictures in it and below), a glob in quotes, or - for a
+list of paths on standard input, one a line or ended by NUL. Films come after all pictures. To find
+faces, pip install 'fer_pipeline[faces]'; small pictures of one face need no search. Faces of any
+size and colour are converted to 48x48 grey. --example writes a picture of a face to face.jpg, or to
+the PATH given, and answers for it.
 """
 
 _MODEL = flags.DEFINE_string(
@@ -37,8 +47,34 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     "table",
     ["table", "json", "csv"],
-    "json: an object a line with file, frame, box, label and probabilities. csv: the same in "
-    "columns.",
+    "json: an object a line with file, frame, box, track, label and probabilities, all but "
+    "file null where no face was found. csv: the same in columns.",
+)
+_FACES = flags.DEFINE_enum(
+    "faces",
+    "auto",
+    ["auto", "always", "never"],
+    "Whether to look for faces in pictures. auto: takes one of up to 64x64 pixels, or one that its "
+    "only face fills, as a whole. never: takes every picture as one face.",
+)
+_ANNOTATED = flags.DEFINE_string(
+    "annotated", None, "Folder for copies with boxes, labels and probabilities."
+)
+_CAMERA = flags.DEFINE_string(
+    "camera",
+    None,
+    "Number of a camera: shows it in a window until q is pressed; without a display, and where the "
+    "output is no terminal, rows are printed. A film or an address may stand for it.",
+)
+_EVERY = flags.DEFINE_integer(
+    "every", 1, "Of a film or a camera, look at every how many frames.", lower_bound=1
+)
+_SMOOTH = flags.DEFINE_float(
+    "smooth",
+    0.5,
+    "Share of the past in the probabilities of a face that is followed through a film; 0: none.",
+    lower_bound=0,
+    upper_bound=0.99,
 )
 _TOP = flags.DEFINE_integer(
     "top",
@@ -81,35 +117,81 @@ def main(argv: list[str]) -> int:
         from fer_pipeline.inference import example
 
         paths = [example.write_example(paths)]
-    if not paths:
+    if paths and _CAMERA.value:
+        raise UserError("--camera: give no paths beside it")
+    if not paths and not _CAMERA.value:
         raise UserError("no picture given; name files or folders, or pass --example for one")
-    from fer_pipeline.inference import predictor, reporting, results, sources
+    from fer_pipeline.inference import results, sources
 
-    predictions = predictor.predictions(
-        sources.expand(paths),
+    write = results.writer(
+        _FORMAT.value,
+        top=_TOP.value,
+        everything=_ALL.value,
+        width=sources.width(paths) if _FORMAT.value == "table" else 0,
+    )
+    # The usual way to end a camera where there is no window.
+    with contextlib.suppress(*[KeyboardInterrupt] if _CAMERA.value else []):
+        return _camera(write) if _CAMERA.value else _files(paths, write)
+    return 0
+
+
+def _question() -> asking.Question:
+    from fer_pipeline.inference.faces import asking
+
+    return asking.Question(
         model=_MODEL.value,
         tta=_TTA.value,
         trust=_TRUST.value,
         workers=_WORKERS.value,
+        faces=_FACES.value,
+        annotated=Path(_ANNOTATED.value) if _ANNOTATED.value else None,
+        every=_EVERY.value,
+        smooth=_SMOOTH.value,
     )
+
+
+def _files(paths: list[str], write: results.Writer) -> int:
+    from fer_pipeline.inference import reporting, sources
+    from fer_pipeline.inference.faces import asking
+
+    predictions = asking.of_files(sources.expand(paths), _question())
     # Closed at once when nobody reads on: its processes end.
     with contextlib.closing(predictions):
         counts = reporting.report(
             predictions,
-            results.writer(
-                _FORMAT.value,
-                top=_TOP.value,
-                everything=_ALL.value,
-                width=sources.width(paths) if _FORMAT.value == "table" else 0,
-            ),
+            write,
             on_bad_image=_ON_BAD_IMAGE.value,
             total=lambda: sources.count(paths),
         )
     if not counts.answered and (counts.unreadable != 1 or _ON_BAD_IMAGE.value == "skip"):
         raise UserError("no readable picture among those given")
+    if counts.nobody:
+        print(
+            f"no face found in {counts.nobody:,} (--faces=never takes a picture as one face)",
+            file=sys.stderr,
+        )
     if counts.answered and counts.unreadable > 1:
         print(f"{counts.unreadable:,} could not be read", file=sys.stderr)
     return int(counts.unreadable > 0 and _ON_BAD_IMAGE.value != "skip")
+
+
+def _camera(write: results.Writer) -> int:
+    from fer_pipeline.inference import reporting
+    from fer_pipeline.inference.faces import asking, window
+
+    show = window.open_window("fer_pipeline")
+    if show and sys.stdout.isatty():
+        print("press q in the window to end", file=sys.stderr)
+        write = _nothing
+    predictions = asking.of_camera(_CAMERA.value, _question(), show)
+    with contextlib.closing(predictions):
+        reporting.report(predictions, write, on_bad_image="fail")
+    return 0
+
+
+def _nothing(_: object) -> str:
+    """Writes no rows: the window shows it all."""
+    return ""
 
 
 if __name__ == "__main__":

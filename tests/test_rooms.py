@@ -15,6 +15,7 @@ ROOMS = (
     "export.formats",
     "export.spec",
     "fer_pipeline.stages",
+    "fer_pipeline.inference.faces",
     "fer_pipeline.inference",
     "fer_pipeline.evaluation",
     "fer_pipeline.training",

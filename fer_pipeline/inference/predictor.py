@@ -84,6 +84,8 @@ def _answers(
         if isinstance(part, Unreadable):
             answers.append(part)
             continue
+        if not part:
+            answers.append(Prediction.of_nobody(picture.path))
         answers += [
             Prediction.of(next(rows), file=picture.path, frame=face.frame, box=face.box)
             for face in part

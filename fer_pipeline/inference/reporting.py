@@ -20,9 +20,12 @@ OnBadImage = Literal["continue", "skip", "fail"]
 
 
 class Counts(NamedTuple):
-    """Faces that were answered for, and pictures that could not be read."""
+    """Answers that were printed, those of them that say that nobody was found, and files that could
+    not be read.
+    """
 
     answered: int
+    nobody: int
     unreadable: int
 
 
@@ -48,7 +51,7 @@ def report(
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding lacks is still a name.
         sys.stdout.reconfigure(errors="backslashreplace")
-    answered = unreadable = 0
+    answered = nobody = unreadable = 0
     with _progress(total) as bar:
         for part in parts:
             bad = [one for one in part if isinstance(one, Unreadable)]
@@ -66,10 +69,12 @@ def report(
                 line = f"{name}: skipped, " if skipped else f"error: {name}: "
                 print(line + one.problem, file=sys.stderr)
             answered += len(good)
+            nobody += sum(one.label is None for one in good)
             unreadable += len(bad)
             if bar:
-                bar.update(len({one.file for one in part}))
-    return Counts(answered, unreadable)
+                # The frames of a film are not counted.
+                bar.update(len({one.file for one in part if getattr(one, "frame", None) is None}))
+    return Counts(answered, nobody, unreadable)
 
 
 @contextlib.contextmanager

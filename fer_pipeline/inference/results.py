@@ -34,16 +34,20 @@ class Prediction:
         ``os.fsdecode`` makes them.
       frame: the number of the frame in a video, from 0; None for pictures.
       box: left, top, width and height of the face in pixels; None where the picture was taken
-        whole.
-      label: the most probable class, the first of those that are equally probable.
-      probabilities: of every class, by its name, in the order of ``CLASS_NAMES``.
+        whole or no face was found.
+      track: the number of the face in a video, from 1; None for pictures.
+      label: the most probable class, the first of those that are equally probable; None where no
+        face was found.
+      probabilities: of every class, by its name, in the order of ``CLASS_NAMES``; None where no
+        face was found.
     """
 
     file: str | None
     frame: int | None
     box: tuple[int, int, int, int] | None
-    label: str
-    probabilities: dict[str, float]
+    track: int | None
+    label: str | None
+    probabilities: dict[str, float] | None
 
     @classmethod
     def of(
@@ -53,14 +57,21 @@ class Prediction:
         file: str | None = None,
         frame: int | None = None,
         box: tuple[int, int, int, int] | None = None,
+        track: int | None = None,
     ) -> Prediction:
         """From seven probabilities in the order of ``CLASS_NAMES``."""
         probabilities = {name: float(p) for name, p in zip(CLASS_NAMES, row, strict=True)}
-        return cls(file, frame, box, max(CLASS_NAMES, key=probabilities.get), probabilities)
+        best = max(CLASS_NAMES, key=probabilities.get)
+        return cls(file, frame, box, track, best, probabilities)
+
+    @classmethod
+    def of_nobody(cls, file: str | None) -> Prediction:
+        """For a picture or a film in which no face was found."""
+        return cls(file, None, None, None, None, None)
 
     def ranked(self) -> list[tuple[str, float]]:
         """Classes and probabilities, the most probable first."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])
+        return sorted((self.probabilities or {}).items(), key=lambda item: -item[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +97,14 @@ def writer(kind: Format, *, top: int = 1, everything: bool = False, width: int =
 
 
 def _rounded(one: Prediction) -> dict:
-    probabilities = {name: round(p, _DIGITS) for name, p in one.probabilities.items()}
-    return dataclasses.asdict(one) | {"probabilities": probabilities}
+    whole = dataclasses.asdict(one)
+    if one.probabilities:
+        whole["probabilities"] = {name: round(p, _DIGITS) for name, p in one.probabilities.items()}
+    return whole
 
 
 def _csv_writer() -> Writer:
-    header: list[Sequence[str]] = [("file", "frame", *_BOX, "label", *CLASS_NAMES)]
+    header: list[Sequence[str]] = [("file", "frame", *_BOX, "track", "label", *CLASS_NAMES)]
 
     def write(found: Sequence[Prediction]) -> str:
         lines = io.StringIO()
@@ -99,10 +112,12 @@ def _csv_writer() -> Writer:
         while header:
             rows.writerow(header.pop())
         for one in found:
-            name = "" if one.file is None else _utf8(one.file)
-            frame = "" if one.frame is None else one.frame
-            chances = (round(p, _DIGITS) for p in one.probabilities.values())
-            rows.writerow([name, frame, *(one.box or [""] * len(_BOX)), one.label, *chances])
+            name = None if one.file is None else _utf8(one.file)
+            chances = [round(p, _DIGITS) for p in (one.probabilities or {}).values()]
+            # None is an empty cell.
+            box = one.box or [None] * len(_BOX)
+            chances = chances or [None] * len(CLASS_NAMES)
+            rows.writerow([name, one.frame, *box, one.track, one.label, *chances])
         return lines.getvalue()
 
     return write
@@ -122,15 +137,17 @@ def printable(name: str) -> str:
 def _table_writer(top: int, everything: bool, width: int) -> Writer:
     header = ["file", "expression", "probability", *(_ordinal(i) for i in range(2, top + 1))]
     header += CLASS_NAMES if everything else []
+    header.append("")
     widths = [width, *(max(len(name), *map(len, CLASS_NAMES)) for name in header[1:3])]
     widths += [len(f"{max(CLASS_NAMES, key=len)} {_percent(1)}")] * (top - 1)
-    widths += [max(len(name), len(_percent(1))) for name in header[len(widths) :]]
+    widths += [max(len(name), len(_percent(1))) for name in header[len(widths) : -1]]
     started = False
 
     def line(cells: Sequence[str]) -> str:
         padded = [cells[0].ljust(widths[0]), cells[1].ljust(widths[1]), cells[2].rjust(widths[2])]
         padded += map(str.ljust, cells[3 : top + 2], widths[3:])
-        padded += map(str.rjust, cells[top + 2 :], widths[top + 2 :])
+        padded += map(str.rjust, cells[top + 2 : -1], widths[top + 2 :])
+        padded.append(cells[-1])
         return "  ".join(padded).rstrip() + "\n"
 
     def write(found: Sequence[Prediction]) -> str:
@@ -147,15 +164,33 @@ def _table_writer(top: int, everything: bool, width: int) -> Writer:
 
 
 def _cells(one: Prediction, top: int, everything: bool) -> list[str]:
+    if one.probabilities is None:
+        others = [""] * (top - 1 + everything * len(CLASS_NAMES))
+        return [_name(one), "no face", "", *others, ""]
     (best, probability), *others = one.ranked()[:top]
     chances = list(one.probabilities.values()) if everything else []
     return [
-        "" if one.file is None else printable(one.file),
+        _name(one),
         best,
         _percent(probability),
         *(f"{name} {_percent(p)}" for name, p in others),
         *map(_percent, chances),
+        _where(one),
     ]
+
+
+def _name(one: Prediction) -> str:
+    return "" if one.file is None else printable(one.file)
+
+
+def _where(one: Prediction) -> str:
+    """Which face it is, for the end of a row: its number in a film, its box in a picture."""
+    if one.frame is not None:
+        return f"frame {one.frame}" + ("" if one.track is None else f", face {one.track}")
+    if one.box is None:
+        return ""
+    left, top, width, height = one.box
+    return f"{width}x{height} at {left},{top}"
 
 
 def _percent(probability: float) -> str:

@@ -172,6 +172,15 @@ def test_every_format_has_the_pixels_it_was_made_of_and_pillow_decodes(kind):
             np.testing.assert_array_equal(face, weighted(np.asarray(image.convert("RGB"))))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_colours_have_the_grey_levels_of_the_file(kind):
+    encoded, _ = KINDS[kind]
+    colours = pictures.read_colour(encoded)
+    levels, _ = pictures.read(encoded)
+    assert (colours.shape, colours.dtype) == ((*levels.shape, 3), np.uint8)
+    np.testing.assert_array_equal(pictures.to_grey(colours), levels)
+
+
 def test_a_gif_is_read_on_its_whole_canvas():
     face = face_of(gif_with_a_corner())
     np.testing.assert_array_equal(face[9:29, 5:25], GREY[:20, :20])
@@ -198,6 +207,7 @@ def test_a_picture_is_turned_as_its_orientation_says(kind, orientation):
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
     assert upright.size == ((48, 40) if orientation < 5 else (40, 48))
     np.testing.assert_array_equal(face_of(encoded), images.to_face(np.asarray(upright))[..., 0])
+    np.testing.assert_array_equal(pictures.read_colour(encoded), np.asarray(upright))
 
 
 def test_an_orientation_in_xmp_counts_too():

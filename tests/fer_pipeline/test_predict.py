@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.inference.faces import video
 
 KERNEL = np.random.default_rng(1).normal(0, 0.02, (36, 7)).astype(np.float32)
 
@@ -82,28 +83,33 @@ def assert_refused(result, *words):
         assert str(word) in line
 
 
-def test_a_tflite_file_answers_without_tensorflow(model, folder):
+def predict_lightly(*arguments):
+    """Status, JSON objects and lines on stderr of a process that imports nothing heavy."""
     script = (
         "import runpy, sys\n"
         "try: runpy.run_module('fer_pipeline.predict', run_name='__main__')\n"
         "finally: print(*{'tensorflow', 'keras', 'h5py', 'matplotlib'} & {*sys.modules})"
     )
     found = subprocess.run(
-        [sys.executable, "-c", script, f"--model={model}", "--format=json", str(folder)],
+        [sys.executable, "-c", script, "--format=json", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert found.returncode == 1
     *lines, heavy = found.stdout.splitlines()
     assert heavy == ""
-    rows = [json.loads(line) for line in lines]
+    return found.returncode, list(map(json.loads, lines)), found.stderr.splitlines()
+
+
+def test_a_tflite_file_answers_without_tensorflow(model, folder):
+    status, rows, err = predict_lightly(f"--model={model}", folder)
+    assert status == 1
     names = [os.fsencode(row["file"]) for row in rows]
     assert [os.path.basename(name) for name in names] == [b"a.png", b"b c.png", b"d\xff\n.png"]
     values = [list(row["probabilities"].values()) for row in rows]
     np.testing.assert_allclose(values, expected(faces(3)), atol=1e-5)
     assert [row["label"] for row in rows] == [CLASS_NAMES[np.argmax(row)] for row in values]
-    assert found.stderr.splitlines() == [
+    assert err == [
         f"error: {folder}/cut.png: not a readable image (truncated PNG?)",
         f"error: {folder}/text.png: not a readable image (BMP, GIF, JPEG, PNG, TIFF, WEBP are)",
         "2 could not be read",
@@ -158,3 +164,61 @@ def test_mistakes_on_the_command_line_are_one_line_each(model, folder):
 
 def test_an_empty_list_has_no_answer_and_stops_no_one(model):
     assert_refused(predict(f"--model={model}", "-"), "no readable picture")
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory, scene):
+    """A photograph on its side with two faces, a wall, a film of six frames, and one cut off."""
+    album = tmp_path_factory.mktemp("album")
+    pixels, boxes = scene((500, 300), [(40, 50, 90), (290, 90, 70)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(pixels)).save(album / "two.jpg", exif=exif, quality=95)
+    Image.new("RGB", (200, 100), (90, 80, 70)).save(album / "wall.png")
+    with video.write(album / "film.mp4") as add:
+        for i in range(6):
+            add(i / 10, scene((320, 240), [(10 + 8 * i, 20, 90)])[0])
+    (album / "cut.mov").write_bytes((album / "film.mp4").read_bytes()[:500])
+    return album, boxes
+
+
+def test_faces_are_found_in_photographs_and_films(model, album, tmp_path):
+    folder, boxes = album
+    paths = [folder / name for name in ("film.mp4", "cut.mov", "two.jpg", "wall.png")]
+    options = (f"--model={model}", f"--annotated={tmp_path}", "--every=2")
+    status, rows, err = predict_lightly(*options, *paths)
+    assert status == 1
+    names = [os.path.basename(row["file"]) for row in rows]
+    # Films come last.
+    assert names == ["two.jpg"] * 2 + ["wall.png"] + ["film.mp4"] * 3
+    for row, box in zip(rows, boxes, strict=False):
+        assert np.abs(np.subtract(row["box"], box)).max() < 0.25 * box[2]
+        assert row["frame"] is row["track"] is None
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert rows[2] | {"file": 0} == dict.fromkeys(rows[2]) | {"file": 0}
+    assert [(row["frame"], row["track"]) for row in rows[3:]] == [(0, 1), (2, 1), (4, 1)]
+    assert rows[5]["box"][0] - rows[3]["box"][0] == pytest.approx(32, abs=8)
+    assert err == [
+        f"error: {paths[1]}: cannot be read as a film (Invalid data found when processing input)",
+        "no face found in 1 (--faces=never takes a picture as one face)",
+    ]
+    assert sorted(os.listdir(tmp_path)) == ["film.mp4", "two.jpg", "wall.png"]
+    assert Image.open(tmp_path / "two.jpg").size == (500, 300)
+    assert len(list(video.read(str(tmp_path / "film.mp4")))) == 6
+
+
+def test_a_camera_without_a_display_prints_rows(model, album):
+    environment = {k: v for k, v in os.environ.items() if "DISPLAY" not in k}
+    status, out, err = predict(
+        f"--model={model}", f"--camera={album[0] / 'film.mp4'}", "--every=5", env=environment
+    )
+    assert (status, err) == (0, [])
+    assert [line.split("  ")[-1] for line in out.splitlines()[1:]] == [
+        "frame 0, face 1",
+        "frame 5, face 1",
+    ]
+
+
+def test_a_camera_that_is_not_there_or_beside_paths_is_refused(model):
+    assert_refused(predict(f"--model={model}", "--camera=97"), "--camera=97: no such camera")
+    assert_refused(predict("--camera=0", "a.png"), "--camera: give no paths beside it")

@@ -104,10 +104,11 @@ def test_a_picture_may_have_several_faces_or_none(opened):
         return [Face(lit(box[0])[..., np.newaxis], frame=1, box=box) for box in boxes]
 
     parts = predictor.predictions(map(Source, ["2", "0", "text", "1"]), model="m", read=read)
-    two, one, text, three = [answer for part in parts for answer in part]
+    two, one, none, text, three = [answer for part in parts for answer in part]
     assert [one.box for one in (two, one, three)] == [(0, 0, 9, 9), (1, 0, 9, 9), (0, 0, 9, 9)]
     assert [one.label for one in (two, one)] == list(CLASS_NAMES[:2])
     assert (three.file, three.frame) == ("1", 1)
+    assert none == Prediction.of_nobody("0")
     assert text == Unreadable("text", "no picture")
 
 

@@ -15,7 +15,8 @@ from fer_pipeline.inference.results import Prediction
 ROW = [0.125, 0.0, 0.0625, 0.5, 0.25, 0.0, 0.0625]
 WHOLE = Prediction.of(ROW, file="a b.png")
 #: A name of two lines and a byte that is not UTF-8, and the second of two equal classes.
-ODD = Prediction.of(ROW[::-1], file="two\nlines\udcff.png", frame=3, box=(1, 2, 30, 40))
+ODD = Prediction.of(ROW[::-1], file="two\nlines\udcff.png", frame=3, box=(1, 2, 30, 40), track=5)
+NOBODY = Prediction.of_nobody("wall.png")
 
 
 def test_a_prediction_is_plain_data():
@@ -35,10 +36,14 @@ def test_json_is_an_object_a_line():
         "file": "a b.png",
         "frame": None,
         "box": None,
+        "track": None,
         "label": "happy",
         "probabilities": dict(zip(CLASS_NAMES, ROW, strict=True)),
     }
     assert (second["file"], second["frame"], second["box"]) == (ODD.file, 3, [1, 2, 30, 40])
+    assert second["track"] == 5
+    empty = dict.fromkeys(("frame", "box", "track", "label", "probabilities"))
+    assert json.loads(write([NOBODY])) == {"file": "wall.png"} | empty
 
 
 def test_csv_has_one_header_and_a_column_for_everything():
@@ -51,6 +56,8 @@ def test_csv_has_one_header_and_a_column_for_everything():
     assert second["file"] == "two\nlines\\xff.png"
     assert [second[name] for name in ("frame", "left", "height", "label")] == [*"31", "40", "happy"]
     assert [float(first[name]) for name in CLASS_NAMES] == ROW
+    assert second["track"] == "5"
+    assert write([NOBODY]) == "wall.png" + "," * 14 + "\n"
 
 
 def test_the_table_is_aligned_and_a_row_is_a_line():
@@ -62,7 +69,11 @@ def test_the_table_is_aligned_and_a_row_is_a_line():
     assert first.split("  ")[-1].strip() == "6.2 %"
     cells = [cell.strip() for cell in first.split("  ") if cell.strip()]
     assert cells[1:5] == ["happy", "50.0 %", "neutral 25.0 %", "angry 12.5 %"]
-    assert len(header) == len(first) == len(second)
+    assert second.endswith("  frame 3, face 5")
+    assert len(header) == len(first) == len(second.removesuffix("  frame 3, face 5"))
+    boxed = dataclasses.replace(ODD, frame=None, track=None)
+    assert write([boxed]).endswith("  30x40 at 1,2\n")
+    assert write([NOBODY]).split() == ["wall.png", "no", "face"]
     # The header is written once.
     assert len(write([WHOLE]).splitlines()) == 1
 

@@ -1,0 +1,153 @@
+"""The faces in ordinary photographs, and copies of them with boxes and labels."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from fer_pipeline.atomic_files import atomic_write
+from fer_pipeline.errors import UserError
+from fer_pipeline.inference import reading
+from fer_pipeline.inference.results import Prediction, Unreadable
+
+if TYPE_CHECKING:
+    from fer_pipeline.inference.predictor import Read
+    from fer_pipeline.inference.sources import Source
+
+#: Whether faces are looked for: always, never, or in all but pictures of one face.
+Faces = Literal["auto", "always", "never"]
+
+#: With ``auto``, pictures up to this many pixels wide and high are faces cut out already.
+_CUT_OUT = 64
+
+
+def open_reader(faces: Faces, *, smallest: float = 40) -> Read:
+    """Makes the function that reads the faces in a picture file.
+
+    * ``"never"``: every picture is one face.
+    * ``"always"``: faces are looked for in every picture.
+    * ``"auto"``: a picture up to 64 pixels wide and high is one face, and so is one whose only face
+      fills it (``crops.fills``); in all others faces are looked for.
+
+    Args:
+      faces: which of these.
+      smallest: width in pixels of the faces to look for.
+
+    Returns:
+      A function for any number of threads. Its faces are in order from left to right. It raises
+      UserError, without the file's name, for a picture that cannot be read, and where the extra
+      ``faces`` is needed and not installed.
+    """
+    if faces == "never":
+        return reading.read_whole
+    of_thread = threading.local()
+
+    def read(source: Source) -> list[reading.Face]:
+        from fer_pipeline import images
+        from fer_pipeline.inference.faces import crops, detector
+
+        picture = images.read_colour(reading.read_bytes(source.path))
+        height, width = picture.shape[:2]
+        if faces == "auto" and max(height, width) <= _CUT_OUT:
+            return [reading.Face(images.to_face(picture))]
+        if not hasattr(of_thread, "detect"):
+            of_thread.detect = detector.open_detector(smallest=smallest)
+        found = sorted(of_thread.detect(picture), key=lambda face: face.box[:2])
+        if faces == "auto" and len(found) == 1 and crops.fills(height, width, found[0].box):
+            return [reading.Face(images.to_face(picture))]
+        return [
+            reading.Face(crops.cut(picture, face.box), box=whole_pixels(face.box)) for face in found
+        ]
+
+    return read
+
+
+def whole_pixels(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    """A box in whole pixels: left, top, width, height."""
+    left, top, width, height = box
+    return round(left), round(top), round(width), round(height)
+
+
+def annotate_copies(
+    parts: Iterable[list[Prediction | Unreadable]], folder: Path
+) -> Iterator[list[Prediction | Unreadable]]:
+    """Passes predictions on, and writes a copy of each of their pictures with boxes and labels.
+
+    A copy has the name of its picture, with a number if several have the same. JPEGs stay JPEGs;
+    of everything else the copy is a PNG.
+
+    Args:
+      parts: from ``predictor.predictions``; those of one picture are together.
+      folder: made if it is not there.
+
+    Raises:
+      UserError: a copy cannot be written, or would take the place of its picture.
+    """
+    names: set[str] = set()
+    for part in parts:
+        good = (one for one in part if isinstance(one, Prediction))
+        for file, found in itertools.groupby(good, key=lambda one: one.file):
+            path = folder / unused_name(file, ".jpg" if _is_jpeg(file) else ".png", names)
+            write_copy(file, list(found), path)
+        yield part
+
+
+def unused_name(file: str, suffix: str, names: set[str]) -> str:
+    """A name for a file's copy that no other file of this run has; it is added to ``names``."""
+    stem = Path(file).stem
+    name = next(
+        name
+        for number in itertools.count(1)
+        if (name := f"{stem}{f'-{number}' if number > 1 else ''}{suffix}") not in names
+    )
+    names.add(name)
+    return name
+
+
+def refuse_original(file: str, path: Path) -> None:
+    """Raises UserError if a copy would take the place of what it is a copy of."""
+    if path.exists() and os.path.samefile(file, path):
+        raise UserError(f"--annotated: {path} is the original; name another folder")
+
+
+def write_copy(file: str, found: Sequence[Prediction], path: Path) -> None:
+    """Writes the copy of one picture.
+
+    Raises:
+      UserError: it cannot be written or is the picture itself, or that cannot be read any more.
+    """
+    from PIL import Image
+
+    from fer_pipeline import images
+    from fer_pipeline.inference.faces import annotate
+
+    refuse_original(file, path)
+    picture = images.read_colour(reading.read_bytes(file))
+    drawn = annotate.draw(picture, marks(found))
+    with atomic_write(path) as temporary:
+        # At a lower quality the thin letters get a halo.
+        options = {"quality": 92, "subsampling": 0} if path.suffix == ".jpg" else {}
+        Image.fromarray(drawn).save(temporary, **options)
+
+
+def marks(found: Sequence[Prediction]) -> list:
+    """What to draw for predictions: of every face the class and its probability."""
+    from fer_pipeline.inference.faces import annotate
+
+    return [
+        annotate.Mark(one.box, one.label, mark_text(one)) for one in found if one.label is not None
+    ]
+
+
+def mark_text(one: Prediction) -> str:
+    """For example ``happy 93 %``, and ``3 happy 93 %`` for the third face of a film."""
+    number = "" if one.track is None else f"{one.track} "
+    return f"{number}{one.label} {one.probabilities[one.label]:.0%}".replace("%", " %")
+
+
+def _is_jpeg(file: str) -> bool:
+    return file.lower().endswith((".jpg", ".jpeg"))
