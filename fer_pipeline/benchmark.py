@@ -32,7 +32,7 @@ _MODELS = flags.DEFINE_list(
     "models",
     [],
     "TFLite files, or folders of them, that the accuracy stage scores on the test images, beside "
-    "the pretrained ones and those of other packages.",
+    "those of other packages; by default the pretrained ones.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",

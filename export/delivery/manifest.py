@@ -55,6 +55,9 @@ def build(
     if "data" in config:
         # A folder's name and not where it lies: the manifest goes to strangers.
         config = config | {"data": datasets.source_name(config["data"])}
+    if config.get("teacher"):
+        names = (Path(run.strip()).name for run in config["teacher"].split(","))
+        config = config | {"teacher": ",".join(names)}
     config = {name: value for name, value in config.items() if name != "cache_dir"}
     mirror = plain_accuracy is not None
     data = data or {"source": config.get("data"), "fingerprint": config.get("fingerprint")}

@@ -20,7 +20,7 @@ from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices import precision
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import plots
-from fer_pipeline.inference import export_files
+from fer_pipeline.inference import export_files, pretrained
 from fer_pipeline.throughput import (
     accuracy,
     accuracy_chart,
@@ -63,7 +63,8 @@ class Options:
     Attributes:
       quick: fewer cases: one batch size, two artifacts, one size of data.
       batch_size: images of a batch; None is each stage's own choice.
-      models: TFLite files, or folders of them, that the accuracy stage compares.
+      models: TFLite files, or folders of them, that the accuracy stage compares; none are the
+        pretrained ones.
       rounds: timed rounds of each case.
       seconds: of a round, at least.
       steps: of a training round, at least.
@@ -274,7 +275,7 @@ def accuracy_stage(splits: Splits, options: Options, scratch: Path) -> Iterator[
     """How often exported files are right, beside the files that other packages bring along."""
     del scratch
     yield accuracy.compare(
-        accuracy.own_models(options.models),
+        accuracy.own_models(options.models or [str(pretrained.FOLDER)]),
         splits.train,
         splits.test,
         images=500 if options.quick else None,

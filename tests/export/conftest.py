@@ -129,7 +129,7 @@ def exported(tmp_path_factory, faces, weights):
             weights,
             train=faces,
             evaluation=faces,
-            config={"seed": 3, "data": "synthetic"},
+            config={"seed": 3, "data": "synthetic", "teacher": "/home/me/runs/wide"},
             metrics=None,
             log_path=run / "tf.log",
             say=said.append,

@@ -58,7 +58,8 @@ def test_says_what_a_developer_has_to_know(stored):
     assert 0 < int8["accuracy"] <= 1
     assert stored["labels"] == "angry disgust fear happy neutral sad surprise".split()
     assert "0..255" in stored["preprocessing"]
-    assert stored["run"] == {"seed": 3, "data": "synthetic"}
+    # Its name and not where it lies.
+    assert stored["run"] == {"seed": 3, "data": "synthetic", "teacher": "wide"}
     assert stored["evaluation"]["images"] == 280
     assert stored["evaluation"]["accuracy_gated"] is False
     assert set(stored["versions"]) == {"python", "tensorflow", "keras", "numpy", "ai-edge-litert"}
