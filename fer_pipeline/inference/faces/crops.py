@@ -12,7 +12,7 @@ from fer_pipeline import images
 
 #: The side of the square in widths of the detector's box, and how far its centre lies above that of
 #: the box, in the same unit.
-SIDE, UP = 1.12, 0.02
+SIDE, UP = 1.14, 0.04
 
 #: A picture is taken whole if the square of its only face is at least this part of both sides.
 _FILLS = 0.75

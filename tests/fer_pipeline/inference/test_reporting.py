@@ -25,7 +25,7 @@ def report(parts=PARTS, **options):
     [("continue", "error: no\\n.png: gone\n"), ("skip", "no\\n.png: skipped, gone\n")],
 )
 def test_a_picture_that_cannot_be_read_costs_a_line(capsys, policy, line):
-    assert report(on_bad_image=policy) == (2, 1)
+    assert report(on_bad_image=policy) == (2, 0, 1)
     out, err = capsys.readouterr()
     assert [row.partition(",")[0] for row in out.splitlines()] == ["file", "a.png", "b.png"]
     assert err == line
