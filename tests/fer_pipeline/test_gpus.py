@@ -183,10 +183,10 @@ def test_hidden_gpus_are_hidden_from_children_alone():
 @pytest.mark.parametrize("module", ["fer_pipeline.predict", "export.__main__"])
 def test_commands_that_need_no_gpu_leave_it_alone(module):
     script = (
-        f"import os, {module} as command\n"
+        f"import os; from {module} import main\n"
         "from absl import flags\n"
         "flags.FLAGS(['command'])\n"
-        "try: command.main(['command'])\n"
+        "try: main(['command'])\n"
         "except Exception as error: print(type(error).__name__, os.environ['CUDA_VISIBLE_DEVICES'])"
     )
     result = subprocess.run(

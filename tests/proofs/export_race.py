@@ -79,7 +79,7 @@ def replace_what_takes_minutes():
     pipeline.predict_probabilities = lambda model, images: np.eye(7, dtype=np.float32)[
         : len(images)
     ]
-    pipeline._write_golden = lambda folder, model: (folder / "golden.npz").touch()
+    pipeline._write_golden = lambda folder, model, mirror: (folder / "golden.npz").touch()
     pipeline.write_artifacts = write
     verify.verify_artifacts = report
     manifest.importlib.metadata.version = lambda package: "0"
@@ -162,12 +162,13 @@ def one_round(run):
     """Returns what was wrong, a line each."""
     context = multiprocessing.get_context("fork")
     trained, exported, problems = context.Event(), context.Event(), context.Queue()
+    # Daemons: if this process ends with an error, they end with it.
     exports = [
-        context.Process(target=export_again, args=(run, which, trained))
+        context.Process(target=export_again, args=(run, which, trained), daemon=True)
         for which in ("last", "best")
     ]
-    reader = context.Process(target=look, args=(run, exported, problems))
-    training = context.Process(target=train_and_export, args=(run,))
+    reader = context.Process(target=look, args=(run, exported, problems), daemon=True)
+    training = context.Process(target=train_and_export, args=(run,), daemon=True)
     everybody = [*exports, reader, training]
     for process in everybody:
         process.start()
