@@ -40,11 +40,12 @@ def draw(points: list[Row]) -> Figure:
             fontsize=8,
         )
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.set_xlabel("kB of the file")
     axis.set_ylabel("accuracy on the test images, %")
     axis.margins(x=0.15, y=0.15)
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower right", frameon=False)
+    axis.legend(loc="best")
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
