@@ -154,7 +154,9 @@ class Config:
         fixed="always",
     )
     teacher: str | None = _setting(
-        None, "Comma-separated runs whose answers the network also learns."
+        None,
+        "Comma-separated runs whose answers the network also learns; 'pretrained' is the model "
+        "that comes with the package.",
     )
     temperature: float | None = _setting(
         None, "Temperature at which the teachers are imitated.", above=0.0, fixed="always"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from fer_pipeline import run_dir
 from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import export_files, integrity, runtime_client, runtime_pool
+from fer_pipeline.inference import export_files, integrity, pretrained, runtime_client, runtime_pool
 from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
@@ -181,6 +181,22 @@ def reference_model(
         )
     except ValueError as error:
         raise UserError(f"{run}: its checkpoint is not of this network; train again") from error
+    return model
+
+
+def pretrained_network() -> keras.Model:
+    """The float32 network with the pretrained weights, which were kept as float16.
+
+    Raises:
+      UserError: this copy of the package has none, or they are damaged.
+    """
+    from fer_pipeline.models.networks import build_model
+
+    path = pretrained.weights_path()
+    integrity.check(path)
+    model = build_model("compact")
+    with _reading(path):
+        model.load_weights(path)
     return model
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.devices import precision
-from fer_pipeline.inference import model_loader
+from fer_pipeline.inference import model_loader, pretrained
 from fer_pipeline.training import checkpoints, distillation
 
 
@@ -24,15 +24,18 @@ def digest(weights: Sequence[np.ndarray]) -> str:
 
 
 def names(teacher: str | None) -> list[str]:
-    """The run directories that ``--teacher`` lists."""
+    """What ``--teacher`` lists: run directories, or ``pretrained``."""
     return [name.strip() for name in (teacher or "").split(",") if name.strip()]
 
 
 def check(runs: Sequence[str]) -> None:
     """Raises UserError where one is no run, or has no weights that can be read."""
     for run in runs:
-        run_dir.read_config(Path(run))
-        checkpoints.load_end(Path(run))
+        if run == pretrained.NAME:
+            pretrained.weights_path()
+        else:
+            run_dir.read_config(Path(run))
+            checkpoints.load_end(Path(run))
 
 
 def digests(runs: Sequence[str]) -> list[str]:
@@ -41,7 +44,14 @@ def digests(runs: Sequence[str]) -> list[str]:
     Raises:
       UserError: one is no run, or has no checkpoint that can be read.
     """
-    return [digest(checkpoints.load_weights(Path(run))) for run in runs]
+    return [
+        digest(
+            model_loader.pretrained_network().get_weights()
+            if run == pretrained.NAME
+            else checkpoints.load_weights(Path(run))
+        )
+        for run in runs
+    ]
 
 
 def targets_of_runs(
@@ -63,7 +73,12 @@ def targets_of_runs(
     kept = read_targets(path, len(images)) if path else None
     if kept is not None:
         return kept
-    teachers = [model_loader.reference_model(Path(run), "last", as_trained=True) for run in runs]
+    teachers = [
+        model_loader.pretrained_network()
+        if run == pretrained.NAME
+        else model_loader.reference_model(Path(run), "last", as_trained=True)
+        for run in runs
+    ]
     with precision.true_float32():
         targets = distillation.teacher_targets(teachers, images, temperature=temperature)
     if path:
