@@ -241,4 +241,5 @@ def decode(
         tuple(skipped),
         listing.left_out,
         np.concatenate(hashes) if stream else None,
+        good,
     )

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fer_pipeline import datasets
+from fer_pipeline.datasets import exclusion
 from fer_pipeline.datasets.splits import TRAIN, Splits, fingerprint
-from fer_pipeline.datasets.splitting import split
 from fer_pipeline.errors import UserError
 
-#: Settings of a run that its validation images depend on.
-_SPLITTING = ("seed", "validation_fraction")
+#: Settings of a run that its training and validation images depend on.
+_SPLITTING = ("seed", "validation_fraction", "exclude")
 
 #: Settings of how images are read.
 _READING = ("cache", "cache_dir")
@@ -48,18 +48,29 @@ def load(
     Raises:
       UserError: as ``datasets.load``.
     """
+    if data is None and config.get("exclude"):
+        _check_list(config["exclude"], config.get("exclude_sha256"))
     bad = on_bad_image or config.get("on_bad_image") or "fail"
     splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
     source = data or config["data"]
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)
-    if data is not None and "validation_fraction" in splitting:
+    if data is not None and splitting.keys() - {"seed"}:
         return _split_if_own(data, bad, splitting, config.get("fingerprint"))
     reading = {name: config[name] for name in _READING if data is None and name in config}
     options = reading | splitting | {"on_bad_image": bad, "write_cache": keep}
     splits = datasets.load(source, **options).splits
     found = fingerprint(splits)
     return RunData(splits, found, found == config.get("fingerprint"))
+
+
+def _check_list(path: str, expected: str | None) -> None:
+    """Raises UserError where the list of left out images is not the one of the run."""
+    if exclusion.digest(path) != expected:
+        raise UserError(
+            f"--exclude={path}: has changed since the run was started with it; restore it, or "
+            "name the data with --data"
+        )
 
 
 def _split_if_own(
@@ -69,10 +80,10 @@ def _split_if_own(
     faces = datasets.read(source, on_bad_image=on_bad_image)
     # The run's split of other images may leave a part empty, which is no error.
     with contextlib.suppress(UserError):
-        splits = split(source, faces, **splitting)
+        splits, _ = datasets.split(source, faces, **splitting)
         if fingerprint(splits) == expected:
             return RunData(splits, expected, True)
     if (faces.groups == TRAIN).all():
         raise UserError(f"{source}: nothing but training images; add a test/ folder")
-    splits = split(source, faces)
+    splits, _ = datasets.split(source, faces)
     return RunData(splits, fingerprint(splits), False)
