@@ -122,9 +122,7 @@ def describe(
     )
 
 
-def _used_conflicts(
-    hashes: np.ndarray, labels: np.ndarray, used: np.ndarray
-) -> list[np.ndarray]:
+def _used_conflicts(hashes: np.ndarray, labels: np.ndarray, used: np.ndarray) -> list[np.ndarray]:
     found = duplicates.conflicts(hashes[used], labels[used], most=_CONFLICTS)
     return [used[group] for group in found]
 
