@@ -246,9 +246,8 @@ def _conflicts(found: Description, names_of: Namer) -> Markup | None:
         labels, splits = found.faces.labels[group], found.split_of[group]
         counts = np.bincount(labels, minlength=len(found.classes))
         lines = [f"{found.classes[i]} {counts[i]}" for i in np.argsort(-counts) if counts[i]]
-        where = ", ".join(
-            f"{name} {n}" for i, name in enumerate(found.splits) if (n := (splits == i).sum())
-        )
+        in_split = [(name, int((splits == i).sum())) for i, name in enumerate(found.splits)]
+        where = ", ".join(f"{name} {n}" for name, n in in_split if n)
         title = "\n".join(names_of(group))
         text = f"One image, labelled {', '.join(lines)}"
         items.append((found.faces.images[group[0]], text, [", ".join(lines), where], title))

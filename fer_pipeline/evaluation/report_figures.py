@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from fer_pipeline.evaluation import page
 from fer_pipeline.evaluation import report_charts as charts
 from fer_pipeline.evaluation.markup import Markup, element, join

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import atomic_files, datasets, run_dir
+from fer_pipeline import atomic_files, cores, datasets, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import description, splitting
 from fer_pipeline.datasets.description import Description
@@ -170,7 +170,7 @@ def ask(
     asked, left_out = held_out(found, splits)
     images = found.faces.images[asked]
     probabilities = np.zeros((len(found.split_of), len(found.classes)), np.float32)
-    with model_loader.opened(path, processes=os.cpu_count() or 1) as predict:
+    with model_loader.opened(path, processes=cores.usable()) as predict:
         answers = predict(images)
     if answers.shape != (len(asked), len(found.classes)):
         raise UserError(
@@ -218,8 +218,8 @@ def _notes(
     elif own:
         notes.append(
             "The data are those of the model's training, by their fingerprint. These images were "
-            "held out: no weight was fitted to them. Those of validation may have chosen the "
-            "learning rate, the epoch and the temperature."
+            "held out: no weight was fitted to them. Those that serve as validation may have "
+            "chosen the learning rate, the epoch and the temperature."
         )
     elif known:
         notes.append(
