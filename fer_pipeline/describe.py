@@ -16,6 +16,7 @@ Describes a data set: images by class and split, repeated and blank ones, mean f
 
   python -m fer_pipeline.describe DATA                       to description/
   python -m fer_pipeline.describe DATA --model=pretrained    and to description/doubtful.csv
+  python -m fer_pipeline.describe DATA --folds=3             the same for training images
   python -m fer_pipeline.train --data=DATA --exclude=description/doubtful.csv
 
 DATA is what fer_pipeline.train takes: a folder, a .zip, a .csv, or synthetic. Doubts come from
@@ -35,6 +36,13 @@ _SPLITS = flags.DEFINE_list(
     "Comma-separated: train, validation, test. Which labels may be doubted; by default all but the "
     "training images, and none of the same photograph as one of them.",
 )
+_FOLDS = flags.DEFINE_integer(
+    "folds",
+    None,
+    "In place of --model: doubt labels of training images, by so many small networks, each trained "
+    "without the part that it is asked about. It takes as long as a short training.",
+    lower_bound=2,
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a doubtful.csv that is there.")
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image", "fail", ["fail", "skip"], "What to do about an image that cannot be read."
@@ -46,6 +54,8 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2:
         what = "no data given" if len(argv) < 2 else f"unexpected argument {argv[2]!r}"
         raise UserError(f"{what}; name one folder, .zip or .csv of faces, or synthetic")
+    if _FOLDS.value and _MODEL.value:
+        raise UserError("--folds: trains networks of its own; pass it or --model, not both")
     if _SPLITS.value and not _MODEL.value:
         raise UserError("--splits: has no effect without --model; name a model, or leave it out")
     with (
@@ -59,6 +69,7 @@ def main(argv: list[str]) -> None:
             Path(_OUT.value),
             model=_MODEL.value,
             splits=_SPLITS.value,
+            folds=_FOLDS.value,
             on_bad_image=_ON_BAD_IMAGE.value,
             overwrite=_OVERWRITE.value,
         )

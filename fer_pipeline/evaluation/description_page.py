@@ -245,7 +245,12 @@ def _conflicts(found: Description, names_of: Namer) -> Markup | None:
     for group in found.conflicts:
         labels, splits = found.faces.labels[group], found.split_of[group]
         counts = np.bincount(labels, minlength=len(found.classes))
-        lines = [f"{found.classes[i]} {counts[i]}" for i in np.argsort(-counts) if counts[i]]
+        # A name and its number stay on one line.
+        lines = [
+            f"{name}\N{NO-BREAK SPACE}{counts[i]}"
+            for i, name in sorted(enumerate(found.classes), key=lambda item: -counts[item[0]])
+            if counts[i]
+        ]
         in_split = [(name, int((splits == i).sum())) for i, name in enumerate(found.splits)]
         where = ", ".join(f"{name} {n}" for name, n in in_split if n)
         title = "\n".join(names_of(group))

@@ -48,6 +48,7 @@ def describe(
     *,
     model: str | None = None,
     splits: Sequence[str] | None = None,
+    folds: int | None = None,
     on_bad_image: OnBadImage = "fail",
     overwrite: bool = False,
     classes: Sequence[str] = CLASS_NAMES,
@@ -59,6 +60,8 @@ def describe(
       folder: where to write.
       model: what ``inference.model_loader`` opens, or ``"pretrained"``; None asks no model.
       splits: which images to ask it about; None is all but the training images.
+      folds: in place of a model: as many small networks are trained, each without one of so many
+        parts of the training images, and asked about that part.
       on_bad_image: as for ``datasets.load``.
       overwrite: whether a list of doubtful labels may be replaced, which may have been edited.
       classes: the names of the classes, in the order of the labels.
@@ -66,7 +69,7 @@ def describe(
     Raises:
       UserError: bad data, no such model, or a file that cannot be written or is to be kept.
     """
-    check_folder(folder, listing=model is not None, overwrite=overwrite)
+    check_folder(folder, listing=bool(model or folds), overwrite=overwrite)
     path = model_path(model) if model else None
     record = training_record(path) if path else None
     faces = datasets.read(source, on_bad_image=on_bad_image)
@@ -79,6 +82,8 @@ def describe(
         # Without the list that its run left out, other data and the same look alike.
         known = bool(record) and not record.get("exclude")
         doubted = ask(found, path, splits, name=model, own=own is not None, known=known)
+    elif folds:
+        doubted = cross_validate(found, folds)
     return Described(found, doubted, write(found, doubted, folder, source))
 
 
@@ -180,6 +185,33 @@ def ask(
     probabilities[asked] = answers
     notes = _notes(found, asked, left_out, name=name, own=own, known=known)
     return doubted(found, probabilities, asked, notes)
+
+
+def cross_validate(found: Description, folds: int, **options: Any) -> Doubted:
+    """Finds doubtful labels of training images, by small networks that have not seen them.
+
+    Args:
+      found: the data set.
+      folds: how many networks.
+      **options: of ``out_of_fold.probabilities``.
+
+    Raises:
+      UserError: a class has too few images for so many folds.
+    """
+    from fer_pipeline.stages import out_of_fold
+
+    train = found.places.train
+    labels, photographs = found.faces.labels[train], found.photographs[train]
+    fold_of = out_of_fold.folds_of(photographs, labels, folds, seed=0)
+    answers = out_of_fold.probabilities(found.faces, train, fold_of, **options)
+    probabilities = np.zeros((len(found.split_of), answers.shape[1]), np.float32)
+    probabilities[train] = answers
+    notes = [
+        f"Asked were {folds} small networks, about {len(train):,} training images. Each was "
+        f"trained on the other folds of {folds}, so every image was held out, and so was every "
+        "image of the same photograph. Their doubts are coarser than those of a large model."
+    ]
+    return doubted(found, probabilities, train, notes)
 
 
 def held_out(found: Description, splits: Sequence[str] | None) -> tuple[np.ndarray, int]:
