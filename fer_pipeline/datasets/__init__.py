@@ -81,6 +81,9 @@ def load(
       UserError: the source or an argument is wrong; says what to do.
     """
     source, kind = _check_arguments(source, validation_fraction, on_bad_image, cache)
+    if exclude is not None:
+        # A mistake in it shows before anything is decoded.
+        exclusion.read(exclude)
     if kind == SYNTHETIC:
         from fer_pipeline.datasets import synthetic
 
