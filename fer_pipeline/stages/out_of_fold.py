@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from fer_pipeline import datasets
@@ -14,7 +9,6 @@ from fer_pipeline.config import Config
 from fer_pipeline.datasets import splitting
 from fer_pipeline.datasets.splits import Faces
 from fer_pipeline.datasets.splitting import Positions
-from fer_pipeline.devices import precision
 from fer_pipeline.errors import UserError
 
 #: What is trained for each fold: small, and for as long as a first look is worth.
@@ -74,24 +68,9 @@ def probabilities(
 
 def _fit_and_ask(faces: Faces, fitted: np.ndarray, asked: np.ndarray, epochs: int) -> np.ndarray:
     from fer_pipeline.evaluation import metrics
-    from fer_pipeline.inference import model_loader
-    from fer_pipeline.stages import run
+    from fer_pipeline.training import loop
 
     # What is asked about serves as validation, but neither the rate nor the epoch depends on it.
     splits = splitting.select(faces, Positions(fitted, asked, asked, "test"))
-    with tempfile.TemporaryDirectory() as folder:
-        config = Config(
-            data=datasets.ARRAYS,
-            run_dir=str(Path(folder) / "run"),
-            model=NETWORK,
-            recipe="tuned",
-            epochs=epochs,
-            calibrate=False,
-            # The gate for a mixed policy is no matter of so short a training.
-            precision="float32",
-        )
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            path = run.run_training(config, None, splits)
-        model = model_loader.reference_model(path, "last")
-        with precision.true_float32():
-            return metrics.predict(model, splits.test).probabilities
+    config = Config(data=datasets.ARRAYS, model=NETWORK, recipe="tuned", epochs=epochs)
+    return metrics.predict(loop.train(splits, config).model, splits.test).probabilities

@@ -81,9 +81,8 @@ def test_a_csv_means_only_the_copy_with_its_label(make_source, train_files, test
     splits = datasets.load(source, exclude=path).splits
     assert levels(splits.train) == list(range(14))
     assert splits.train.labels[6] == CLASS_NAMES.index("happy")
-    path.write_text(f"sha256\n{digest_of(6)}\n")
+    path.write_text(header + row.replace(digest_of(6), "123"))
     with pytest.raises(UserError, match="line 2 has no SHA-256"):
-        path.write_text(header + row.replace(digest_of(6), "123"))
         datasets.load(source, exclude=path)
     path.write_text(f"sha256\n{digest_of(6)}\n")
     assert levels(datasets.load(source, exclude=path).splits.train) == [
