@@ -148,17 +148,21 @@ def describe(excluded: Excluded) -> str:
     """Says in a line or three what a list has left out."""
     said = [
         f"{excluded.path}: left out {excluded.train:,} training and {excluded.validation:,} "
-        f"validation images, by {excluded.lines:,} lines"
+        f"validation images, by {_lines(excluded.lines)}"
     ]
     if excluded.kept_test:
-        said.append(f"{excluded.kept_test:,} lines mean test images, which stay")
+        said.append(f"test images, which stay, are meant by {_lines(excluded.kept_test)}")
     if excluded.unmatched:
         first = excluded.unmatched[0]
         said.append(
-            f"{len(excluded.unmatched):,} lines match no image, first line {first.number}: "
+            f"no image is meant by {_lines(len(excluded.unmatched))}, first line {first.number}: "
             f"{first.text[:100]}"
         )
     return "\n".join(said)
+
+
+def _lines(count: int) -> str:
+    return f"{count:,} line{'' if count == 1 else 's'}"
 
 
 def apply(

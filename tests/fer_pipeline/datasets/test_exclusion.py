@@ -67,8 +67,8 @@ def test_paths_and_hashes_leave_out_all_but_test_images(
         assert [line.number for line in found.unmatched] == [9, 10]
     said = exclusion.describe(found)
     assert "left out 2 training and 1 validation images, by 7 lines" in said
-    assert "2 lines mean test images, which stay" in said
-    assert "2 lines match no image, first line 9: train/angry/no such.png" in said
+    assert "test images, which stay, are meant by 2 lines" in said
+    assert "no image is meant by 2 lines, first line 9: train/angry/no such.png" in said
 
 
 def test_a_csv_means_only_the_copy_with_its_label(make_source, train_files, test_files, tmp_path):

@@ -320,7 +320,7 @@ def test_a_run_is_continued_only_with_the_list_of_its_start(tmp_path, capsys):
     opened = opening.open_run(run, recipes.resolve(config), splits=Splits(part, part, part))
     assert len(opened.splits.train.labels) == len(opened.splits.validation.labels) == 13
     assert len(opened.splits.test.labels) == 14
-    assert "left out 1 training and 1 validation images, by 1 lines" in capsys.readouterr().out
+    assert "left out 1 training and 1 validation images, by 1 line\n" in capsys.readouterr().out
     digest = hashlib.sha256(listed.read_bytes()).hexdigest()
     assert opened.record["exclude_sha256"] == digest
     run.mkdir()
