@@ -234,6 +234,12 @@ def _repeated(found: Description) -> Markup:
         f"a Pearson correlation above 0.94: {similar.groups:,} groups, {similar.conflicting:,} "
         "with different labels. A network may know by heart what it has seen in training."
     )
+    if np.array_equal(found.photographs, found.hashes):
+        # So near_duplicates says, too, where it cannot tell photographs apart.
+        text += (
+            " Here only equal images are told to be of the same photograph: there are no others, "
+            "or the images are all too alike, as drawings or the frames of one film are."
+        )
     table = _table("Images that are there again", head, rows, class_="files")
     return join(element("p", text, class_="soft"), scroll(table, "Repeated images"))
 
