@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import gather
 from fer_pipeline.datasets.splits import Faces, LazyImages, chunks
 from fer_pipeline.errors import UserError
@@ -36,7 +35,7 @@ from fer_pipeline.images import FACE_SHAPE
 _IMAGES, _ABOUT = "images.u8", "about.npz"
 
 #: To be raised when faces are decoded differently or the files of an entry change their format.
-_VERSION = 3
+_VERSION = 4
 
 #: Images that share a checksum.
 _CHUNK = 4096
@@ -66,7 +65,7 @@ def entry_folder(
     Raises:
       UserError: the home folder is not known.
     """
-    parts = [_VERSION, CLASS_NAMES, FACE_SHAPE, source_digest, options]
+    parts = [_VERSION, FACE_SHAPE, source_digest, options]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     cache = cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "fer_pipeline")
     short = os.fsencode(name)[:_MAX_NAME].decode(errors="ignore")
@@ -93,6 +92,7 @@ def load(folder: Path) -> Faces | None:
             converted=int(about["converted"]),
             skipped=tuple(about["skipped"].tolist()),
             left_out=tuple(about["left_out"].tolist()),
+            classes=tuple(about["classes"].tolist()),
         )
     except Exception:  # Damaged files make NumPy raise many kinds.
         return None

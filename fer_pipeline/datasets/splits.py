@@ -62,7 +62,7 @@ class Split(NamedTuple):
     Attributes:
       images: uint8 ``[N, 48, 48, 1]``, grey levels 0..255: an array, or ``LazyImages``, which
         return arrays when they are indexed.
-      labels: int32 ``[N]``, indices into ``classes.CLASS_NAMES``.
+      labels: int32 ``[N]``, indices into the classes of its ``Splits``.
     """
 
     images: np.ndarray | LazyImages
@@ -78,12 +78,14 @@ class Splits(NamedTuple):
       test: the reported metrics are computed on it.
       selected_on: ``"validation"``, or ``"test"`` if the source has no validation images and
         the test images are used as both.
+      classes: what the labels mean, in their order.
     """
 
     train: Split
     validation: Split
     test: Split
     selected_on: str = "validation"
+    classes: tuple[str, ...] = CLASS_NAMES
 
 
 class Faces(NamedTuple):
@@ -97,6 +99,7 @@ class Faces(NamedTuple):
       skipped: names of unreadable images that were skipped.
       left_out: names of files among the images that are not images.
       hashes: ``splitting.pixel_hashes(images)``, if they are known already.
+      classes: what the labels mean, in their order.
     """
 
     images: np.ndarray | LazyImages
@@ -106,23 +109,24 @@ class Faces(NamedTuple):
     skipped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     hashes: np.ndarray | None = None
+    classes: tuple[str, ...] = CLASS_NAMES
 
 
-def class_counts(split: Split) -> np.ndarray:
-    """Counts the images of each class: int64 ``[7]``."""
-    return np.bincount(split.labels, minlength=NUM_CLASSES)
+def class_counts(split: Split, num_classes: int = NUM_CLASSES) -> np.ndarray:
+    """Counts the images of each class: int64 ``[num_classes]``."""
+    return np.bincount(split.labels, minlength=num_classes)
 
 
 def class_table(splits: Splits) -> str:
     """Formats the number of images of each class and split for the terminal."""
-    columns = {"train": class_counts(splits.train)}
+    parts = {"train": splits.train}
     if splits.selected_on == "test":
-        columns["validation = test"] = class_counts(splits.test)
+        parts["validation = test"] = splits.test
     else:
-        columns["validation"] = class_counts(splits.validation)
-        columns["test"] = class_counts(splits.test)
+        parts |= {"validation": splits.validation, "test": splits.test}
+    columns = {name: class_counts(part, len(splits.classes)) for name, part in parts.items()}
     rows = zip(*([*counts, counts.sum()] for counts in columns.values()), strict=True)
-    named = zip((*CLASS_NAMES, "all"), rows, strict=True)
+    named = zip((*splits.classes, "all"), rows, strict=True)
     return format_table(
         [("class", *columns), *((name, *(f"{n:,}" for n in row)) for name, row in named)]
     )
