@@ -24,7 +24,12 @@ from flatbuffers import encode, packer
 from flatbuffers.table import Table as StoredTable
 
 from export.spec.artifacts import ARTIFACTS
-from export.spec.io_spec import format_labels, format_postprocessing, get_io_spec
+from export.spec.io_spec import (
+    format_labels,
+    format_postprocessing,
+    get_io_spec,
+    parse_labels,
+)
 from fer_pipeline import __version__
 from fer_pipeline.classes import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.inference.export_files import LABELS
@@ -124,7 +129,7 @@ def with_metadata(content: bytes, name: str, labels: str, *, mirror: bool = Fals
 
     model = model_schema.ModelT.InitFromPackedBuf(content)
     buffer, entry = model_schema.BufferT(), model_schema.MetadataT()
-    buffer.data = np.frombuffer(_flatbuffer(name, labels.splitlines(), mirror), np.uint8)
+    buffer.data = np.frombuffer(_flatbuffer(name, parse_labels(labels), mirror), np.uint8)
     entry.name, entry.buffer = _ENTRY, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]

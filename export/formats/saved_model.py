@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.formats.mirror import averaged
+from export.spec.io_spec import parse_labels
 from fer_pipeline import child_processes
 from fer_pipeline import images as images_lib
 from fer_pipeline.classes import IMAGE_SIZE
@@ -169,7 +170,7 @@ def write_fixed_batch(
 def _main(archive: str, folder: str, labels_file: str, *words: str) -> None:
     import keras
 
-    names = Path(labels_file).read_text(encoding="utf-8").splitlines()
+    names = parse_labels(Path(labels_file).read_text(encoding="utf-8"))
     model = keras.models.load_model(archive, compile=False)
     write(model, Path(folder), Path(labels_file), names, mirror=_MIRROR in words)
 

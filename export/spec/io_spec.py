@@ -111,3 +111,8 @@ def get_io_specs(
 def format_labels(classes: Sequence[str] = CLASS_NAMES) -> str:
     """``labels.txt``: the class names in output order, one a line."""
     return "".join(f"{name}\n" for name in classes)
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """The class names in a ``labels.txt``; none of them holds what ends a line."""
+    return tuple(text.splitlines())

@@ -102,7 +102,7 @@ def list_images(
             where = printable(f"{source}/{prefix}{image.split}/{image.folder}")
             problem = "not among --classes" if given else f"{splits[TRAIN]}/ has no such class"
             raise UserError(
-                f"{where}: {problem}; rename or remove the folder, the classes are "
+                f"{where}: {problem}; rename or remove it, the classes are "
                 f"{classes_lib.listed(classes)}"
             )
         present.add((image.group, label))

@@ -47,10 +47,13 @@ def find(path: Path) -> tuple[str, ...] | None:
 
 def of_manifest(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
     """The labels of an export's manifest; older ones without any had FER-2013's."""
-    names = manifest.get("labels", list(CLASS_NAMES))
-    if not isinstance(names, list) or (problem := classes_lib.problem_of(names)):
-        problem = problem if isinstance(names, list) else "are none"
-        raise UserError(f"{folder / MANIFEST}: its labels: {problem}; export it again")
+    names, run = manifest.get("labels", list(CLASS_NAMES)), manifest.get("run")
+    trained_on = run.get("classes", list(CLASS_NAMES)) if isinstance(run, dict) else names
+    if names != trained_on or not isinstance(names, list) or classes_lib.problem_of(names):
+        raise UserError(
+            f"{folder / MANIFEST}: its labels are not those that the model answers with; export it "
+            "again"
+        )
     return tuple(names)
 
 
