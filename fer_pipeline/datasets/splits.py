@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.images import FACE_SHAPE
-from fer_pipeline.terminal.tables import format_table
+from fer_pipeline.terminal.tables import format_table, shortened
 
 #: Where an image is in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/`` with
 #: one of Kaggle's two names, or in ``test/`` with another name. Sources list their images in this
@@ -125,11 +125,12 @@ def class_table(splits: Splits) -> str:
     else:
         parts |= {"validation": splits.validation, "test": splits.test}
     columns = {name: class_counts(part, len(splits.classes)) for name, part in parts.items()}
-    rows = zip(*([*counts, counts.sum()] for counts in columns.values()), strict=True)
-    named = zip((*splits.classes, "all"), rows, strict=True)
-    return format_table(
-        [("class", *columns), *((name, *(f"{n:,}" for n in row)) for name, row in named)]
-    )
+    rows = [
+        (name, *(f"{n:,}" for n in row))
+        for name, *row in zip(splits.classes, *columns.values(), strict=True)
+    ]
+    total = ("all", *(f"{counts.sum():,}" for counts in columns.values()))
+    return format_table([("class", *columns), *shortened(rows), total])
 
 
 def chunks(images: np.ndarray | LazyImages, size: int = 4096) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ from fer_pipeline.datasets.splits import Split, chunks
 from fer_pipeline.evaluation import calibration as calibration_lib
 from fer_pipeline.evaluation.calibration import Calibration
 from fer_pipeline.input_pipeline import batches as batches_lib
-from fer_pipeline.terminal.tables import format_table
+from fer_pipeline.terminal.tables import format_table, shortened
 from fer_pipeline.training import steps
 
 if TYPE_CHECKING:
@@ -165,10 +165,11 @@ def without_duplicates(
 
 def format_report(evaluation: Evaluation) -> str:
     """Formats the metrics of each class for the terminal."""
-    rows = [("", "precision", "recall", "F1", "images")]
+    rows = []
     for name, (*ratios, support) in evaluation.per_class.items():
         rows.append((name, *(f"{ratio:.3f}" for ratio in ratios), f"{support:,}"))
-    return format_table(rows, min_width=8)
+    header = ("", "precision", "recall", "F1", "images")
+    return format_table([header, *shortened(rows)], min_width=8)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
