@@ -144,7 +144,8 @@ def _verify(run: Path) -> None:
     with native_log.redirected("/dev/null"):
         evaluation = fingerprint = None
         if _DATA.value:
-            config = contents.check_files(folder)["run"]
+            manifest = contents.check_files(folder)
+            config = manifest["run"] | {"classes": manifest["labels"]}
             data = run_data.load(config, _DATA.value, on_bad_image=_ON_BAD_IMAGE.value, keep=False)
             evaluation = (data.splits.validation.images[:], data.splits.validation.labels)
             fingerprint = data.fingerprint

@@ -76,7 +76,9 @@ def audit_export(
         from export.spec import golden as golden_lib
         from export.verification import verify
 
-        golden, reference, given = golden_lib.read(folder / export_files.GOLDEN), None, None
+        classes = tuple(manifest["labels"])
+        golden = golden_lib.read(folder / export_files.GOLDEN, len(classes))
+        reference = given = None
         entries = manifest["artifacts"]
         chosen = {
             name: artifact._replace(gate=_gate(artifact.gate, entries[name]))
@@ -101,6 +103,7 @@ def audit_export(
             # Older manifests lack this; it was 1.
             tflite_batch=manifest.get("tflite_batch", 1),
             trust=trust,
+            classes=classes,
         )
     same_data = fingerprint and fingerprint == manifest["evaluation"].get("fingerprint")
     audited = [

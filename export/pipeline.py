@@ -23,7 +23,8 @@ from export.spec.comparison import compare
 from export.verification import verify
 from export.verification.table import format_reports
 from export.verification.verify import ArtifactReport
-from fer_pipeline import run_dir
+from fer_pipeline import run_dir, run_record
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import report as run_report
@@ -114,7 +115,8 @@ def export_in(
         delivered: a temperature is folded in already.
       train: images that int8 is calibrated on, at least one.
       evaluation: images that the artifacts are compared with the reference model on, at least one.
-      config: of the run, for the manifest; its ``seed`` draws the calibration images.
+      config: of the run, for the manifest; its ``seed`` draws the calibration images, and its
+        ``classes`` are those of the weights.
       metrics: the ``metrics.json`` of these weights, for the model card; None where there is none.
       log_path: what native code prints is appended there; None leaves it on the terminal.
       formats: names from ``artifacts.ARTIFACTS``; None means all.
@@ -140,7 +142,8 @@ def export_in(
     say(f"exporting and verifying {', '.join(chosen)}")
     with staging.no_room_explained(workshop.run), native_log.redirected(log_path):
         model = inference_model(weights)
-        golden_faces = _write_golden(workshop.next, model, mirror)
+        classes = _check_classes(model, config)
+        golden_faces = _write_golden(workshop.next, model, mirror, classes)
         images, labels = np.asarray(evaluation.images[:]), evaluation.labels
         predict = functools.partial(predict_probabilities, model)
         reference, plain = mirror_lib.reference(predict, images, mirror=mirror)
@@ -154,8 +157,9 @@ def export_in(
             log_path=log_path,
             tflite_batch=tflite_batch,
             written=write_artifacts(
-                *paths, model, chosen, train, seed, tflite_batch, mirror=mirror
+                *paths, model, chosen, train, seed, tflite_batch, mirror=mirror, classes=classes
             ),
+            classes=classes,
         )
         described = manifest.build(
             reports,
@@ -180,6 +184,17 @@ def export_in(
         say(f"warning: {warning}")
     _raise_for(reports, workshop.run)
     return reports
+
+
+def _check_classes(model: keras.Model, config: dict[str, Any]) -> tuple[str, ...]:
+    """The classes of a run; raises UserError where its network answers with fewer or more."""
+    classes, count = run_record.classes_of(config), model.output_shape[-1]
+    if len(classes) != count:
+        raise UserError(
+            f"weights: are of {count:,} classes, and the run has {len(classes):,}; the checkpoint "
+            "is of another network"
+        )
+    return classes
 
 
 def _warnings(probabilities: np.ndarray, labels: np.ndarray) -> list[str]:
@@ -266,6 +281,7 @@ def write_artifacts(
     tflite_batch: int = 1,
     *,
     mirror: bool = False,
+    classes: Sequence[str] = CLASS_NAMES,
 ) -> Iterator[str]:
     """Writes ``labels.txt`` and the chosen artifacts, and yields each one's name when it is there.
 
@@ -281,9 +297,10 @@ def write_artifacts(
       seed: see there.
       tflite_batch: images of a call of a TFLite file.
       mirror: see ``export_in``.
+      classes: the names of its answers.
     """
     labels_file = folder / export_files.LABELS
-    labels_file.write_text(io_spec.format_labels(), encoding="utf-8")
+    labels_file.write_text(io_spec.format_labels(classes), encoding="utf-8")
     if "saved_model" in chosen:
         archive = scratch / export_files.KERAS_ARCHIVE
         keras_files.write_archive(model, archive)
@@ -301,7 +318,7 @@ def write_artifacts(
             images = tflite.calibration_images(train.images, train.labels, seed)
             images = rgb.colour_images(images) if artifact.channels == 3 else images
         source = scratch / f"channels_{artifact.channels}"
-        content = tflite.convert(source, name, images, tflite_batch, mirror=mirror)
+        content = tflite.convert(source, name, images, tflite_batch, mirror=mirror, classes=classes)
         (folder / artifact.path).write_bytes(content)
         yield name
     if "keras" in chosen:
@@ -312,10 +329,14 @@ def write_artifacts(
         yield "keras_v3"
 
 
-def _write_golden(folder: Path, model: keras.Model, mirror: bool) -> golden.Golden:
+def _write_golden(
+    folder: Path, model: keras.Model, mirror: bool, classes: Sequence[str]
+) -> golden.Golden:
     images, labels = golden.draw_faces()
     predict = functools.partial(predict_probabilities, model)
     answers = mirror_lib.reference(predict, images, mirror=mirror)
+    if tuple(classes) != CLASS_NAMES:
+        labels = answers[0].argmax(axis=1).astype(labels.dtype)
     golden_faces = golden.Golden(images, labels, *answers)
     golden.write(folder / export_files.GOLDEN, golden_faces)
     return golden_faces

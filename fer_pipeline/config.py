@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from fer_pipeline import augmentation
+from fer_pipeline import classes as classes_lib
 from fer_pipeline.errors import UserError
 
 #: When a run can be continued only with the same value: always, or only with ``--deterministic``,
@@ -38,6 +39,7 @@ class Setting:
       parse: what reads a text; it raises ValueError with what is wrong.
       fixed: see ``Fixed``.
       from_device: whether the device decides where the user did not.
+      from_data: whether the data decide then.
     """
 
     help: str
@@ -49,6 +51,7 @@ class Setting:
     parse: Callable[[str], Any] | None = None
     fixed: Fixed = None
     from_device: bool = False
+    from_data: bool = False
 
 
 def _setting(default: Any, help_text: str, **facts: Any) -> Any:
@@ -69,6 +72,14 @@ class Config:
         "synthetic",
         "Where the faces come from: 'synthetic'; a folder or .zip of train/<class>/ and "
         "test/<class>/ images; or Kaggle's fer2013.csv or icml_face_data.csv.",
+    )
+    classes: str = _setting(
+        classes_lib.AUTO,
+        "Names and order of the classes, 2 to 1,000 separated by commas (a name with a comma in "
+        "double quotes); 'auto' takes the folders in train/, sorted.",
+        parse=classes_lib.parse,
+        fixed="always",
+        from_data=True,
     )
     run_dir: str | None = _setting(
         None, "Where everything is written; by default runs/<data>-<recipe>-s<seed>."
@@ -266,6 +277,8 @@ class Config:
     def __post_init__(self) -> None:
         for name in settings():
             value = _plain(getattr(self, name))
+            if name == "classes" and isinstance(value, (list, tuple)):
+                value = classes_lib.as_text(value)
             if problem := problem_of(name, value):
                 raise UserError(f"--{name}={value}: {problem}")
             object.__setattr__(self, name, value)
@@ -302,6 +315,9 @@ def problem_of(name: str, value: Any) -> str | None:
     kind, optional = value_types()[name]
     if value is None and optional:
         return None
+    # A ``config.json`` has a list.
+    if name == "classes" and isinstance(value, (list, tuple)):
+        return classes_lib.problem_of(value)
     # In Python a bool is an int, and a whole number is as good as a float.
     accepted = (int, float) if kind is float else kind
     right = isinstance(value, accepted) and (kind is bool) == isinstance(value, bool)

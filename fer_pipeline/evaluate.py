@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
     print(
         f"{_SPLIT.value}: {images:,} images of {data}\n"
         f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}  macro F1 {result.macro_f1:.4f}  "
+        f"balanced accuracy {result.balanced_accuracy:.4f}  "
         f"calibration error {result.calibration.ece:.4f}\n"
         f"{metrics.format_report(result)}"
     )

@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_pipeline import datasets, run_dir
+from fer_pipeline.classes import AUTO
 from fer_pipeline.config import Config
-from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import native_log
 
@@ -68,6 +69,7 @@ class EvaluatedModel:
       accuracy: share of them that are named rightly.
       loss: mean cross-entropy in nats.
       macro_f1: unweighted mean of the classes' F1.
+      balanced_accuracy: unweighted mean of the recall of the classes that occur.
       per_class: precision, recall, F1 and support of every class, by its name.
       confusion: counts; rows are true classes, columns predicted ones.
       calibration: ``ece``, the expected calibration error, and the bins it is made of.
@@ -77,6 +79,7 @@ class EvaluatedModel:
     accuracy: float
     loss: float
     macro_f1: float
+    balanced_accuracy: float
     per_class: dict[str, dict[str, float]]
     confusion: list[list[int]]
     calibration: dict[str, Any]
@@ -174,6 +177,7 @@ def evaluate(
       UserError: no such model or data; or no data is given where the model is no run.
     """
     from fer_pipeline.evaluation import metrics
+    from fer_pipeline.inference import labels, model_loader, pretrained
     from fer_pipeline.stages import evaluation
 
     path = Path(_path(model)) if model is not None else None
@@ -184,14 +188,19 @@ def evaluate(
         elif data is None:
             raise UserError("evaluate: name the data, which only a run knows by itself")
         else:
-            faces = data if isinstance(data, Splits) else load_data(data, write_cache=False)
-            chosen: Split = getattr(faces, split)
-            found = evaluation.evaluate_model(load_model(path), chosen)
+            model_path = path or pretrained.pretrained_path()
+            faces = data
+            if not isinstance(data, Splits):
+                classes = model_loader.class_names(model_path)
+                if labels.are_numbers(classes):
+                    classes = AUTO
+                faces = load_data(data, classes=classes, write_cache=False)
+            found = evaluation.evaluate_model(model_path, faces, split=split)
     return EvaluatedModel(**metrics.as_json(found))
 
 
 def load_model(path: str | os.PathLike[str] | TrainedRun | None = None) -> Model:
-    """Opens a model as a function: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]`` probabilities.
+    """Opens a model as a function: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, C]`` probabilities.
 
     Args:
       path: a .tflite file, a SavedModel, Keras files, an export or a run; None is the pretrained

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fer_pipeline import gpus
-from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import cli
 
@@ -81,9 +80,8 @@ _TOP = flags.DEFINE_integer(
     1,
     "How many of the most probable expressions the table names.",
     lower_bound=1,
-    upper_bound=NUM_CLASSES,
 )
-_ALL = flags.DEFINE_bool("all", False, "Add a column for each of the seven to the table.")
+_ALL = flags.DEFINE_bool("all", False, "Add a column for each class to the table.")
 _TTA = flags.DEFINE_bool(
     "tta", False, "Average a face and its mirror image: a little better, in twice the time."
 )
@@ -121,21 +119,25 @@ def main(argv: list[str]) -> int:
         raise UserError("--camera: give no paths beside it")
     if not paths and not _CAMERA.value:
         raise UserError("no picture given; name files or folders, or pass --example for one")
-    from fer_pipeline.inference import results, sources
+    from fer_pipeline.inference import classifier, results, sources
 
+    classes = classifier.class_names(_MODEL.value, trust=_TRUST.value)
+    if _TOP.value > len(classes):
+        raise UserError(f"--top={_TOP.value}: the model has {len(classes)} classes; name fewer")
     write = results.writer(
         _FORMAT.value,
+        classes,
         top=_TOP.value,
         everything=_ALL.value,
         width=sources.width(paths) if _FORMAT.value == "table" else 0,
     )
     # The usual way to end a camera where there is no window.
     with contextlib.suppress(*[KeyboardInterrupt] if _CAMERA.value else []):
-        return _camera(write) if _CAMERA.value else _files(paths, write)
+        return _camera(classes, write) if _CAMERA.value else _files(paths, classes, write)
     return 0
 
 
-def _question() -> asking.Question:
+def _question(classes: tuple[str, ...]) -> asking.Question:
     from fer_pipeline.inference.faces import asking
 
     return asking.Question(
@@ -147,14 +149,15 @@ def _question() -> asking.Question:
         annotated=Path(_ANNOTATED.value) if _ANNOTATED.value else None,
         every=_EVERY.value,
         smooth=_SMOOTH.value,
+        classes=classes,
     )
 
 
-def _files(paths: list[str], write: results.Writer) -> int:
+def _files(paths: list[str], classes: tuple[str, ...], write: results.Writer) -> int:
     from fer_pipeline.inference import reporting, sources
     from fer_pipeline.inference.faces import asking
 
-    predictions = asking.of_files(sources.expand(paths), _question())
+    predictions = asking.of_files(sources.expand(paths), _question(classes))
     # Closed at once when nobody reads on: its processes end.
     with contextlib.closing(predictions):
         counts = reporting.report(
@@ -175,7 +178,7 @@ def _files(paths: list[str], write: results.Writer) -> int:
     return int(counts.unreadable > 0 and _ON_BAD_IMAGE.value != "skip")
 
 
-def _camera(write: results.Writer) -> int:
+def _camera(classes: tuple[str, ...], write: results.Writer) -> int:
     from fer_pipeline.inference import reporting
     from fer_pipeline.inference.faces import asking, window
 
@@ -183,7 +186,7 @@ def _camera(write: results.Writer) -> int:
     if show and sys.stdout.isatty():
         print("press q in the window to end", file=sys.stderr)
         write = _nothing
-    predictions = asking.of_camera(_CAMERA.value, _question(), show)
+    predictions = asking.of_camera(_CAMERA.value, _question(classes), show)
     with contextlib.closing(predictions):
         reporting.report(predictions, write, on_bad_image="fail")
     return 0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fer_pipeline import classes as classes_lib
 from fer_pipeline.atomic_files import TEMPORARY
 from fer_pipeline.errors import UserError
 from fer_pipeline.run_record import record_problem
@@ -125,13 +126,18 @@ def check_same_config(run: Path, before: Mapping[str, Any], now: Mapping[str, An
         elif name == "devices":
             problem = f"{before[name]} devices, not {value}, and --deterministic; pass"
         else:
-            was, is_now = (
-                str(v).lower() if isinstance(v, bool) else v for v in (before[name], value)
-            )
+            was, is_now = map(_as_flag, (before[name], value))
             problem = f"--{name}={was}, not {is_now}; pass that to continue it,"
         raise UserError(
             f"{run}: was started with {problem} --overwrite to start anew, or another --run_dir"
         )
+
+
+def _as_flag(value: Any) -> Any:
+    """A recorded setting as its flag takes it."""
+    if isinstance(value, list):
+        return classes_lib.as_text(value)
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 @contextlib.contextmanager

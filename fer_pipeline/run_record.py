@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fer_pipeline import augmentation, recipes
+from fer_pipeline import classes as classes_lib
 from fer_pipeline import config as config_lib
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 
 #: Facts about a run that stand in ``config.json`` beside its settings.
@@ -32,7 +34,7 @@ def to_record(
     """The content of ``config.json``: the settings of a run and the facts about it.
 
     Args:
-      config: the settings, those resolved that the recipe or the device decides.
+      config: the settings, those resolved that the recipe, the device or the data decides.
       fingerprint: of the data, ``datasets.splits.fingerprint``.
       devices: how many train.
       versions: of the software.
@@ -44,6 +46,7 @@ def to_record(
         del record[name]
     return record | {
         "jit_compile": config.jit_compile == "true",
+        "classes": list(classes_lib.parse(config.classes) or CLASS_NAMES),
         "fingerprint": fingerprint,
         "devices": devices,
         "versions": dict(versions),
@@ -62,11 +65,18 @@ def record_problem(record: Mapping[str, Any]) -> str | None:
             continue
         if name not in config_lib.settings():
             return f"its setting {name[:50]!r} is not known to this version; remove it"
+        if name == "classes" and not isinstance(value, list):
+            return f"its classes are {value!r:.50} and must be a list of names; restore it"
         # XLA is chosen by three words and recorded by two.
         text = str(value).lower() if name == "jit_compile" and isinstance(value, bool) else value
         if problem := config_lib.problem_of(name, text):
             return f"its {name} is {value!r:.50} and {problem}; restore it"
     return None
+
+
+def classes_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes of a run by its record; older versions knew FER-2013's alone."""
+    return tuple(record.get("classes", CLASS_NAMES))
 
 
 def resume_key(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,13 +96,17 @@ def known_resume_key(config: Config) -> dict[str, Any]:
       config: the settings, those resolved that the recipe decides.
     """
     chosen = dataclasses.asdict(config)
-    names = [
-        name
-        for name in _fixed("always")
-        if not (config_lib.settings()[name].from_device and chosen[name] == getattr(Config, name))
-    ]
+    chosen["classes"] = list(classes_lib.parse(config.classes) or ())
+    names = [name for name in _fixed("always") if not _is_left_open(config, name)]
     names += ["epochs"] if depends_on_epochs(chosen) else []
     return {name: chosen[name] for name in names}
+
+
+def _is_left_open(config: Config, name: str) -> bool:
+    """Whether the user left a setting to the device or to the data."""
+    setting = config_lib.settings()[name]
+    decided_later = setting.from_device or setting.from_data
+    return decided_later and getattr(config, name) == getattr(Config, name)
 
 
 def depends_on_epochs(settings: Mapping[str, Any]) -> bool:
@@ -107,7 +121,9 @@ def _fixed(when: config_lib.Fixed) -> list[str]:
 def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     """A run's record; a setting that an older version did not record had the default of today.
 
-    That is the notebook's recipe, without teachers. What the device decides has no default.
+    That is the notebook's recipe, without teachers, and FER-2013's classes. What the device decides
+    has no default.
     """
-    facts = {"teachers": [], "exclude_sha256": None}
-    return known_resume_key(recipes.resolve(Config())) | facts | dict(record)
+    known = known_resume_key(recipes.resolve(Config()))
+    facts = {"teachers": [], "classes": list(CLASS_NAMES), "exclude_sha256": None}
+    return known | facts | dict(record)

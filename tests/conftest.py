@@ -55,6 +55,26 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=left_out)
 
 
+@pytest.fixture(scope="session")
+def litert():
+    """Plain LiteRT, as an app would use a file: (content, images) -> raw outputs ``[N, C]``."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    def run(content, images):
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        [source], [target] = interpreter.get_input_details(), interpreter.get_output_details()
+        found = []
+        for image in images:
+            interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
+            interpreter.invoke()
+            found.append(interpreter.get_tensor(target["index"])[0])
+        return np.array(found)
+
+    return run
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _gpu_for_this_process_alone(request):
     """Has TensorFlow take the GPU here, and hides it from the processes that tests start."""

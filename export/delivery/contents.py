@@ -13,7 +13,13 @@ from export.delivery.manifest import SCHEMA, format_hash_line, list_files
 from export.spec import artifacts
 from export.spec.artifacts import ARTIFACTS
 from export.spec.gates import Gate
-from export.spec.io_spec import POSTPROCESSING, PREPROCESSING, format_labels, get_io_specs
+from export.spec.io_spec import (
+    PREPROCESSING,
+    format_labels,
+    format_postprocessing,
+    get_io_specs,
+)
+from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import temperature
@@ -66,7 +72,7 @@ def check_files(folder: Path) -> dict[str, Any]:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise UserError(escape_unprintable(problems[0]) + more)
         for name in {export_files.LABELS, _LABELS_ASSET} & set(listed):
-            if (folder / name).read_bytes() != format_labels().encode():
+            if (folder / name).read_bytes() != format_labels(manifest["labels"]).encode():
                 raise UserError(f"{folder / name}: holds other labels than the models answer with")
     except OSError as error:
         raise _unreadable(error, folder) from error
@@ -210,17 +216,25 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
     """
     if manifest.get("schema") != SCHEMA:
         yield "is a manifest of another version of this software"
-    if manifest.get("labels") != list(CLASS_NAMES):
-        yield "its labels are not those that the models answer with, in their order"
-    for part, text in (("preprocessing", PREPROCESSING), ("postprocessing", POSTPROCESSING)):
+    labels = manifest.get("labels")
+    if not isinstance(labels, list) or classes_lib.problem_of(labels):
+        yield "its labels are no names of classes"
+        return
+    texts = {
+        "preprocessing": PREPROCESSING,
+        "postprocessing": format_postprocessing(len(labels)),
+    }
+    for part, text in texts.items():
         if manifest.get(part) != text:
             yield f"its {part} is not what the models need; export again"
     yield from (f"is no manifest of an export ({problem})" for problem in _odd_parts(manifest))
+    if labels != manifest["run"].get("classes", list(CLASS_NAMES)):
+        yield "its labels are not those that the models answer with, in their order"
     for name, entry in manifest["artifacts"].items():
         if name not in ARTIFACTS:
             yield f"is a manifest of another version of this software (it has {name!r:.50})"
             return
-        odd = _odd_entries(name, entry, manifest.get("tflite_batch", 1))
+        odd = _odd_entries(name, entry, manifest.get("tflite_batch", 1), len(labels))
         yield from (f"is no manifest of an export ({part} of {name})" for part in odd)
 
 
@@ -248,7 +262,7 @@ def _odd_parts(manifest: dict[str, Any]) -> Iterator[str]:
             yield f"its run's {name!r} is {given!r:.50}"
 
 
-def _odd_entries(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
+def _odd_entries(name: str, entry: Any, tflite_batch: int, num_classes: int) -> Iterator[str]:
     if not isinstance(entry, dict) or entry.get("path") != ARTIFACTS[name].path:
         yield "the path"
     gate = entry.get("gate", {})
@@ -269,7 +283,7 @@ def _odd_entries(name: str, entry: Any, tflite_batch: int) -> Iterator[str]:
         yield f"the difference on the golden faces, {recorded!r:.50}, at most {cap:g},"
     if not _is_number(entry.get("accuracy"), most=1):
         yield "the accuracy"
-    agreed = get_io_specs(name, tflite_batch)
+    agreed = get_io_specs(name, tflite_batch, num_classes)
     for part in agreed[0]:
         if entry.get(part) not in [io_spec[part] for io_spec in agreed]:
             yield f"the {part}"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from export.spec.artifacts import Artifact
 from export.spec.gates import ACCURACY_GATE_IMAGES
-from export.spec.io_spec import POSTPROCESSING, PREPROCESSING
+from export.spec.io_spec import PREPROCESSING, format_postprocessing
 from fer_pipeline import cores, datasets
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.devices.precision import cpu_model
 from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
 from fer_pipeline.inference.integrity import sha256
+from fer_pipeline.run_record import classes_of
 
 if TYPE_CHECKING:
     from export.spec.comparison import Comparison
@@ -46,7 +46,7 @@ def build(
     Args:
       reports: of every artifact.
       artifacts: what they were held to, by format.
-      config: of the run that trained the weights.
+      config: of the run that trained the weights; its classes are the labels.
       reference: the reference model compared with itself, on the images of the reports.
       warnings: what is to be said of the network.
       tflite_batch, epoch, data, temperature: as for ``pipeline.export_in``.
@@ -62,12 +62,13 @@ def build(
         config = config | {"exclude": Path(config["exclude"]).name}
     config = {name: value for name, value in config.items() if name != "cache_dir"}
     mirror = plain_accuracy is not None
+    classes = classes_of(config)
     data = data or {"source": config.get("data"), "fingerprint": config.get("fingerprint")}
     return {
         "schema": SCHEMA,
-        "labels": list(CLASS_NAMES),
+        "labels": list(classes),
         "preprocessing": PREPROCESSING,
-        "postprocessing": POSTPROCESSING,
+        "postprocessing": format_postprocessing(len(classes)),
         "tflite_batch": tflite_batch,
         **({"mirror": True} if mirror else {}),
         "warnings": list(warnings),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from export.delivery import model_card_texts as texts
+from export.spec import io_spec
 from fer_pipeline import datasets, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
@@ -30,6 +31,9 @@ _FER2013 = {
 
 #: The most frequent class has so many times the images of the rarest where that is worth a word.
 _UNEQUAL = 1.5
+
+#: What Markdown takes for more than itself inside a line.
+_MARKDOWN = frozenset("\\`*_[]<>|#~$&")
 
 #: The parts of ``metrics.json`` that a card is written from.
 _METRICS_KEYS = frozenset({"model_selected_on", "train", "validation", "test"})
@@ -80,20 +84,22 @@ def format_card(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str
         evaluated, which the card then says.
     """
     config = manifest["run"]
-    kind = _kind(config, metrics)
+    kind, classes = _kind(config, metrics), manifest["labels"]
+    own = tuple(classes) != CLASS_NAMES
     drawn = kind == "synthetic"
     sections = {
         "Model Details": _details(manifest, metrics),
-        "Intended Use": texts.USE,
+        "Intended Use": texts.OWN_CLASSES + texts.USE if own else texts.USE,
         "Factors": texts.FACTORS_SYNTHETIC if drawn else texts.FACTORS,
         "Metrics": _measures(metrics),
         "Evaluation Data": _evaluation_data(manifest, metrics),
         "Training Data": _training_data(config, kind),
         "Quantitative Analyses": _analyses(manifest, metrics),
         "Ethical Considerations": texts.ETHICS_SYNTHETIC if drawn else texts.ETHICS,
-        "Caveats and Recommendations": _limits(kind, metrics),
+        "Caveats and Recommendations": _limits(kind, metrics, len(classes)),
     }
-    parts = [texts.TITLE, *(f"## {title}\n\n{body}" for title, body in sections.items())]
+    title = texts.OWN_TITLE if own else texts.TITLE
+    parts = [title, *(f"## {title}\n\n{body}" for title, body in sections.items())]
     return "\n\n".join(parts) + "\n"
 
 
@@ -101,8 +107,10 @@ def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     config, versions = manifest["run"], manifest["versions"]
     network = config.get("model", "notebook")
     facts = {
-        "Network": texts.NETWORKS["notebook" if network == "notebook" else "compact"],
-        "Classes, in output order": ", ".join(manifest["labels"]),
+        "Network": texts.NETWORKS["notebook" if network == "notebook" else "compact"].format(
+            classes=_count(len(manifest["labels"]))
+        ),
+        "Classes, in output order": ", ".join(map(_escaped, manifest["labels"])),
         "Input": manifest["preprocessing"],
         "Output": manifest["postprocessing"],
         "Optimiser": _optimiser(config),
@@ -166,8 +174,8 @@ def _training_data(config: dict[str, Any], kind: str) -> str:
     return f"Source: `{source}`, prepared as for evaluation. {terms}"
 
 
-def _limits(kind: str, metrics: dict[str, Any] | None) -> str:
-    lines = [texts.LIMITS]
+def _limits(kind: str, metrics: dict[str, Any] | None, num_classes: int) -> str:
+    lines = [texts.LIMITS.format(classes=_count(num_classes).capitalize())]
     lines += {
         "synthetic": [texts.LIMITS_SYNTHETIC],
         "fer2013": [texts.LIMITS_FER2013],
@@ -181,7 +189,7 @@ def _limits(kind: str, metrics: dict[str, Any] | None) -> str:
 
 
 def _is_fer2013(config: dict[str, Any], metrics: dict[str, Any] | None) -> bool:
-    if not metrics:
+    if not metrics or tuple(metrics["train"]["per_class"]) != CLASS_NAMES:
         return False
     # Validation images that were cut off the training images belong to them.
     parts = ["train", "validation"] if config.get("validation_fraction") else ["train"]
@@ -268,7 +276,11 @@ def _split_table(metrics: dict[str, Any]) -> str:
         ]
         for title, split in shown.items()
     ]
-    # Earlier versions of this software did not measure it.
+    # Earlier versions of this software did not measure these.
+    if all("balanced_accuracy" in split for split in shown.values()):
+        header.append("balanced accuracy")
+        for row, split in zip(rows, shown.values(), strict=True):
+            row.append(f"{split['balanced_accuracy']:.2%}")
     if all("calibration" in split for split in shown.values()):
         header.append("calibration error")
         for row, split in zip(rows, shown.values(), strict=True):
@@ -303,7 +315,7 @@ def _class_table(split: dict[str, Any]) -> str:
     rows = []
     for name, row in split["per_class"].items():
         figures = (f"{row[measure]:.3f}" for measure in ("precision", "recall", "f1"))
-        rows.append((name, *figures, f"{row['support']:,}"))
+        rows.append((_escaped(name), *figures, f"{row['support']:,}"))
     return _table(("class", "precision", "recall", "F1", "images"), rows)
 
 
@@ -321,6 +333,16 @@ def _artifact_table(artifacts: dict[str, Any]) -> str:
     ]
     header = ("file", "for", "size", "accuracy", "agreement", "largest difference")
     return _table(header, rows)
+
+
+def _count(number: int) -> str:
+    """A number of classes in words."""
+    return io_spec.in_words(number)
+
+
+def _escaped(name: str) -> str:
+    """A name of a class as Markdown that shows it, in a table too."""
+    return "".join(f"\\{c}" if c in _MARKDOWN else c for c in name)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,11 +2,19 @@
 
 TITLE = "# Model card: facial expressions on 48x48 grey faces"
 
+OWN_TITLE = "# Model card: classes of 48x48 grey faces"
+
+OWN_CLASSES = """\
+The classes were named by whoever trained the model, and what they stand for is not known to this
+software. It was made for facial expressions, and so is what follows.
+
+"""
+
 NETWORKS = {
     "notebook": "after a public notebook: four convolution blocks and two dense ones with batch"
-    " normalisation, ReLU and dropout, then a softmax over seven classes",
+    " normalisation, ReLU and dropout, then a softmax over {classes} classes",
     "compact": "six residual blocks of two convolutions with batch normalisation and ReLU behind a"
-    " strided convolution, then an average over the image, dropout and a softmax over seven"
+    " strided convolution, then an average over the image, dropout and a softmax over {classes}"
     " classes",
 }
 
@@ -107,7 +115,7 @@ draws it, after the facial action units of the literature; people's faces are no
 {HARM}"""
 
 LIMITS = """\
-- Seven classes are forced upon every face; mixed and faint expressions have none.
+- {classes} classes are forced upon every face; mixed and faint expressions have none.
 - 48x48 grey levels hold little: much that people read in a face is gone."""
 
 LIMITS_SYNTHETIC = """\

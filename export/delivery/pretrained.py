@@ -25,6 +25,7 @@ from export.spec.gates import FLOAT16, Gate, find_missed_golden_limit
 from export.verification import verify
 from export.verification.table import format_reports
 from fer_pipeline import run_dir
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files, integrity, keras_loader
 from fer_pipeline.models import networks
@@ -148,6 +149,11 @@ def _check_source(run: Path, source: Path, given: dict[str, Any]) -> dict[str, A
         )
     if given.get("tflite_batch", 1) != 1:
         raise UserError(f"{source}: its TFLite files take several images a call; export it again")
+    if tuple(given["labels"]) != CLASS_NAMES:
+        raise UserError(
+            f"{source}: has other classes than {', '.join(CLASS_NAMES)}, which the pretrained model"
+            " has; pack the export of a run with these"
+        )
     weights = given.get("weights", {})
     metrics = model_card.read_matching_metrics(
         run, weights.get("checkpoint", "last"), weights.get("epoch")

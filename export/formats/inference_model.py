@@ -29,9 +29,12 @@ def inference_model(weights: Sequence[np.ndarray]) -> keras.Model:
     """
     import tensorflow as tf
 
-    name = networks.name_of(sum(np.size(array) for array in weights)) or "notebook"
+    # The last ones are the biases of the last layer, one for each class.
+    num_classes = max(1, np.size(weights[-1])) if len(weights) else 1
+    size = sum(np.size(array) for array in weights)
+    name = networks.name_of(size, num_classes) or "notebook"
     with tf.device(keras_loader.DEVICE):
-        model = networks.build_model(name)
+        model = networks.build_model(name, num_classes)
     # By default Keras compiles by XLA on a GPU.
     model.jit_compile = False
     expected = [tuple(variable.shape) for variable in model.weights]

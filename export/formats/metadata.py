@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers
@@ -23,9 +24,14 @@ from flatbuffers import encode, packer
 from flatbuffers.table import Table as StoredTable
 
 from export.spec.artifacts import ARTIFACTS
-from export.spec.io_spec import POSTPROCESSING, format_labels, get_io_spec
+from export.spec.io_spec import (
+    format_labels,
+    format_postprocessing,
+    get_io_spec,
+    parse_labels,
+)
 from fer_pipeline import __version__
-from fer_pipeline.classes import IMAGE_SIZE
+from fer_pipeline.classes import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 from fer_pipeline.inference.export_files import LABELS
 
 #: A table of the schema: values by field number. A value is text, a table, a list of tables or of
@@ -53,12 +59,9 @@ _DESCRIPTION, _SUBGRAPHS, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 1, 3, 2, 3
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES, _NORMALIZATION = np.uint8(1), np.uint8(2), np.uint8(1)
 _TENSOR_AXIS_LABELS, _COLOR_SPACES = np.uint8(2), {3: np.uint8(1), 1: np.uint8(2)}
 
-_TITLE = "fer_pipeline facial expressions"
+_TITLE, _OTHER_TITLE = "fer_pipeline facial expressions", "fer_pipeline classes of faces"
 _AUTHOR = "fer_pipeline"
-_WHAT = (
-    "Names the expression of a face: angry, disgust, fear, happy, neutral, sad or surprise."
-    " The input is a cropped face of 48x48 pixels, resized with antialiasing."
-)
+_INPUT = " The input is a cropped face of 48x48 pixels, resized with antialiasing."
 _MIRRORED = " It looks at the face and at its mirror image and answers with the mean of the two."
 _LICENSE_TEXT = (
     "Of the software that made it: Apache-2.0. Of the weights: see MODEL_CARD.md; those fitted to"
@@ -68,6 +71,9 @@ _INPUTS = {
     1: "A face in grey levels 0..255, as they are: nothing to divide or subtract.",
     3: "A face in RGB levels 0..255, as they are: nothing to divide or subtract.",
 }
+
+#: Classes that a description names; of more it says how many there are.
+_NAMED = 20
 
 #: What damaged bytes make flatbuffers' reader and zipfile raise.
 _UNREADABLE = (
@@ -81,9 +87,9 @@ _UNREADABLE = (
 )
 
 
-def describe(name: str) -> tuple[Table, Table]:
+def describe(name: str, num_classes: int = NUM_CLASSES) -> tuple[Table, Table]:
     """What the file of a TFLite format says of its input and output: ``TensorMetadata`` of each."""
-    [source], [target] = (get_io_spec(name)[end] for end in ("inputs", "outputs"))
+    [source], [target] = (get_io_spec(name, 1, num_classes)[end] for end in ("inputs", "outputs"))
     channels = ARTIFACTS[name].channels
     size = {0: np.uint32(IMAGE_SIZE), 1: np.uint32(IMAGE_SIZE)}
     image = {1: size, 0: _COLOR_SPACES[channels]}
@@ -101,7 +107,7 @@ def describe(name: str) -> tuple[Table, Table]:
         },
         {
             0: target["name"],
-            _DESCRIPTION: POSTPROCESSING,
+            _DESCRIPTION: format_postprocessing(num_classes),
             3: {1: {}, 0: _FEATURE_PROPERTIES},
             5: {0: [1.0], 1: [0.0]},
             4: [],
@@ -123,7 +129,7 @@ def with_metadata(content: bytes, name: str, labels: str, *, mirror: bool = Fals
 
     model = model_schema.ModelT.InitFromPackedBuf(content)
     buffer, entry = model_schema.BufferT(), model_schema.MetadataT()
-    buffer.data = np.frombuffer(_flatbuffer(name, mirror), np.uint8)
+    buffer.data = np.frombuffer(_flatbuffer(name, parse_labels(labels), mirror), np.uint8)
     entry.name, entry.buffer = _ENTRY, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
@@ -139,7 +145,9 @@ def with_metadata(content: bytes, name: str, labels: str, *, mirror: bool = Fals
     return file.getvalue()
 
 
-def find_problems(content: bytes, name: str) -> tuple[str, ...]:
+def find_problems(
+    content: bytes, name: str, classes: Sequence[str] = CLASS_NAMES
+) -> tuple[str, ...]:
     """What is wrong with the metadata of a format's file, a line each; empty when nothing."""
     try:
         found, labels = read(content, name)
@@ -147,11 +155,11 @@ def find_problems(content: bytes, name: str) -> tuple[str, ...]:
         return (str(error),)
     lines = []
     # Another version of the software may describe it in other words.
-    for theirs, ours in zip(found, describe(name), strict=True):
+    for theirs, ours in zip(found, describe(name, len(classes)), strict=True):
         if theirs | {_DESCRIPTION: ""} != ours | {_DESCRIPTION: ""}:
             lines.append("its metadata describes other inputs or outputs")
             break
-    if labels != format_labels():
+    if labels != format_labels(classes):
         lines.append(f"its {LABELS} holds other labels")
     return tuple(lines)
 
@@ -175,13 +183,21 @@ def read(content: bytes, name: str) -> tuple[tuple[Table, Table], str]:
         raise ValueError(f"its metadata cannot be read ({error})") from error
 
 
-def _flatbuffer(name: str, mirror: bool) -> bytes:
+def _what(classes: Sequence[str]) -> str:
+    """What a model does, in one sentence."""
+    kind = "expression" if tuple(classes) == CLASS_NAMES else "class"
+    if len(classes) > _NAMED:
+        return f"Names the {kind} of a face, one of {len(classes):,}."
+    return f"Names the {kind} of a face: {', '.join(classes[:-1])} or {classes[-1]}."
+
+
+def _flatbuffer(name: str, classes: Sequence[str], mirror: bool) -> bytes:
     builder = flatbuffers.Builder(2048)
-    image, probabilities = (_pack(builder, table) for table in describe(name))
+    image, probabilities = (_pack(builder, table) for table in describe(name, len(classes)))
     graph = _pack(builder, {_GRAPH_INPUTS: [image], _GRAPH_OUTPUTS: [probabilities]})
     model = {
-        0: f"{_TITLE} ({name})",
-        1: _WHAT + (_MIRRORED if mirror else ""),
+        0: f"{_TITLE if tuple(classes) == CLASS_NAMES else _OTHER_TITLE} ({name})",
+        1: _what(classes) + _INPUT + (_MIRRORED if mirror else ""),
         2: __version__,
         _SUBGRAPHS: [graph],
         4: _AUTHOR,

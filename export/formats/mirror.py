@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline.classes import NUM_CLASSES
-
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
 def averaged(answer: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Makes of float32 ``[N, 48, 48, C] -> [N, 7]`` the mean over a face and its mirror image.
+    """Makes of float32 ``[N, 48, 48, C] -> [N, K]`` the mean over a face and its mirror image.
 
     Made of operators that keep the scale of what they take, so that an int8 file rounds once: a
     slice with step -1 and, for the mean, an average pool, whose output is in the softmax' 256ths.
@@ -28,9 +26,10 @@ def averaged(answer: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], 
 
     def run(image: tf.Tensor) -> tf.Tensor:
         both = answer(tf.concat([image, image[:, :, ::-1]], axis=0))
-        pairs = tf.reshape(both, [1, 2, -1, NUM_CLASSES])
+        num_classes = both.shape[-1]
+        pairs = tf.reshape(both, [1, 2, -1, num_classes])
         mean = tf.nn.avg_pool2d(pairs, ksize=(2, 1), strides=1, padding="VALID")
-        return tf.reshape(mean, [-1, NUM_CLASSES])
+        return tf.reshape(mean, [-1, num_classes])
 
     return run
 
@@ -41,12 +40,12 @@ def reference(
     """What the files of an export are compared with.
 
     Args:
-      predict: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]``, the plain network.
+      predict: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, K]``, the plain network.
       images: what it is asked about.
       mirror: whether the files are mirrored.
 
     Returns:
-      Float32 ``[N, 7]``: the mean over both views and the plain answers, for files that are not
+      Float32 ``[N, K]``: the mean over both views and the plain answers, for files that are not
       mirrored; or the plain answers alone and None.
     """
     plain = predict(images)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.formats.mirror import averaged
+from export.spec.io_spec import parse_labels
 from fer_pipeline import child_processes
 from fer_pipeline import images as images_lib
 from fer_pipeline.classes import IMAGE_SIZE
@@ -37,7 +38,7 @@ def _module(model: keras.Model) -> tf.Module:
 
 
 def _answer(model: keras.Model, mirror: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The model in inference mode, float32 ``[N, 48, 48, C] -> [N, 7]``."""
+    """The model in inference mode, float32 ``[N, 48, 48, C] -> [N, K]``."""
 
     def plain(image: tf.Tensor) -> tf.Tensor:
         return model(image, training=False)
@@ -46,7 +47,7 @@ def _answer(model: keras.Model, mirror: bool) -> Callable[[tf.Tensor], tf.Tensor
 
 
 def _run(answer: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
-    """The answer to float32 ``[N, 48, 48, 1]``; no image at all gives ``[0, 7]``.
+    """The answer to float32 ``[N, 48, 48, 1]``; no image at all gives ``[0, K]``.
 
     Some kernels (oneDNN's) fail on an empty batch, so it gets an image that is cut off again.
     """
@@ -70,12 +71,12 @@ def write(
 
     Signatures, N being the batch:
       ``serving_default``: ``image`` float32 ``[N, 48, 48, 1]``, grey levels 0..255 ->
-      ``probabilities`` float32 ``[N, 7]``.
+      ``probabilities`` float32 ``[N, K]``, one for each class.
       ``classify``: ``image`` uint8 ``[N, 48, 48, 1]`` -> ``label`` string ``[N]`` and ``score``
       float32 ``[N]``, the name and the probability of the most probable class.
       ``serve_encoded``: ``image_bytes`` string ``[N]``, JPEG and PNG files of any size, grey or
       RGB, converted as ``fer_pipeline.images`` does for training -> ``probabilities`` float32
-      ``[N, 7]``. Orientation tags are not looked at. Bytes that are no whole JPEG or PNG make it
+      ``[N, K]``. Orientation tags are not looked at. Bytes that are no whole JPEG or PNG make it
       raise InvalidArgumentError. (Clients of TF Serving's REST API send them as ``{"b64": ...}``.)
 
     Of two processes that did the same before, all files are equal but ``fingerprint.pb``, which
@@ -169,7 +170,7 @@ def write_fixed_batch(
 def _main(archive: str, folder: str, labels_file: str, *words: str) -> None:
     import keras
 
-    names = Path(labels_file).read_text(encoding="utf-8").split()
+    names = parse_labels(Path(labels_file).read_text(encoding="utf-8"))
     model = keras.models.load_model(archive, compile=False)
     write(model, Path(folder), Path(labels_file), names, mirror=_MIRROR in words)
 

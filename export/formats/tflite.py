@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from export.formats import metadata
 from export.spec.io_spec import format_labels
+from fer_pipeline.classes import CLASS_NAMES
 
-#: Calibration images drawn of each class.
-_CALIBRATION_PER_CLASS = 30
+#: Calibration images, or one of each class if there are more classes.
+_CALIBRATION = 210
 
 #: The operators of the int8 model: 8-bit kernels and, at its ends, uint8 <-> int8.
 INT8_OPERATORS = frozenset(
@@ -28,10 +29,10 @@ MIRROR_OPERATORS = frozenset({"CONCATENATION", "STRIDED_SLICE"})
 def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     """Draws the images that the int8 model's ranges are measured on.
 
-    Up to 210, as evenly over the classes as the data allows: a class with too few images leaves
-    its share to the others. One more image, a copy of the first with a black and a white pixel,
-    makes certain that the input's range is 0..255, hence its scale 1 and its zero point 0, and
-    that a phone may pass camera bytes as they are.
+    Up to 210, or one of each class, as evenly over the classes as the data allows: a class with too
+    few images leaves its share to the others. One more image, a copy of the first with a black and
+    a white pixel, makes certain that the input's range is 0..255, hence its scale 1 and its zero
+    point 0, and that a phone may pass camera bytes as they are.
 
     Args:
       images: uint8 ``[N, 48, 48, 1]``, N at least 1; training images.
@@ -39,7 +40,7 @@ def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.
       seed: of the draw.
 
     Returns:
-      uint8 ``[M, 48, 48, 1]``, M at most 211.
+      uint8 ``[M, 48, 48, 1]``, M at most 211, or 1 more than classes.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     shuffled = labels[order]
@@ -50,7 +51,7 @@ def calibration_images(images: np.ndarray, labels: np.ndarray, seed: int) -> np.
         members = np.flatnonzero(shuffled == label)
         rank[members] = np.arange(len(members))
     by_rank = order[np.argsort(rank, kind="stable")]
-    drawn = images[by_rank[: _CALIBRATION_PER_CLASS * len(classes)]]
+    drawn = images[by_rank[: max(_CALIBRATION, len(classes))]]
     extremes = drawn[:1].copy()
     extremes[0, 0, :2, 0] = 0, 255
     return np.concatenate([drawn, extremes])
@@ -63,6 +64,7 @@ def convert(
     batch_size: int = 1,
     *,
     mirror: bool = False,
+    classes: Sequence[str] = CLASS_NAMES,
 ) -> bytes:
     """Converts a fixed-batch SavedModel into a TFLite file with metadata.
 
@@ -72,6 +74,7 @@ def convert(
       calibration: uint8 ``[M, 48, 48, C]``, from ``calibration_images``; int8 alone needs it.
       batch_size: the SavedModel's.
       mirror: whether that is mirrored.
+      classes: the names of its outputs.
 
     Raises:
       ValueError: the int8 model is not what phones need: uint8 ends with input scale 1 and zero
@@ -104,7 +107,7 @@ def convert(
         problems = find_int8_problems(describe(content), mirror=mirror)
         if problems:
             raise ValueError(f"the int8 conversion went wrong: {'; '.join(problems)}")
-    return metadata.with_metadata(content, name, format_labels(), mirror=mirror)
+    return metadata.with_metadata(content, name, format_labels(classes), mirror=mirror)
 
 
 class Tensor(NamedTuple):

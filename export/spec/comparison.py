@@ -45,7 +45,7 @@ class Comparison(NamedTuple):
 def compare(
     probabilities: np.ndarray, reference_model: np.ndarray, labels: np.ndarray
 ) -> Comparison:
-    """Compares two sets of probabilities, float32 ``[N, 7]``, N at least 1; labels ``[N]``."""
+    """Compares two sets of probabilities, float32 ``[N, C]``, N at least 1; labels ``[N]``."""
     count = len(labels)
     ours, theirs = probabilities.argmax(axis=1), reference_model.argmax(axis=1)
     # Counted, not averaged: a difference of equal accuracies is exactly 0.

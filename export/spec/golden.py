@@ -38,9 +38,10 @@ class Golden(NamedTuple):
 
     Attributes:
       images: uint8 ``[64, 48, 48, 1]``, grey levels 0..255.
-      labels: int32 ``[64]``, the expressions that were drawn.
-      probabilities: float32 ``[64, 7]``, the float32 reference model's.
-      plain: where the export is mirrored, float32 ``[64, 7]`` of the faces alone, which its Keras
+      labels: int32 ``[64]``, the expressions that were drawn; of a network with other classes than
+        FER-2013's, the classes that it names.
+      probabilities: float32 ``[64, C]``, the float32 reference model's.
+      plain: where the export is mirrored, float32 ``[64, C]`` of the faces alone, which its Keras
         files give; else None, and not in the file.
     """
 
@@ -64,8 +65,8 @@ def write(path: Path, golden: Golden) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def read(path: Path) -> Golden:
-    """Reads the file.
+def read(path: Path, num_classes: int = NUM_CLASSES) -> Golden:
+    """Reads the file of a network of so many classes.
 
     Raises:
       UserError: it is missing, damaged or holds something else.
@@ -83,9 +84,9 @@ def read(path: Path) -> Golden:
     answers = [array for array in (golden.probabilities, golden.plain) if array is not None]
     shapes = [golden.images.shape, golden.labels.shape, *(array.shape for array in answers)]
     expected = [(count, IMAGE_SIZE, IMAGE_SIZE, 1), (count,)]
-    if count == 0 or shapes != expected + [(count, NUM_CLASSES)] * len(answers):
+    if count == 0 or shapes != expected + [(count, num_classes)] * len(answers):
         raise UserError(f"{path}: holds arrays of other shapes than golden outputs have")
-    labelled = (golden.labels >= 0).all() and (golden.labels < NUM_CLASSES).all()
+    labelled = (golden.labels >= 0).all() and (golden.labels < num_classes).all()
     if not labelled or not all(np.isfinite(array).all() for array in answers):
         raise UserError(f"{path}: holds labels or probabilities that are none")
     return golden

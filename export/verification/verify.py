@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +72,7 @@ class Evaluation(NamedTuple):
     Attributes:
       images: uint8 ``[N, 48, 48, 1]``, N at least 1.
       labels: int ``[N]``.
-      reference: float32 ``[N, 7]``, the reference model's probabilities.
+      reference: float32 ``[N, C]``, the reference model's probabilities.
       plain: where the export is mirrored, those without the mirror image, for files that are not.
     """
 
@@ -101,6 +101,7 @@ def verify_artifacts(
     tflite_batch: int = 1,
     trust: bool = False,
     written: Iterable[str] | None = None,
+    classes: Sequence[str] = CLASS_NAMES,
 ) -> list[ArtifactReport]:
     """Opens artifacts from their files and compares them with the reference model.
 
@@ -115,6 +116,7 @@ def verify_artifacts(
       written: formats in the order in which their files are complete. An iterator that writes
         them makes the two overlap: artifacts run in their own processes while the next is made.
         None: all are there.
+      classes: what the probabilities are of, in their order.
 
     Returns:
       A report for each artifact. One that does not open or takes its process down has failures
@@ -127,8 +129,9 @@ def verify_artifacts(
         for name in written or artifacts:
             runtime = opened(artifacts[name], folder, log_path, trust=trust)
             runtimes[name] = stack.enter_context(runtime)
-            agreed = get_io_specs(name, tflite_batch)
-            futures[name] = pool.submit(_examine, runtimes[name], agreed, evaluation, golden)
+            agreed = get_io_specs(name, tflite_batch, len(classes))
+            examined = (runtimes[name], agreed, evaluation, golden, classes)
+            futures[name] = pool.submit(_examine, *examined)
         outcomes = {name: futures[name].result() for name in artifacts}
         running = {name: runtimes[name] for name in artifacts if not outcomes[name].failures}
         latencies = measure_latency(running, golden.images)
@@ -138,31 +141,35 @@ def verify_artifacts(
         if latency and artifact.runtime == "tflite":
             latency = latency._replace(images=tflite_batch)
         path = (folder, name, artifact)
-        reports.append(_report(*path, outcomes[name], latency, evaluation, golden))
+        reports.append(_report(*path, outcomes[name], latency, evaluation, golden, classes))
     return reports
 
 
 def _examine(
-    runtime: Runtime, agreed: list[dict[str, Any]], evaluation: Evaluation | None, golden: Golden
+    runtime: Runtime,
+    agreed: list[dict[str, Any]],
+    evaluation: Evaluation | None,
+    golden: Golden,
+    classes: Sequence[str],
 ) -> _Outcome:
     try:
         io_spec = runtime.io_spec()
         if io_spec not in agreed:
             return _Outcome(io_spec, failures=("its inputs and outputs are not as agreed",))
         faces, found = runtime.predict(golden.images), None
-        failures = _malformed(faces, len(golden.images))
+        failures = _malformed(faces, len(golden.images), len(classes))
         if evaluation and not failures:
             found = runtime.predict(evaluation.images)
-            failures = _malformed(found, len(evaluation.images))
-        for check in (_wrong_classes, _wrong_decoding):
-            failures = failures or check(runtime, golden.images, faces)
+            failures = _malformed(found, len(evaluation.images), len(classes))
+        failures = failures or _wrong_classes(runtime, golden.images, faces, classes)
+        failures = failures or _wrong_decoding(runtime, golden.images, faces)
         return _Outcome(io_spec, faces, found, failures)
     except RuntimeFailedError as failure:
         return _Outcome(failures=(str(failure),))
 
 
-def _malformed(probabilities: np.ndarray, count: int) -> tuple[str, ...]:
-    if probabilities.shape != (count, len(CLASS_NAMES)):
+def _malformed(probabilities: np.ndarray, count: int, num_classes: int) -> tuple[str, ...]:
+    if probabilities.shape != (count, num_classes):
         return (f"its output has the shape {probabilities.shape}",)
     if not np.isfinite(probabilities).all():
         return ("its output holds NaN or infinity",)
@@ -170,12 +177,12 @@ def _malformed(probabilities: np.ndarray, count: int) -> tuple[str, ...]:
 
 
 def _wrong_classes(
-    runtime: Runtime, images: np.ndarray, probabilities: np.ndarray
+    runtime: Runtime, images: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> tuple[str, ...]:
     if not runtime.classify:
         return ()
     labels, scores = runtime.classify(images)
-    named = labels == [CLASS_NAMES[i] for i in probabilities.argmax(axis=1)]
+    named = labels == [classes[i] for i in probabilities.argmax(axis=1)]
     right = named and _close(np.asarray(scores), probabilities.max(axis=1))
     return () if right else ("its signature 'classify' contradicts 'serving_default'",)
 
@@ -224,6 +231,7 @@ def _report(
     latency: Latency | None,
     evaluation: Evaluation | None,
     golden: Golden,
+    classes: Sequence[str],
 ) -> ArtifactReport:
     comparison = golden_difference = None
     failures = outcome.failures
@@ -245,7 +253,7 @@ def _report(
         paths += [inner for path in paths for inner in path.rglob("*")]
         size = sum(path.stat().st_size for path in paths if path.is_file())
         if comparison and artifact.runtime == "tflite":
-            failures += metadata.find_problems((folder / artifact.path).read_bytes(), name)
+            failures += metadata.find_problems((folder / artifact.path).read_bytes(), name, classes)
     except OSError as error:
         failures += (f"cannot be read ({error.strerror})",)
     spec = outcome.io_spec

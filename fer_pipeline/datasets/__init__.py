@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from fer_pipeline import classes as classes_lib
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import problem_of
 from fer_pipeline.datasets import cache as cache_lib
 from fer_pipeline.datasets import exclusion, files, folders, kaggle_csv, splitting
@@ -24,6 +27,10 @@ ARRAYS = "(arrays)"
 
 #: Where decoded images are kept: in memory, in memory-mapped files, or nowhere.
 Cache = Literal["memory", "disk", "none"]
+
+#: Which classes there are: names in their order, the same as the text of ``--classes``, or
+#: ``"auto"``, those of the source.
+Classes = str | Sequence[str]
 
 
 class Loaded(NamedTuple):
@@ -51,6 +58,7 @@ class Loaded(NamedTuple):
 def load(
     source: str | os.PathLike[str],
     *,
+    classes: Classes = classes_lib.AUTO,
     seed: int = 0,
     validation_fraction: float | None = None,
     on_bad_image: OnBadImage = "fail",
@@ -64,6 +72,8 @@ def load(
     Args:
       source: ``"synthetic"``, a folder or .zip with ``train/<class>/`` and ``test/<class>/``, or
         ``fer2013.csv`` or ``icml_face_data.csv``, in a .zip or not.
+      classes: names and order of the classes, which have to be those of the source; ``"auto"``
+        takes the folders in ``train/``, sorted. CSV files and the synthetic faces have FER-2013's.
       seed: of the split that ``validation_fraction`` makes; nothing else here depends on it.
       validation_fraction: part of the training images to validate on, in place of the source's
         own validation images; see ``splitting.split``. Refused for the synthetic faces, whose
@@ -84,6 +94,7 @@ def load(
     if exclude is not None:
         # A mistake in it shows before anything is decoded.
         exclusion.read(exclude)
+    classes = _check_classes(source, kind, classes)
     if kind == SYNTHETIC:
         from fer_pipeline.datasets import synthetic
 
@@ -93,9 +104,10 @@ def load(
         return Loaded(splits, SYNTHETIC, decoded=False, excluded=excluded)
     decoded = True
     if cache == "disk":
-        faces, decoded = _read_cached(source, kind, on_bad_image, cache_dir, write=write_cache)
+        reading = (source, kind, classes, on_bad_image)
+        faces, decoded = _read_cached(*reading, cache_dir, write=write_cache)
     else:
-        faces = _decode(source, kind, on_bad_image, stream=cache == "none")
+        faces = _decode(source, kind, classes, on_bad_image, stream=cache == "none")
     splits, excluded = split(
         source, faces, validation_fraction=validation_fraction, seed=seed, exclude=exclude
     )
@@ -126,22 +138,29 @@ def split(
     return exclusion.apply(splits, exclusion.read(exclude), names_of)
 
 
-def read(source: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> Faces:
+def read(
+    source: str | os.PathLike[str],
+    *,
+    classes: Classes = classes_lib.AUTO,
+    on_bad_image: OnBadImage = "fail",
+) -> Faces:
     """Reads all images of a source into memory, to be split by ``split``.
 
     Args:
       source: as for ``load``.
+      classes: as for ``load``.
       on_bad_image: as for ``load``.
 
     Raises:
       UserError: the source is wrong; says what to do.
     """
     source, kind = _check_arguments(source, None, on_bad_image, "memory")
+    classes = _check_classes(source, kind, classes)
     if kind == SYNTHETIC:
         from fer_pipeline.datasets import synthetic
 
         return _joined(synthetic.load(seed=0))
-    return _decode(source, kind, on_bad_image)
+    return _decode(source, kind, classes, on_bad_image)
 
 
 def _joined(splits: Splits) -> Faces:
@@ -167,19 +186,23 @@ def names(source: str | os.PathLike[str], faces: Faces, places: np.ndarray) -> l
     """
     if faces.rows is None:
         return [f"face {place}" for place in places]
-    found, rows = image_files(source), faces.rows[places]
+    found, rows = image_files(source, faces.classes), faces.rows[places]
     return [f"row {row}" if found is None else found.path(row) for row in rows]
 
 
-def image_files(source: str | os.PathLike[str]) -> files.Files | None:
+def image_files(
+    source: str | os.PathLike[str], classes: Classes = classes_lib.AUTO
+) -> files.Files | None:
     """The image files of a source, by the numbers in ``Faces.rows``; None where it has none."""
-    listing = _list_images(*_check_arguments(source, None, "fail", "memory"))
+    source, kind = _check_arguments(source, None, "fail", "memory")
+    listing = _list_images(source, kind, _check_classes(source, kind, classes))
     return listing.files if listing else None
 
 
 def check(
     source: str | os.PathLike[str],
     *,
+    classes: Classes = classes_lib.AUTO,
     validation_fraction: float | None = None,
     on_bad_image: OnBadImage = "fail",
     cache: Cache = "memory",
@@ -192,9 +215,10 @@ def check(
       UserError: ``load`` would raise the same.
     """
     source, kind = _check_arguments(source, validation_fraction, on_bad_image, cache)
+    classes = _check_classes(source, kind, classes)
     # If there is a cache entry, the names are not read again.
     if cache != "disk":
-        _list_images(source, kind)
+        _list_images(source, kind, classes)
 
 
 def source_name(source: str | os.PathLike[str]) -> str:
@@ -245,23 +269,53 @@ def _check_arguments(
     return str(path), path.suffix.lower()[1:]
 
 
-def _list_images(source: str, kind: str) -> folders.Listing | None:
+def _check_classes(source: str, kind: str, classes: Classes) -> tuple[str, ...] | None:
+    """The classes that are asked for; None for those of the source."""
+    try:
+        names = classes_lib.parse(classes) if isinstance(classes, str) else tuple(classes)
+        if problem := classes_lib.problem_of(CLASS_NAMES if names is None else names):
+            raise ValueError(problem)
+    except ValueError as error:
+        raise UserError(f"--classes: {error}") from error
+    if names is not None and kind in ("csv", SYNTHETIC):
+        _require_fer2013(source, names)
+    return names
+
+
+def _require_fer2013(source: str, names: Sequence[str]) -> None:
+    """Raises UserError where other classes are asked of a source of FER-2013's than those."""
+    if problem := classes_lib.unlike(names, CLASS_NAMES):
+        raise UserError(
+            f"{source}: has {problem}, not {classes_lib.listed(names)}; only folders have classes "
+            "of their own"
+        )
+
+
+def _list_images(source: str, kind: str, classes: tuple[str, ...] | None) -> folders.Listing | None:
     """Lists the images of a folder or .zip; None for a CSV file, also in a .zip, and synthetic."""
     if kind in ("csv", SYNTHETIC):
         return None
     if kind == "folder":
-        return folders.list_folder(source)
+        return folders.list_folder(source, classes)
     members = files.open_zip(source)
     names = [member.filename for member in members]
     images = any(name.lower().endswith(files.IMAGE_SUFFIXES) for name in names)
     if kaggle_csv.csv_members(names) and not images:
+        if classes is not None:
+            _require_fer2013(source, classes)
         return None
-    return folders.list_zip(source, members)
+    return folders.list_zip(source, members, classes)
 
 
-def _decode(source: str, kind: str, on_bad_image: OnBadImage, **options: Any) -> Faces:
+def _decode(
+    source: str,
+    kind: str,
+    classes: tuple[str, ...] | None,
+    on_bad_image: OnBadImage,
+    **options: Any,
+) -> Faces:
     """Reads the images of a source; ``options`` are for ``folders.decode`` alone."""
-    listing = _list_images(source, kind)
+    listing = _list_images(source, kind, classes)
     if listing is None:
         return kaggle_csv.read(source, on_bad_image=on_bad_image)
     return folders.decode(listing, on_bad_image=on_bad_image, **options)
@@ -270,6 +324,7 @@ def _decode(source: str, kind: str, on_bad_image: OnBadImage, **options: Any) ->
 def _read_cached(
     source: str,
     kind: str,
+    classes: tuple[str, ...] | None,
     on_bad_image: OnBadImage,
     cache_dir: str | os.PathLike[str] | None,
     *,
@@ -277,19 +332,20 @@ def _read_cached(
 ) -> tuple[Faces, bool]:
     """Reads the images through the cache on disk; also returns whether they were decoded."""
     digest = _digest(source, kind)
-    folder = cache_lib.entry_folder(cache_dir, source_name(source), digest, [kind, on_bad_image])
+    options = [kind, on_bad_image, classes]
+    folder = cache_lib.entry_folder(cache_dir, source_name(source), digest, options)
     faces = cache_lib.load(folder)
     if faces is not None:
         return faces, False
     if not write:
-        return _decode(source, kind, on_bad_image), True
+        return _decode(source, kind, classes, on_bad_image), True
 
     def check_source() -> None:
         if _digest(source, kind) != digest:
             raise UserError(f"{source}: changed while it was read; start again")
 
     def decode(allocate: cache_lib.Allocate) -> Faces:
-        return _decode(source, kind, on_bad_image, allocate=allocate)
+        return _decode(source, kind, classes, on_bad_image, allocate=allocate)
 
     return cache_lib.store(folder, decode, check_source)
 

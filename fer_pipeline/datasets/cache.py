@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import gather
 from fer_pipeline.datasets.splits import Faces, LazyImages, chunks
 from fer_pipeline.errors import UserError
@@ -66,7 +65,7 @@ def entry_folder(
     Raises:
       UserError: the home folder is not known.
     """
-    parts = [_VERSION, CLASS_NAMES, FACE_SHAPE, source_digest, options]
+    parts = [_VERSION, FACE_SHAPE, source_digest, options]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     cache = cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "fer_pipeline")
     short = os.fsencode(name)[:_MAX_NAME].decode(errors="ignore")
@@ -94,6 +93,7 @@ def load(folder: Path) -> Faces | None:
             skipped=tuple(about["skipped"].tolist()),
             left_out=tuple(about["left_out"].tolist()),
             rows=about.get("rows"),
+            classes=tuple(about["classes"].tolist()),
         )
     except Exception:  # Damaged files make NumPy raise many kinds.
         return None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from fer_pipeline import cores, datasets, pictures
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import duplicates, near_duplicates, splitting
 from fer_pipeline.datasets.duplicates import Repeats
 from fer_pipeline.datasets.files import Files
@@ -76,8 +74,6 @@ def describe(
     source: str | os.PathLike[str],
     faces: Faces,
     places: Positions,
-    *,
-    classes: Sequence[str] = CLASS_NAMES,
 ) -> Description:
     """Describes a data set.
 
@@ -85,7 +81,6 @@ def describe(
       source: where it came from; its files are read again for their formats.
       faces: all its images, in memory.
       places: its splits.
-      classes: the names of the classes, in the order of the labels.
 
     Raises:
       UserError: a file can no longer be read.
@@ -94,6 +89,7 @@ def describe(
     split_of = np.full(len(faces.labels), -1)
     for i, name in enumerate(splits):
         split_of[getattr(places, name)] = i
+    classes = faces.classes
     hashes = splitting.pixel_hashes(faces.images)
     photographs = near_duplicates.group(faces.images, hashes)
     flat = faces.images.reshape(len(faces.images), -1)
@@ -104,13 +100,13 @@ def describe(
     blank = np.flatnonzero(used & (deviations < _BLANK))
     return Description(
         source=datasets.source_name(source),
-        classes=tuple(classes),
+        classes=classes,
         faces=faces,
         places=places,
         split_of=split_of,
         splits=splits,
         counts=counts,
-        formats=formats(datasets.image_files(source), faces.rows),
+        formats=formats(datasets.image_files(source, classes), faces.rows),
         hashes=hashes,
         photographs=photographs,
         copies=duplicates.count(hashes, faces.labels, split_of, len(splits)),

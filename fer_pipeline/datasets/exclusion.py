@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.splits import Split, Splits, chunks
 from fer_pipeline.datasets.splitting import content_hashes
 from fer_pipeline.errors import UserError
@@ -169,8 +168,6 @@ def apply(
     splits: Splits,
     exclusion: Exclusion,
     names_of: Callable[[], Sequence[Sequence[str]]] | None = None,
-    *,
-    classes: Sequence[str] = CLASS_NAMES,
 ) -> tuple[Splits, Excluded]:
     """Leaves the listed images out of training and validation.
 
@@ -179,7 +176,6 @@ def apply(
       exclusion: the list.
       names_of: names of the images of training, validation and test; asked only if there are paths
         in the list. None where images have no names.
-      classes: the names of the classes, in the order of the labels.
 
     Raises:
       UserError: a class is left without training or validation images.
@@ -192,10 +188,10 @@ def apply(
     for (use, part), part_names in zip(parts.items(), all_names, strict=True):
         if use == "validation" and splits.selected_on == "test":
             continue
-        wanted = _index(exclusion.lines, classes)
+        wanted = _index(exclusion.lines, splits.classes)
         masks[use], hit[use] = _match(part, wanted, part_names, hashed=hashed)
     kept = {
-        use: _keep(exclusion.path, use, parts[use], ~mask, classes)
+        use: _keep(exclusion.path, use, parts[use], ~mask, splits.classes)
         for use, mask in masks.items()
         if use != "test" and mask.any()
     }

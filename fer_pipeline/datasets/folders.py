@@ -2,7 +2,7 @@
 
 There may be a ``validation/``, ``valid/`` or ``val/`` folder too, and all of them may be in a
 parent folder, as in an archive that was packed with it (``fer2013/train/...``). Split and class
-folders are recognised in upper and lower case; class numbers are those of ``classes.CLASS_NAMES``.
+folders are recognised in upper and lower case; which class folders there are, ``layout`` says.
 Files that operating systems create are ignored; other files that are not images are counted.
 
 A source is first listed, by the names of its files, and then decoded, at once or as a stream.
@@ -35,23 +35,32 @@ _BATCH = 256
 _BATCH_BYTES = 2**24
 
 
-def list_folder(root: str | os.PathLike[str]) -> Listing:
+def list_folder(root: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Listing:
     """Lists the images below a folder.
+
+    Args:
+      root: the folder.
+      classes: as for ``layout.list_images``.
 
     Raises:
       UserError: it holds no class folders, one of them is missing, empty or unknown.
     """
     root = os.fspath(root)
     files_of = functools.partial(files_lib.FolderFiles, root)
-    return layout.list_images(root, *scan_folder(root), files_of)
+    return layout.list_images(root, *scan_folder(root), files_of, classes)
 
 
-def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> Listing:
+def list_zip(
+    path: str | os.PathLike[str],
+    infos: Iterable[zipfile.ZipInfo],
+    classes: Sequence[str] | None = None,
+) -> Listing:
     """Lists the images in a .zip.
 
     Args:
       path: of the .zip.
       infos: its members, from ``files.open_zip``.
+      classes: as for ``layout.list_images``.
 
     Raises:
       UserError: as ``list_folder``; or it is encrypted, or neither stored nor deflated.
@@ -66,7 +75,7 @@ def list_zip(path: str | os.PathLike[str], infos: Iterable[zipfile.ZipInfo]) -> 
     def files_of(wanted: Sequence[str]) -> Files:
         return files_lib.ZipFiles(path, [members[name] for name in wanted])
 
-    return layout.list_images(os.fspath(path), names, folders, files_of)
+    return layout.list_images(os.fspath(path), names, folders, files_of, classes)
 
 
 def scan_folder(root: str) -> tuple[list[str], set[str]]:
@@ -241,5 +250,6 @@ def decode(
         tuple(skipped),
         listing.left_out,
         np.concatenate(hashes) if stream else None,
+        listing.classes,
         good,
     )

@@ -1,4 +1,4 @@
-"""Finds the split and class of a source's images from their paths.
+"""Finds the classes of a source, and the split and class of its images, from their paths.
 
 Paths are relative to the source, with ``/`` between their parts.
 """
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline import classes as classes_lib
+from fer_pipeline.classes import CLASS_NAMES, FEWEST, MOST, are_fer2013
 from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets.files import Files, printable
 from fer_pipeline.datasets.splits import PRIVATE_TEST, PUBLIC_TEST, TEST, TRAIN, VALIDATION
@@ -29,9 +30,6 @@ SPLITS = {
 #: CSV by the usage.
 FAMILIES = {"publictest": PUBLIC_TEST, "privatetest": PRIVATE_TEST}
 
-_LABELS = {name: label for label, name in enumerate(CLASS_NAMES)}
-_CLASSES = ", ".join(CLASS_NAMES)
-
 #: How many folders deep ``train/`` may be.
 MAX_DEPTH = 3
 
@@ -44,12 +42,29 @@ class Listing(NamedTuple):
       labels: int32 ``[N]``.
       groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST`` of ``splits``.
       left_out: names of the other files in the split folders.
+      classes: what the labels mean, in their order.
     """
 
     files: Files
     labels: np.ndarray
     groups: np.ndarray
     left_out: tuple[str, ...]
+    classes: tuple[str, ...] = CLASS_NAMES
+
+
+class _Image(NamedTuple):
+    """An image by the parts of its name: its split, its class folder, and the name itself."""
+
+    group: int
+    split: str
+    folder: str
+    name: str
+
+    @property
+    def half(self) -> int:
+        """The group; of ``test/`` also which of Kaggle's halves."""
+        family = self.name.rpartition("/")[2].lower().partition("_")[0]
+        return FAMILIES.get(family, self.group) if self.group == TEST else self.group
 
 
 def list_images(
@@ -57,6 +72,7 @@ def list_images(
     names: Iterable[str],
     folders: set[str],
     files_of: Callable[[Sequence[str]], Files],
+    classes: Sequence[str] | None = None,
 ) -> Listing:
     """Finds the images among a source's files.
 
@@ -65,12 +81,51 @@ def list_images(
       names: of its files.
       folders: all folders in it.
       files_of: opens the files of given names, to read those without an image's suffix.
+      classes: names and order of the classes, which have to be those of the folders; None is the
+        folders in ``train/``, sorted. Where these are FER-2013's, in upper or lower case, the
+        classes have its names.
 
     Raises:
-      UserError: an image is in no class folder, or a split or class is missing.
+      UserError: an image is in no class folder; the classes are too few, too many or badly named;
+        or a split or class is missing or one too many.
     """
     prefix = find_prefix(source, folders)
-    rows, left_out, present = [], [], set()
+    found, left_out = _find_images(source, prefix, names, files_of)
+    splits = _find_splits(source, prefix, folders)
+    given = classes is not None
+    classes = tuple(classes if given else _find_classes(source, splits[TRAIN], folders, found))
+    label_of = classes_lib.matcher(classes)
+    rows, present = [], set()
+    for image in found:
+        label = label_of(image.folder)
+        if label is None:
+            where = printable(f"{source}/{prefix}{image.split}/{image.folder}")
+            problem = "not among --classes" if given else f"{splits[TRAIN]}/ has no such class"
+            raise UserError(
+                f"{where}: {problem}; rename or remove it, the classes are "
+                f"{classes_lib.listed(classes)}"
+            )
+        present.add((image.group, label))
+        rows.append((image.half, label, image.name))
+    rows.sort()
+    _check_complete(source, splits, folders, classes, present)
+    return Listing(
+        files_of([name for _, _, name in rows]),
+        np.array([label for _, label, _ in rows], np.int32),
+        np.array([group for group, _, _ in rows], np.int8),
+        left_out,
+        classes,
+    )
+
+
+def _find_images(
+    source: str,
+    prefix: str,
+    names: Iterable[str],
+    files_of: Callable[[Sequence[str]], Files],
+) -> tuple[list[_Image], tuple[str, ...]]:
+    """The images in split folders, and the names of the other files there."""
+    found, left_out = [], []
     for name in names:
         split, *inner = name.removeprefix(prefix).split("/")
         group = SPLITS.get(split.lower())
@@ -80,35 +135,16 @@ def list_images(
             left_out.append(printable(f"{source}/{name}"))
             continue
         if len(inner) < 2:
-            raise UserError(f"{source}/{name}: in no class folder; move it to one of {_CLASSES}")
-        label = _LABELS.get(inner[0].lower())
-        if label is None:
             raise UserError(
-                f"{source}/{prefix}{split}/{inner[0]}: not a class; rename or remove the folder, "
-                f"the classes are {_CLASSES}"
+                f"{printable(f'{source}/{name}')}: in no class folder; move it to "
+                f"{prefix}{split}/<class>/"
             )
-        present.add((group, label))
-        if group == TEST:
-            family = inner[-1].lower().partition("_")[0]
-            group = FAMILIES.get(family, group)
-        rows.append((group, label, name))
-    rows.sort()
-    _check_complete(source, prefix, folders, present)
-    return Listing(
-        files_of([name for _, _, name in rows]),
-        np.array([label for _, label, _ in rows], np.int32),
-        np.array([group for group, _, _ in rows], np.int8),
-        tuple(sorted(left_out)),
-    )
+        found.append(_Image(group, split, inner[0], name))
+    return found, tuple(sorted(left_out))
 
 
-def _check_complete(
-    source: str, prefix: str, folders: set[str], present: set[tuple[int, int]]
-) -> None:
-    """Checks that there is ``train/``, and in every split folder an image of every class.
-
-    ``present`` are the pairs of split and class that have one.
-    """
+def _find_splits(source: str, prefix: str, folders: set[str]) -> dict[int, str]:
+    """The split folders by their group; there is ``train/``, and no two are for the same."""
     splits: dict[int, str] = {}
     for folder in sorted(f for f in folders if f.startswith(prefix)):
         group = SPLITS.get(folder[len(prefix) :].lower())
@@ -119,14 +155,51 @@ def _check_complete(
     if TRAIN not in splits:
         others = ", ".join(f"{folder}/" for folder in splits.values())
         raise UserError(f"{source}: has {others} but no {prefix}train/; add the training images")
+    return splits
+
+
+def _find_classes(
+    source: str, train: str, folders: set[str], found: Sequence[_Image]
+) -> tuple[str, ...]:
+    """The classes that the folders in ``train/`` are."""
+    inside = {f.removeprefix(f"{train}/") for f in folders if f.startswith(f"{train}/")}
+    names = {name for name in inside if "/" not in name}
+    with_images = {image.folder for image in found if image.group == TRAIN}
+    # A folder of something else beside FER-2013's is no eighth class.
+    if are_fer2013(names) or are_fer2013(with_images):
+        return CLASS_NAMES
+    for name in sorted(names):
+        if problem := classes_lib.problem_of_name(name):
+            raise UserError(f"{printable(f'{source}/{train}/{name}')}: {problem}; rename it")
+    if not FEWEST <= len(names) <= MOST:
+        counted = {0: "no class folders", 1: f"one class folder, {min(names, default='')}"}
+        raise UserError(
+            f"{source}/{train}: has {counted.get(len(names), f'{len(names):,} class folders')}; "
+            f"{FEWEST} to {MOST:,} classes can be told apart"
+        )
+    return tuple(sorted(names))
+
+
+def _check_complete(
+    source: str,
+    splits: dict[int, str],
+    folders: set[str],
+    classes: Sequence[str],
+    present: set[tuple[int, int]],
+) -> None:
+    """Checks that every split folder has an image of every class.
+
+    ``present`` are the pairs of split and class that have one.
+    """
     lower = {folder.lower() for folder in folders}
     for group, folder in splits.items():
-        for label, name in enumerate(CLASS_NAMES):
+        for label, name in enumerate(classes):
             if (group, label) not in present:
                 there = f"{folder}/{name}".lower() in lower
+                where = printable(f"{source}/{folder}/{name}")
                 raise UserError(
-                    f"{source}/{folder}/{name}: {'no images in it' if there else 'not there'}; "
-                    f"every split needs images of {_CLASSES}"
+                    f"{where}: {'no images in it' if there else 'not there'}; "
+                    f"every split needs images of {classes_lib.listed(classes)}"
                 )
 
 
@@ -139,7 +212,7 @@ def find_prefix(source: str, folders: set[str]) -> str:
         seen = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
         raise UserError(
             f"{source}: no train/<class>/ folders in it (found {seen or 'no folders'}); "
-            f"expected train/ and test/, each with {_CLASSES}"
+            "expected train/ and test/, each with a folder for every class"
         )
     nearest = sorted(parent for parent in parents if parent.count("/") == depth)
     if len(nearest) > 1:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from fer_pipeline import datasets
 from fer_pipeline.datasets import exclusion
-from fer_pipeline.datasets.splits import TRAIN, Splits, fingerprint
+from fer_pipeline.datasets.splits import TRAIN, Faces, Splits, fingerprint
 from fer_pipeline.errors import UserError
+from fer_pipeline.run_record import classes_of
 
 #: Settings of a run that its training and validation images depend on.
 _SPLITTING = ("seed", "validation_fraction", "exclude")
@@ -37,7 +38,7 @@ def load(
 
     The run's own images are split as in the run, whatever the name of their source: validation
     images that were split off the training images must not count as training images. Other images
-    are split as their source is.
+    are split as their source is. In any case the classes have to be the run's.
 
     Args:
       config: of the run; missing settings have their defaults.
@@ -56,10 +57,11 @@ def load(
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)
     if data is not None and splitting.keys() - {"seed"}:
-        return _split_if_own(data, bad, splitting, config.get("fingerprint"))
+        faces = datasets.read(data, classes=classes_of(config), on_bad_image=bad)
+        return _split_if_own(data, faces, splitting, config.get("fingerprint"))
     reading = {name: config[name] for name in _READING if data is None and name in config}
     options = reading | splitting | {"on_bad_image": bad, "write_cache": keep}
-    splits = datasets.load(source, **options).splits
+    splits = datasets.load(source, classes=classes_of(config), **options).splits
     found = fingerprint(splits)
     return RunData(splits, found, found == config.get("fingerprint"))
 
@@ -74,10 +76,9 @@ def _check_list(path: str, expected: str | None) -> None:
 
 
 def _split_if_own(
-    source: str, on_bad_image: str, splitting: dict[str, Any], expected: str | None
+    source: str, faces: Faces, splitting: dict[str, Any], expected: str | None
 ) -> RunData:
-    """Reads a source once, and splits it as in the run if its images are the run's."""
-    faces = datasets.read(source, on_bad_image=on_bad_image)
+    """Splits the images of a source as in the run if they are the run's."""
     # The run's split of other images may leave a part empty, which is no error.
     with contextlib.suppress(UserError):
         splits, _ = datasets.split(source, faces, **splitting)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.images import FACE_SHAPE
-from fer_pipeline.terminal.tables import format_table
+from fer_pipeline.terminal.tables import format_table, shortened
 
 #: Where an image is in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/`` with
 #: one of Kaggle's two names, or in ``test/`` with another name. Sources list their images in this
@@ -62,7 +62,7 @@ class Split(NamedTuple):
     Attributes:
       images: uint8 ``[N, 48, 48, 1]``, grey levels 0..255: an array, or ``LazyImages``, which
         return arrays when they are indexed.
-      labels: int32 ``[N]``, indices into ``classes.CLASS_NAMES``.
+      labels: int32 ``[N]``, indices into the classes of its ``Splits``.
     """
 
     images: np.ndarray | LazyImages
@@ -78,12 +78,14 @@ class Splits(NamedTuple):
       test: the reported metrics are computed on it.
       selected_on: ``"validation"``, or ``"test"`` if the source has no validation images and
         the test images are used as both.
+      classes: what the labels mean, in their order.
     """
 
     train: Split
     validation: Split
     test: Split
     selected_on: str = "validation"
+    classes: tuple[str, ...] = CLASS_NAMES
 
 
 class Faces(NamedTuple):
@@ -97,6 +99,7 @@ class Faces(NamedTuple):
       skipped: names of unreadable images that were skipped.
       left_out: names of files among the images that are not images.
       hashes: ``splitting.pixel_hashes(images)``, if they are known already.
+      classes: what the labels mean, in their order.
       rows: int64 ``[N]``, where each is in its source: the number of its file in the listing, or
         its row in the CSV, as a spreadsheet counts. None where the source has no such places.
     """
@@ -108,27 +111,29 @@ class Faces(NamedTuple):
     skipped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     hashes: np.ndarray | None = None
+    classes: tuple[str, ...] = CLASS_NAMES
     rows: np.ndarray | None = None
 
 
-def class_counts(split: Split) -> np.ndarray:
-    """Counts the images of each class: int64 ``[7]``."""
-    return np.bincount(split.labels, minlength=NUM_CLASSES)
+def class_counts(split: Split, num_classes: int = NUM_CLASSES) -> np.ndarray:
+    """Counts the images of each class: int64 ``[num_classes]``."""
+    return np.bincount(split.labels, minlength=num_classes)
 
 
 def class_table(splits: Splits) -> str:
     """Formats the number of images of each class and split for the terminal."""
-    columns = {"train": class_counts(splits.train)}
+    parts = {"train": splits.train}
     if splits.selected_on == "test":
-        columns["validation = test"] = class_counts(splits.test)
+        parts["validation = test"] = splits.test
     else:
-        columns["validation"] = class_counts(splits.validation)
-        columns["test"] = class_counts(splits.test)
-    rows = zip(*([*counts, counts.sum()] for counts in columns.values()), strict=True)
-    named = zip((*CLASS_NAMES, "all"), rows, strict=True)
-    return format_table(
-        [("class", *columns), *((name, *(f"{n:,}" for n in row)) for name, row in named)]
-    )
+        parts |= {"validation": splits.validation, "test": splits.test}
+    columns = {name: class_counts(part, len(splits.classes)) for name, part in parts.items()}
+    rows = [
+        (name, *(f"{n:,}" for n in row))
+        for name, *row in zip(splits.classes, *columns.values(), strict=True)
+    ]
+    total = ("all", *(f"{counts.sum():,}" for counts in columns.values()))
+    return format_table([("class", *columns), *shortened(rows), total])
 
 
 def chunks(images: np.ndarray | LazyImages, size: int = 4096) -> Iterator[np.ndarray]:

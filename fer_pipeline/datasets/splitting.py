@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
+from fer_pipeline import classes as classes_lib
 from fer_pipeline.datasets import near_duplicates
 from fer_pipeline.datasets.splits import (
     PRIVATE_TEST,
@@ -56,7 +57,7 @@ def select(faces: Faces, places: Positions) -> Splits:
     """The images of each split."""
     train, validation = _select(faces, places.train), _select(faces, places.validation)
     test = validation if places.selected_on == "test" else _select(faces, places.test)
-    return Splits(train, validation, test, places.selected_on)
+    return Splits(train, validation, test, places.selected_on, tuple(faces.classes))
 
 
 def positions(
@@ -115,12 +116,17 @@ def positions(
             "--validation_fraction=0.1"
         )
     for use, part in (("training", train), ("validation", validation), ("test", test)):
-        missing = np.flatnonzero(np.bincount(labels[part], minlength=NUM_CLASSES) == 0)
+        missing = np.bincount(labels[part], minlength=len(faces.classes)) == 0
         # A validation that was split off may lack a class that has a single image.
-        if missing.size and (use == "training" or groups[part[0]] != TRAIN):
-            names = ", ".join(CLASS_NAMES[label] for label in missing)
+        if missing.any() and (use == "training" or groups[part[0]] != TRAIN):
+            names = classes_lib.listed(_chosen(faces.classes, missing))
             raise UserError(f"{source}: no {use} image of {names}; every class needs one")
     return Positions(train, validation, test, selected_on)
+
+
+def _chosen(names: Sequence[str], chosen: np.ndarray) -> list[str]:
+    """The names at the places where bool ``[N]`` is true."""
+    return [names[place] for place in np.flatnonzero(chosen)]
 
 
 def cut_validation(
@@ -135,17 +141,18 @@ def cut_validation(
     unique, group_of = np.unique(photographs, return_inverse=True)
     sizes = np.bincount(group_of)
     # FER-2013 has the same image with different labels; the lowest is used.
-    class_of = np.full(len(unique), NUM_CLASSES)
+    num_classes = int(labels.max(initial=-1)) + 1
+    class_of = np.full(len(unique), num_classes)
     np.minimum.at(class_of, group_of, labels)
     chosen = np.zeros(len(unique), bool)
-    for label in range(NUM_CLASSES):
+    for label in range(num_classes):
         members = np.flatnonzero(class_of == label)
         members = np.random.default_rng([seed, label]).permutation(members)[:-1]
         wanted = max(1, round(fraction * np.count_nonzero(labels == label)))
         taken_before = np.cumsum(sizes[members]) - sizes[members]
         chosen[members[taken_before < wanted]] = True
     # All images of a class may be chosen as images of other classes too.
-    for label in range(NUM_CLASSES):
+    for label in range(num_classes):
         members = np.unique(group_of[labels == label])
         if chosen[members].all():
             chosen[members[:1]] = False

@@ -37,7 +37,7 @@ class Calibration(NamedTuple):
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
-    """The expected calibration error of probabilities ``[N, 7]`` of images with labels ``[N]``.
+    """The expected calibration error of probabilities ``[N, C]`` of images with labels ``[N]``.
 
     It is the mean over all images of ``|accuracy - confidence|`` of the bin that an image is in.
     """

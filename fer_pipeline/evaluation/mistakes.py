@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_pipeline import atomic_files
+from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.datasets.splits import Split
 from fer_pipeline.errors import UserError
 
@@ -23,7 +24,7 @@ class Mistakes(NamedTuple):
       positions: int64 ``[K]``, where they are in their split.
       images: uint8 ``[K, 48, 48, 1]``.
       labels: int32 ``[K]``.
-      probabilities: float32 ``[K, 7]``.
+      probabilities: float32 ``[K, C]``.
     """
 
     positions: np.ndarray
@@ -37,7 +38,7 @@ def find(split: Split, probabilities: np.ndarray, *, count: int = COUNT) -> Mist
 
     Args:
       split: the faces; only those that are chosen are read.
-      probabilities: float32 ``[N, 7]``, what the network says of each.
+      probabilities: float32 ``[N, C]``, what the network says of each.
       count: how many to choose; fewer where fewer are wrong.
     """
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != split.labels)
@@ -58,8 +59,8 @@ def save(mistakes: Mistakes, path: Path) -> None:
         np.savez_compressed(temporary, **mistakes._asdict())
 
 
-def load(path: Path) -> Mistakes:
-    """Reads what ``save`` wrote.
+def load(path: Path, num_classes: int = NUM_CLASSES) -> Mistakes:
+    """Reads what ``save`` wrote of a network of so many classes.
 
     Raises:
       UserError: the file is damaged or something else.
@@ -68,9 +69,11 @@ def load(path: Path) -> Mistakes:
         with np.load(path, allow_pickle=False) as arrays:
             found = Mistakes(**{name: arrays[name] for name in Mistakes._fields})
         count = len(found.labels)
-        expected = ((count,), (count, 48, 48, 1), (count,), (count, 7))
+        expected = ((count,), (count, 48, 48, 1), (count,), (count, num_classes))
         if tuple(array.shape for array in found) != expected or found.images.dtype != np.uint8:
             raise ValueError("its arrays have other shapes")
+        if count and not 0 <= found.labels.min() <= found.labels.max() < num_classes:
+            raise ValueError("its labels are of other classes")
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not readable ({error}); delete it") from error
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +29,20 @@ _HELD_OUT = {"color": _VALIDATION, "linestyle": "--"}
 #: README shows figures about 800 pixels wide.
 _DPI = 110
 
+#: Classes that are drawn and named one by one; of more the figures show the first, or no names.
+_MOST_CLASSES = 40
 
-def samples(split: Split, *, columns: int = 9) -> Figure:
-    """Draws a row of examples for every class, evenly spaced through the split."""
-    rows = len(CLASS_NAMES)
+
+def samples(split: Split, classes: Sequence[str] = CLASS_NAMES, *, columns: int = 9) -> Figure:
+    """Draws a row of examples for every class, evenly spaced through the split.
+
+    Of more than 40 classes it draws the first 40.
+    """
+    classes = classes[:_MOST_CLASSES]
+    rows = len(classes)
     figure = Figure(figsize=(0.75 * columns + 1.1, 0.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    for label, (name, row) in enumerate(zip(CLASS_NAMES, axes, strict=True)):
+    for label, (name, row) in enumerate(zip(classes, axes, strict=True)):
         found = np.flatnonzero(split.labels == label)
         spread = np.linspace(0, len(found) - 1, min(columns, len(found))).astype(int)
         chosen = np.unique(found[spread]) if len(found) else found
@@ -43,7 +51,14 @@ def samples(split: Split, *, columns: int = 9) -> Figure:
         for axis, image in zip(row, split.images[chosen], strict=False):
             axis.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
         row[0].text(
-            -0.12, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=11
+            -0.12,
+            0.5,
+            name,
+            transform=row[0].transAxes,
+            ha="right",
+            va="center",
+            fontsize=11,
+            parse_math=False,
         )
     return figure
 
@@ -57,14 +72,23 @@ def counts(splits: Splits) -> Figure:
         parts["validation"] = (splits.validation, _VALIDATION)
     parts["test"] = (splits.test, _TEST)
     width = 0.8 / len(parts)
+    classes = splits.classes
     for i, (name, (split, colour)) in enumerate(parts.items()):
-        places = np.arange(len(CLASS_NAMES)) + (i - (len(parts) - 1) / 2) * width
-        bars = axis.bar(places, class_counts(split), width, label=name, color=colour)
-        labels = [f"{count:,}" for count in class_counts(split)]
-        # Three bars of a class have no room for labels side by side.
-        axis.bar_label(bars, labels, fontsize=8, rotation=90 if len(parts) > 2 else 0, padding=2)
+        places = np.arange(len(classes)) + (i - (len(parts) - 1) / 2) * width
+        counts = class_counts(split, len(classes))
+        bars = axis.bar(places, counts, width, label=name, color=colour)
+        if len(classes) > _MOST_CLASSES:
+            continue
+        labels = [f"{count:,}" for count in counts]
+        # Three bars of a class, or two of many, have no room for labels side by side.
+        upright = len(parts) > 2 or len(classes) > len(CLASS_NAMES)
+        axis.bar_label(bars, labels, fontsize=8, rotation=90 if upright else 0, padding=2)
     axis.margins(y=0.16)
-    axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    if len(classes) <= _MOST_CLASSES:
+        turned = {"rotation": 90} if len(classes) > len(CLASS_NAMES) else {}
+        axis.set_xticks(range(len(classes)), classes, parse_math=False, **turned)
+    else:
+        axis.set_xlabel(f"{len(classes):,} classes, in the order of labels.txt")
     axis.set_ylabel("images")
     figure.legend(loc="outside upper right", ncols=len(parts), frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
@@ -99,13 +123,19 @@ def curves(history: Sequence[EpochLog], *, selected_on: str = "validation") -> F
     return figure
 
 
-def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
-    """Draws counts int ``[7, 7]``, shaded by the share of the true class, which is the row."""
+def confusion_matrix(
+    confusion: np.ndarray, classes: Sequence[str] = CLASS_NAMES, *, title: str
+) -> Figure:
+    """Draws counts int ``[C, C]``, shaded by the share of the true class, which is the row.
+
+    The counts of more than 20 classes, and the names of more than 40, are left out.
+    """
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(6.6, 5.8), layout="constrained")
+    larger = max(1.0, min(len(classes), 2 * len(CLASS_NAMES)) / len(CLASS_NAMES))
+    figure = Figure(figsize=(6.6 * larger, 5.8 * larger), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for i, j in np.ndindex(*confusion.shape):
+    for i, j in np.ndindex(*confusion.shape) if len(classes) <= _MOST_CLASSES // 2 else ():
         axis.text(
             j,
             i,
@@ -115,8 +145,10 @@ def confusion_matrix(confusion: np.ndarray, *, title: str) -> Figure:
             fontsize=8.5,
             color="white" if share[i, j] > 0.62 else "black",
         )
-    axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right")
-    axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    if len(classes) <= _MOST_CLASSES:
+        turned = {"rotation": 30 if len(classes) <= len(CLASS_NAMES) else 90, "ha": "right"}
+        axis.set_xticks(range(len(classes)), classes, parse_math=False, **turned)
+        axis.set_yticks(range(len(classes)), classes, parse_math=False)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(title, fontsize=10)
@@ -164,7 +196,9 @@ def architecture(model: keras.Model) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, whole or not at all."""
-    with atomic_files.atomic_write(path) as temporary:
+    with atomic_files.atomic_write(path) as temporary, warnings.catch_warnings():
+        # A class may be named in a script that Matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(temporary, format="png", dpi=_DPI)
 
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from fer_pipeline import run_dir
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import mistakes
 from fer_pipeline.evaluation.mistakes import Mistakes
 from fer_pipeline.models import networks
+from fer_pipeline.run_record import classes_of
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Measured(NamedTuple):
     accuracy: float
     loss: float
     macro_f1: float
+    balanced_accuracy: float
     per_class: dict[str, ClassFigures]
     confusion: list[list[int]]
     ece: float | None
@@ -151,7 +153,7 @@ class RunData(NamedTuple):
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the labels."""
-        return tuple(self.metrics.splits["test"].per_class) if self.metrics else CLASS_NAMES
+        return classes_of(self.config)
 
     @property
     def test(self) -> Measured | None:
@@ -179,11 +181,15 @@ def read(run: Path, label: str | None = None) -> RunData:
         path=run,
         label=label or run.resolve().name,
         config=config,
-        parameters=networks.count_parameters(config.get("model", "notebook")),
+        parameters=networks.count_parameters(
+            config.get("model", "notebook"), len(classes_of(config))
+        ),
         history=_read_history(run),
         counts=counts,
         metrics=metrics,
-        mistakes=mistakes.load(wrong) if metrics and wrong.exists() else None,
+        mistakes=mistakes.load(wrong, len(classes_of(config)))
+        if metrics and wrong.exists()
+        else None,
         export=_read(run / run_dir.EXPORT / _MANIFEST, json.loads, _to_export),
         failed=_read(run / run_dir.EXPORT_FAILED / _FAILED_REPORT, json.loads, _to_failures) or {},
     )
@@ -287,6 +293,8 @@ def _to_measured(value: dict[str, Any]) -> Measured:
         float(value["accuracy"]),
         float(value["loss"]),
         float(value["macro_f1"]),
+        # Earlier versions of this software did not write it down.
+        statistics.fmean([row.recall for row in per_class.values() if row.support] or [0.0]),
         per_class,
         confusion,
         _or_none(float, calibration.get("ece")),

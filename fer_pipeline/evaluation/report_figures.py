@@ -13,6 +13,9 @@ from fer_pipeline.evaluation.report_tables import per_run, scroll
 #: Shares of a row from which a cell of the confusion matrix is so dark that its text changes.
 _MID, _HIGH = 0.52, 0.72
 
+#: Classes of the largest confusion matrix that is shown, and rows of what is shown in its place.
+_MOST_CLASSES = 40
+
 
 def curves(runs: Sequence[RunData]) -> Markup | None:
     """Loss, accuracy and learning rate by epoch: of one run, or the validation of several."""
@@ -123,6 +126,8 @@ def confusion_matrix(run: RunData) -> Markup | None:
     if not test:
         return None
     names = run.classes
+    if len(names) > _MOST_CLASSES:
+        return _confusions(test.confusion, names)
     head = [element("td"), *(element("th", name, scope="col") for name in names)]
     rows = []
     for i, (name, counts) in enumerate(zip(names, test.confusion, strict=True)):
@@ -138,6 +143,29 @@ def confusion_matrix(run: RunData) -> Markup | None:
         element("thead", element("tr", head)),
         element("tbody", rows),
         class_="matrix",
+    )
+    return element("figure", table, class_="figure-confusion")
+
+
+def _confusions(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
+    """The most frequent confusions of so many classes that no page has room for the matrix."""
+    pairs = [
+        (count, i, j)
+        for i, counts in enumerate(confusion)
+        for j, count in enumerate(counts)
+        if count and i != j
+    ]
+    head = ("the face is", "the network says", "images", "of the class")
+    rows = [
+        (names[i], names[j], f"{count:,}", f"{count / sum(confusion[i]):.1%}")
+        for count, i, j in sorted(pairs, key=lambda pair: -pair[0])[:_MOST_CLASSES]
+    ]
+    table = element(
+        "table",
+        element("caption", "The most frequent confusions."),
+        element("thead", element("tr", (element("th", cell, scope="col") for cell in head))),
+        element("tbody", (element("tr", (element("td", cell) for cell in row)) for row in rows)),
+        class_="text",
     )
     return element("figure", table, class_="figure-confusion")
 

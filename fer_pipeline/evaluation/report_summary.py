@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fer_pipeline import classes as classes_lib
 from fer_pipeline import run_record
 from fer_pipeline.evaluation.markup import Markup, element
 from fer_pipeline.evaluation.report_data import RunData
@@ -82,6 +83,9 @@ def _headline(run: RunData) -> dict[str, _Figure]:
         between = f"95% interval {low:.1%} to {high:.1%}"
         found["Test accuracy"] = _Figure(f"{test.accuracy:.2%}", between)
         found["Macro F1"] = _Figure(f"{test.macro_f1:.3f}", meaning="mean of the classes")
+        found["Balanced accuracy"] = _Figure(
+            f"{test.balanced_accuracy:.2%}", meaning="mean recall of the classes"
+        )
         found["Test loss"] = _Figure(f"{test.loss:.4f}", meaning="cross-entropy, nats")
         if test.ece is not None:
             meaning = "expected, on the test images"
@@ -134,6 +138,7 @@ def _facts(run: RunData) -> dict[str, str]:
     }
     found = {
         "Data": Path(config["data"]).name,
+        "Classes": classes_lib.listed(run.classes),
         "Network": f"{_network(run)}, {run.parameters:,} parameters",
         "Recipe": config.get("recipe", "notebook"),
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_pipeline import classes as classes_lib
 from fer_pipeline import config as config_lib
+from fer_pipeline import run_record
 from fer_pipeline.config import Config
 from fer_pipeline.recipes import RECIPES
 
@@ -27,6 +29,8 @@ def training_command(run: Path, config: Mapping[str, Any]) -> str:
     for name, setting in config_lib.settings().items():
         default = recipe.get(name, getattr(Config, name))
         value = config.get(name, default)
+        if name == "classes":
+            value = _classes(run_record.classes_of(config))
         # What the device decides counts only where a repetition has to have it.
         chosen_by_device = setting.from_device and setting.fixed != "always"
         if value == default or (chosen_by_device and not config.get("deterministic")):
@@ -34,6 +38,11 @@ def training_command(run: Path, config: Mapping[str, Any]) -> str:
         found.append(_flag(name, value))
     found.append(f"--run_dir={run}-again")
     return shlex.join(found)
+
+
+def _classes(names: Sequence[str]) -> str:
+    """What ``--classes`` has to be; folders come in this order by themselves."""
+    return classes_lib.AUTO if list(names) == sorted(names) else classes_lib.as_text(names)
 
 
 def verify_command(run: Path) -> str:

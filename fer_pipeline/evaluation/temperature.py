@@ -67,7 +67,7 @@ def fit(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     The cross-entropy has one minimum: it is convex in the reciprocal of the temperature.
 
     Args:
-      probabilities: ``[N, 7]``; their logarithms are logits.
+      probabilities: ``[N, C]``; their logarithms are logits.
       labels: int ``[N]``.
 
     Returns:

@@ -14,7 +14,7 @@ from fer_pipeline.inference import model_loader, pretrained
 if TYPE_CHECKING:
     import numpy as np
 
-#: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]`` probabilities; may be called from several threads.
+#: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, C]`` probabilities; may be called from several threads.
 Classifier = Callable[["np.ndarray"], "np.ndarray"]
 
 
@@ -44,9 +44,20 @@ def open_classifier(
     Raises:
       UserError: there is no such model, it is damaged, or asks for more than it may.
     """
-    path = pretrained.pretrained_path() if path is None else Path(path)
+    path = _path(path)
     with model_loader.opened(path, trust=trust, processes=processes) as model:
         yield lambda images: _probabilities(path, model, images, tta)
+
+
+def class_names(
+    path: str | os.PathLike[str] | None = None, *, trust: bool = False
+) -> tuple[str, ...]:
+    """The names of a model's answers, in their order; ``path`` is as for ``open_classifier``."""
+    return model_loader.class_names(_path(path), trust=trust)
+
+
+def _path(path: str | os.PathLike[str] | None) -> Path:
+    return pretrained.pretrained_path() if path is None else Path(path)
 
 
 def _probabilities(

@@ -11,7 +11,6 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
 
@@ -19,7 +18,7 @@ from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
 MAX_MANIFEST = 2**24
 
 #: An export's models lie this far below its manifest at most: ``saved_model/1`` does.
-_LEVELS = 2
+LEVELS = 2
 
 
 class Listed(NamedTuple):
@@ -46,10 +45,10 @@ def check(path: Path) -> None:
 
     Raises:
       UserError: names the first file that is missing, damaged, exchanged or not of the export that
-        it lies in, or the manifest where that is damaged or has the labels in another order.
+        it lies in, or the manifest where that is damaged.
     """
     path = path.resolve()
-    for folder in path.parents[:_LEVELS]:
+    for folder in path.parents[:LEVELS]:
         manifest = read_export(folder)
         if manifest is None:
             continue
@@ -61,8 +60,6 @@ def check(path: Path) -> None:
                 f"{path}: is not of the export that it lies in ({folder / MANIFEST}); copy it "
                 "elsewhere to use it"
             )
-        if tuple(manifest.get("labels", CLASS_NAMES)) != CLASS_NAMES:
-            raise UserError(f"{folder / MANIFEST}: its labels are not this software's, in order")
         for file in names:
             _check_file(folder / file, listed[file])
         return

@@ -50,7 +50,7 @@ def load(path: Path, *, trust: bool = False) -> keras.Model:
 
 
 def predict_probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Runs a Keras model over uint8 images ``[N, 48, 48, C]``: float32 ``[N, 7]``."""
+    """Runs a Keras model over uint8 images ``[N, 48, 48, C]``: float32 ``[N, C]``."""
     import tensorflow as tf
 
     # predict_on_batch keeps one compiled function for full batches and one for the remainder.

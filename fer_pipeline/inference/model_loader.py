@@ -11,16 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from fer_pipeline import run_dir
-from fer_pipeline.classes import IMAGE_SIZE, NUM_CLASSES
+from fer_pipeline.classes import FEWEST, IMAGE_SIZE
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import export_files, integrity, pretrained, runtime_client, runtime_pool
+from fer_pipeline.inference import (
+    export_files,
+    integrity,
+    labels,
+    pretrained,
+    runtime_client,
+    runtime_pool,
+)
+from fer_pipeline.run_record import classes_of
 from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
-#: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, 7]``.
+#: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, C]``.
 Model = Callable[["np.ndarray"], "np.ndarray"]
 
 _Kind = Literal["run", "saved_model", "keras", "tflite"]
@@ -49,8 +57,8 @@ def opened(path: Path, *, trust: bool = False, processes: int = 1) -> Iterator[M
 
     Raises:
       UserError: nothing is there, it is none of the known kinds, is damaged, asks for more, or
-        takes or gives something else than a face and seven probabilities. The model itself may
-        raise it too.
+        takes or gives something else than a face and a probability for each of its classes. The
+        model itself may raise it too.
     """
     kind, path = _find(path)
     with contextlib.ExitStack() as stack:
@@ -63,8 +71,10 @@ def opened(path: Path, *, trust: bool = False, processes: int = 1) -> Iterator[M
         _check_graph(kind, path, trust)
         # TensorFlow uses all cores in one process.
         processes = processes if kind == "tflite" else 1
+        with _reading(path):
+            names = labels.find(path)
         borrow = stack.enter_context(runtime_pool.opened(path, processes))
-        yield functools.partial(_run_apart, path, borrow)
+        yield functools.partial(_run_apart, path, borrow, names)
 
 
 def open_model(path: Path, *, trust: bool = False) -> Model:
@@ -73,12 +83,45 @@ def open_model(path: Path, *, trust: bool = False) -> Model:
     if kind in ("run", "keras"):
         return _keras_model(kind, path, trust)
     _check_graph(kind, path, trust)
+    with _reading(path):
+        names = labels.find(path)
 
     def predict(images: np.ndarray) -> np.ndarray:
         with runtime_pool.opened(path) as borrow:
-            return _run_apart(path, borrow, images)
+            return _run_apart(path, borrow, names, images)
 
     return predict
+
+
+def class_names(path: Path, *, trust: bool = False) -> tuple[str, ...]:
+    """The names of a model's answers, in their order.
+
+    A run's are in its ``config.json``, those of other models where ``labels.find`` looks. Where
+    nothing names them the model is opened to count them, see ``labels.unnamed``.
+
+    Raises:
+      UserError: as ``opened``.
+    """
+    kind, path = _find(path)
+    with _reading(path):
+        if kind == "run":
+            return classes_of(run_dir.read_config(path))
+        names = labels.find(path)
+    return names or labels.unnamed(_count_answers(kind, path, trust))
+
+
+def _count_answers(kind: _Kind, path: Path, trust: bool) -> int:
+    """The number of probabilities that a model gives of a face."""
+    if kind == "keras":
+        model = _load_keras(path, trust)
+        return _check_shapes(path, *_keras_shapes(model))
+    _check_graph(kind, path, trust)
+    try:
+        with runtime_pool.opened(path) as borrow, borrow() as runtime:
+            inputs, outputs = _served_shapes(runtime)
+            return _check_shapes(path, inputs, outputs, channels=_channels(path))
+    except runtime_client.RuntimeFailedError as error:
+        _refuse(path, error)
 
 
 @contextlib.contextmanager
@@ -172,7 +215,7 @@ def reference_model(
     from fer_pipeline.evaluation import temperature
     from fer_pipeline.models.networks import build_model
 
-    model = build_model(config.get("model", "notebook"))
+    model = build_model(config.get("model", "notebook"), len(classes_of(config)))
     try:
         model.set_weights(
             checkpoint.weights
@@ -210,25 +253,32 @@ def _saved_model_version(path: Path) -> Path | None:
 
 
 def _keras_model(kind: _Kind, path: Path, trust: bool) -> Model:
-    from fer_pipeline.inference import keras_loader
-
     with _reading(path):
         if kind == "run":
-            return _keras_function(path, reference_model(path))
-        try:
-            model = keras_loader.load(path, trust=trust)
-        except UserError:
-            raise
-        # A damaged file makes Keras, h5py, zipfile and json raise nearly anything.
-        except Exception as error:
-            _refuse(path, error)
-        return _keras_function(path, model)
+            return _keras_function(path, reference_model(path), None)
+        return _keras_function(path, _load_keras(path, trust), labels.find(path))
 
 
-def _keras_function(path: Path, model: keras.Model) -> Model:
+def _load_keras(path: Path, trust: bool) -> keras.Model:
     from fer_pipeline.inference import keras_loader
 
-    _check_shapes(path, [t.shape for t in model.inputs], [t.shape for t in model.outputs])
+    try:
+        return keras_loader.load(path, trust=trust)
+    except (UserError, OSError):
+        raise
+    # A damaged file makes Keras, h5py, zipfile and json raise nearly anything.
+    except Exception as error:
+        _refuse(path, error)
+
+
+def _keras_shapes(model: keras.Model) -> tuple[list, list]:
+    return [t.shape for t in model.inputs], [t.shape for t in model.outputs]
+
+
+def _keras_function(path: Path, model: keras.Model, names: tuple[str, ...] | None) -> Model:
+    from fer_pipeline.inference import keras_loader
+
+    _check_shapes(path, *_keras_shapes(model), names=names)
     # Its computation uses all cores by itself.
     lock = threading.Lock()
 
@@ -243,7 +293,12 @@ def _keras_function(path: Path, model: keras.Model) -> Model:
     return predict
 
 
-def _run_apart(path: Path, borrow: runtime_pool.Borrow, images: np.ndarray) -> np.ndarray:
+def _run_apart(
+    path: Path,
+    borrow: runtime_pool.Borrow,
+    names: tuple[str, ...] | None,
+    images: np.ndarray,
+) -> np.ndarray:
     """The probabilities of a TFLite file or SavedModel, computed in a child process.
 
     A TFLite model for RGB gets the grey face in three equal channels: the face that every other
@@ -251,27 +306,51 @@ def _run_apart(path: Path, borrow: runtime_pool.Borrow, images: np.ndarray) -> n
     """
     try:
         with borrow() as runtime:
-            io_spec: dict[str, Any] = runtime.io_spec()
-            called = io_spec.get("signatures", {}).get("serving_default", io_spec)
-            inputs, outputs = ([t["shape"] for t in called[end]] for end in ("inputs", "outputs"))
-            _check_shapes(path, inputs, outputs, channels=(1,) if path.is_dir() else (1, 3))
+            inputs, outputs = _served_shapes(runtime)
+            _check_shapes(path, inputs, outputs, channels=_channels(path), names=names)
             return runtime.predict(images.repeat(inputs[0][-1], axis=-1))
     except runtime_client.RuntimeFailedError as error:
         _refuse(path, error)
 
 
+def _served_shapes(runtime: runtime_client.Runtime) -> tuple[list, list]:
+    """The shapes of the inputs and outputs of a model in its runtime."""
+    io_spec: dict[str, Any] = runtime.io_spec()
+    called = io_spec.get("signatures", {}).get("serving_default", io_spec)
+    inputs, outputs = ([t["shape"] for t in called[end]] for end in ("inputs", "outputs"))
+    return inputs, outputs
+
+
+def _channels(path: Path) -> tuple[int, ...]:
+    """The channels that the images of a SavedModel or a TFLite file may have."""
+    return (1,) if path.is_dir() else (1, 3)
+
+
 def _check_shapes(
-    path: Path, inputs: list, outputs: list, *, channels: tuple[int, ...] = (1,)
-) -> None:
-    """Raises UserError where the shapes are not those of a face and seven probabilities."""
+    path: Path,
+    inputs: list,
+    outputs: list,
+    *,
+    channels: tuple[int, ...] = (1,),
+    names: tuple[str, ...] | None = None,
+) -> int:
+    """The number of classes that a model answers with.
+
+    Raises:
+      UserError: the shapes are not those of a face and of a probability for each class, of which
+        there are as many as ``names``; None if it is not known how many.
+    """
     faces, probabilities = ([tuple(s or ())[1:] for s in shapes] for shapes in (inputs, outputs))
     face = (IMAGE_SIZE, IMAGE_SIZE, 1)
-    if faces not in [[(*face[:2], c)] for c in channels] or probabilities != [(NUM_CLASSES,)]:
-        shown = " -> ".join(", ".join(map(str, shapes)) for shapes in (faces, probabilities))
-        raise UserError(
-            f"{path}: another kind of model, {shown} an image, where {face} -> ({NUM_CLASSES},) "
-            "is wanted"
-        )
+    count = probabilities[0][0] if [len(shape) for shape in probabilities] == [1] else None
+    named = names is None or count == len(names)
+    if faces in [[(*face[:2], c)] for c in channels] and (count or 0) >= FEWEST and named:
+        return count
+    shown = " -> ".join(", ".join(map(str, shapes)) for shapes in (faces, probabilities))
+    wanted = f"({len(names)},)" if names else "(classes,)"
+    raise UserError(
+        f"{path}: another kind of model, {shown} an image, where {face} -> {wanted} is wanted"
+    )
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:

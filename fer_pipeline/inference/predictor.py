@@ -35,6 +35,7 @@ def predictions(
     trust: bool = False,
     workers: int | None = None,
     read: Read = reading.read_whole,
+    classes: Sequence[str] | None = None,
 ) -> Iterator[list[Prediction | Unreadable]]:
     """Asks a model about pictures, in the order in which they come, a part of them at a time.
 
@@ -47,6 +48,7 @@ def predictions(
       trust: whether a SavedModel or Keras file may ask for more than an export needs.
       workers: processes that run a TFLite file; by default one for each core.
       read: finds the faces in a picture; called from several threads.
+      classes: the model's, if they are known.
 
     Raises:
       UserError: the model cannot be opened or run.
@@ -59,6 +61,7 @@ def predictions(
     else:
         return
     workers = workers or cores.usable()
+    names = classes or classifier_lib.class_names(model, trust=trust)
 
     def weight(picture: Source) -> float:
         return max(1 / _BATCH, picture.size / _BATCH_BYTES)
@@ -67,14 +70,14 @@ def predictions(
         # One thread more than processes: it reads while they compute.
         yield from streaming.in_order(
             itertools.chain([first], pictures),
-            lambda batch: _answers(batch, classify, read),
+            lambda batch: _answers(batch, classify, read, names),
             threads=workers + 1,
             weight=weight,
         )
 
 
 def _answers(
-    pictures: Sequence[Source], classify: Classifier, read: Read
+    pictures: Sequence[Source], classify: Classifier, read: Read, classes: Sequence[str]
 ) -> list[Prediction | Unreadable]:
     found = [_faces(picture, read) for picture in pictures]
     faces = [face for part in found if not isinstance(part, Unreadable) for face in part]
@@ -87,7 +90,7 @@ def _answers(
         if not part:
             answers.append(Prediction.of_nobody(picture.path))
         answers += [
-            Prediction.of(next(rows), file=picture.path, frame=face.frame, box=face.box)
+            Prediction.of(next(rows), classes, file=picture.path, frame=face.frame, box=face.box)
             for face in part
         ]
     return answers
@@ -177,5 +180,6 @@ def _of_arrays(
     faces = [images.to_face(np.asarray(picture)) for picture in pictures]
     if not faces:
         return []
+    names = classifier_lib.class_names(model, trust=trust)
     with classifier_lib.open_classifier(model, tta=tta, trust=trust) as classify:
-        return [Prediction.of(row) for row in classify(np.stack(faces)).tolist()]
+        return [Prediction.of(row, names) for row in classify(np.stack(faces)).tolist()]

@@ -38,8 +38,8 @@ class Prediction:
       track: the number of the face in a video, from 1; None for pictures.
       label: the most probable class, the first of those that are equally probable; None where no
         face was found.
-      probabilities: of every class, by its name, in the order of ``CLASS_NAMES``; None where no
-        face was found.
+      probabilities: of every class, by its name, in the model's order; None where no face was
+        found.
     """
 
     file: str | None
@@ -53,15 +53,16 @@ class Prediction:
     def of(
         cls,
         row: Sequence[float],
+        classes: Sequence[str] = CLASS_NAMES,
         *,
         file: str | None = None,
         frame: int | None = None,
         box: tuple[int, int, int, int] | None = None,
         track: int | None = None,
     ) -> Prediction:
-        """From seven probabilities in the order of ``CLASS_NAMES``."""
-        probabilities = {name: float(p) for name, p in zip(CLASS_NAMES, row, strict=True)}
-        best = max(CLASS_NAMES, key=probabilities.get)
+        """From the probabilities of classes, in their order."""
+        probabilities = {name: float(p) for name, p in zip(classes, row, strict=True)}
+        best = max(classes, key=probabilities.get)
         return cls(file, frame, box, track, best, probabilities)
 
     @classmethod
@@ -82,18 +83,26 @@ class Unreadable:
     problem: str
 
 
-def writer(kind: Format, *, top: int = 1, everything: bool = False, width: int = 0) -> Writer:
+def writer(
+    kind: Format,
+    classes: Sequence[str] = CLASS_NAMES,
+    *,
+    top: int = 1,
+    everything: bool = False,
+    width: int = 0,
+) -> Writer:
     """Makes the function that writes predictions.
 
     Args:
       kind: ``"table"`` for a person; ``"json"``, one object a line; ``"csv"``, with a header.
+      classes: all that a face may be.
       top: how many of the most probable classes a row of the table names.
       everything: whether it has a column for each class, too.
       width: of its first column, for names that come later.
     """
     if kind == "json":
         return lambda found: "".join(f"{json.dumps(_rounded(one))}\n" for one in found)
-    return _csv_writer() if kind == "csv" else _table_writer(top, everything, width)
+    return _csv_writer(classes) if kind == "csv" else _table_writer(classes, top, everything, width)
 
 
 def _rounded(one: Prediction) -> dict:
@@ -103,8 +112,8 @@ def _rounded(one: Prediction) -> dict:
     return whole
 
 
-def _csv_writer() -> Writer:
-    header: list[Sequence[str]] = [("file", "frame", *_BOX, "track", "label", *CLASS_NAMES)]
+def _csv_writer(classes: Sequence[str]) -> Writer:
+    header: list[Sequence[str]] = [("file", "frame", *_BOX, "track", "label", *classes)]
 
     def write(found: Sequence[Prediction]) -> str:
         lines = io.StringIO()
@@ -116,7 +125,7 @@ def _csv_writer() -> Writer:
             chances = [round(p, _DIGITS) for p in (one.probabilities or {}).values()]
             # None is an empty cell.
             box = one.box or [None] * len(_BOX)
-            chances = chances or [None] * len(CLASS_NAMES)
+            chances = chances or [None] * len(classes)
             rows.writerow([name, one.frame, *box, one.track, one.label, *chances])
         return lines.getvalue()
 
@@ -134,12 +143,13 @@ def printable(name: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _table_writer(top: int, everything: bool, width: int) -> Writer:
+def _table_writer(classes: Sequence[str], top: int, everything: bool, width: int) -> Writer:
+    others = top - 1 + everything * len(classes)
     header = ["file", "expression", "probability", *(_ordinal(i) for i in range(2, top + 1))]
-    header += CLASS_NAMES if everything else []
+    header += classes if everything else []
     header.append("")
-    widths = [width, *(max(len(name), *map(len, CLASS_NAMES)) for name in header[1:3])]
-    widths += [len(f"{max(CLASS_NAMES, key=len)} {_percent(1)}")] * (top - 1)
+    widths = [width, *(max(len(name), *map(len, classes)) for name in header[1:3])]
+    widths += [len(f"{max(classes, key=len)} {_percent(1)}")] * (top - 1)
     widths += [max(len(name), len(_percent(1))) for name in header[len(widths) : -1]]
     started = False
 
@@ -152,7 +162,7 @@ def _table_writer(top: int, everything: bool, width: int) -> Writer:
 
     def write(found: Sequence[Prediction]) -> str:
         nonlocal started
-        rows = [_cells(one, top, everything) for one in found]
+        rows = [_cells(one, top, others) for one in found]
         if not rows:
             return ""
         # Rows are written as they come, so that a later, longer name widens its own rows.
@@ -163,12 +173,11 @@ def _table_writer(top: int, everything: bool, width: int) -> Writer:
     return write
 
 
-def _cells(one: Prediction, top: int, everything: bool) -> list[str]:
+def _cells(one: Prediction, top: int, count: int) -> list[str]:
     if one.probabilities is None:
-        others = [""] * (top - 1 + everything * len(CLASS_NAMES))
-        return [_name(one), "no face", "", *others, ""]
+        return [_name(one), "no face", "", *[""] * count, ""]
     (best, probability), *others = one.ranked()[:top]
-    chances = list(one.probabilities.values()) if everything else []
+    chances = list(one.probabilities.values()) if count >= top else []
     return [
         _name(one),
         best,

@@ -33,7 +33,7 @@ class Runtime(NamedTuple):
     Attributes:
       io_spec: names, shapes, dtypes and quantisation of inputs and outputs; waits for the model to
         be open.
-      predict: uint8 ``[N, 48, 48, C]`` -> float32 ``[N, 7]`` probabilities.
+      predict: uint8 ``[N, 48, 48, C]`` -> float32 ``[N, C]`` probabilities.
       seconds: (uint8 ``[N, 48, 48, C]``, repeats) -> the time of each call, which takes one image
         or, of a TFLite file, its fixed batch.
       classify: uint8 ``[N, 48, 48, 1]`` -> (names, scores); SavedModel alone, None elsewhere.

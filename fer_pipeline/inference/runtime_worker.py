@@ -9,7 +9,7 @@ Requests and replies are lines of JSON. The first reply, before any request, is
 ``{"io_spec": ..., "modules": [...]}``. Requests:
 
   ``{"predict": IN, "to": OUT}``: reads uint8 ``[N, 48, 48, C]`` from the .npy file IN and writes
-  float32 ``[N, 7]`` probabilities to OUT; replies ``{}``.
+  float32 ``[N, C]`` probabilities to OUT; replies ``{}``.
   ``{"time": IN, "repeats": R}``: runs R calls, of one image or of a fixed batch; replies
   ``{"seconds": [...]}``.
   ``{"classify": IN}``: SavedModel alone; replies ``{"labels": [...], "scores": [...]}``.
@@ -57,8 +57,12 @@ class Opened(NamedTuple):
 def in_batches(
     run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, fixed: int | None
 ) -> np.ndarray:
-    """``run`` over parts of the images: of a fixed size, or of up to 64. Gives float32 [N, 7]."""
+    """``run`` over parts of the images: of a fixed size, or of up to 64. Gives float32 [N, C]."""
     size = fixed or BATCH
+    if not len(images):
+        # The model alone knows how many classes there are.
+        blank = np.zeros((fixed or 1, *images.shape[1:]), images.dtype)
+        return np.asarray(run(blank))[:0]
     parts = []
     for start in range(0, len(images), size):
         part = images[start : start + size]
@@ -66,7 +70,7 @@ def in_batches(
         # Filled up with the last image: every image's answer is its own.
         filled = np.concatenate([part, part[-1:].repeat(missing, axis=0)])
         parts.append(np.asarray(run(filled))[: len(part)])
-    return np.concatenate(parts or [np.empty((0, 7), np.float32)])
+    return np.concatenate(parts)
 
 
 def open_tflite(path: str, threads: int = 1) -> Opened:

@@ -24,21 +24,25 @@ BLOCKS_OF_A_STAGE = 2
 DROPOUT_RATE = 0.1
 
 
-def build_model(name: str, *, batch_size: int | None = None) -> keras.Model:
+def build_model(
+    name: str, num_classes: int = NUM_CLASSES, *, batch_size: int | None = None
+) -> keras.Model:
     """Builds the float32 network, of Keras' own layers.
 
     Args:
       name: a key of ``WIDTHS``.
+      num_classes: units of the last layer.
       batch_size: the fixed batch size, or None for any.
 
     Returns:
       A network from grey levels 0..255 ``[batch_size, 48, 48, 1]`` to the float32 probabilities
-      ``[batch_size, 7]`` of ``classes.CLASS_NAMES``.
+      ``[batch_size, num_classes]``.
     """
     from keras import layers
 
     return _network(
         WIDTHS[name],
+        num_classes=num_classes,
         batch_size=batch_size,
         dtype_policy="float32",
         seed=None,
@@ -51,6 +55,7 @@ def build_model(name: str, *, batch_size: int | None = None) -> keras.Model:
 
 def build_training_model(
     name: str,
+    num_classes: int = NUM_CLASSES,
     *,
     dtype_policy: str = "float32",
     seed: int = 0,
@@ -62,6 +67,7 @@ def build_training_model(
 
     Args:
       name: a key of ``WIDTHS``.
+      num_classes: units of the last layer.
       dtype_policy: a Keras dtype policy; the softmax is float32 under every mixed one.
       seed: seed of the initial weights and of the dropout masks.
       replicas: copies of the network that will train together; see ``notebook_cnn``.
@@ -72,6 +78,7 @@ def build_training_model(
 
     return _network(
         WIDTHS[name],
+        num_classes=num_classes,
         batch_size=None,
         dtype_policy=dtype_policy,
         seed=seed,
@@ -84,7 +91,7 @@ def build_training_model(
     )
 
 
-def count_parameters(name: str) -> int:
+def count_parameters(name: str, num_classes: int = NUM_CLASSES) -> int:
     """Parameters of the network, the moving statistics included, without building it."""
     channels = WIDTHS[name][0]
     total = (STEM_KERNEL**2 + 4) * channels
@@ -94,12 +101,13 @@ def count_parameters(name: str) -> int:
             if stage and not block:
                 total += (channels + 4) * width
             channels = width
-    return total + (channels + 1) * NUM_CLASSES
+    return total + (channels + 1) * num_classes
 
 
 def _network(
     widths: tuple[int, ...],
     *,
+    num_classes: int,
     batch_size: int | None,
     dtype_policy: str,
     seed: int | None,
@@ -165,7 +173,7 @@ def _network(
     x = dropout(dropout_rate, seed=own_seed(), name="dropout", dtype=dtype_policy)(x)
     head_dtype = "float64" if dtype_policy == "float64" else "float32"
     outputs = layers.Dense(
-        NUM_CLASSES,
+        num_classes,
         activation="softmax",
         kernel_initializer=keras.initializers.GlorotUniform(seed=own_seed()),
         name="head",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.models import compact_cnn, notebook_cnn
 
 if TYPE_CHECKING:
@@ -13,33 +14,39 @@ if TYPE_CHECKING:
 NAMES = ("notebook", *compact_cnn.WIDTHS)
 
 
-def build_model(name: str = "notebook", *, batch_size: int | None = None) -> keras.Model:
+def build_model(
+    name: str = "notebook", num_classes: int = NUM_CLASSES, *, batch_size: int | None = None
+) -> keras.Model:
     """Builds a float32 network of Keras' own layers; see ``notebook_cnn`` and ``compact_cnn``."""
     if name == "notebook":
-        return notebook_cnn.build_model(batch_size=batch_size)
-    return compact_cnn.build_model(name, batch_size=batch_size)
+        return notebook_cnn.build_model(num_classes, batch_size=batch_size)
+    return compact_cnn.build_model(name, num_classes, batch_size=batch_size)
 
 
-def build_training_model(name: str = "notebook", **options: Any) -> keras.Model:
+def build_training_model(
+    name: str = "notebook", num_classes: int = NUM_CLASSES, **options: Any
+) -> keras.Model:
     """Builds the same network for training: same function, same weights, fewer memory passes.
 
     Args:
       name: one of ``NAMES``.
+      num_classes: units of the last layer.
       options: as for ``compact_cnn.build_training_model``. ``dropout`` is the rate before the head
         and nowhere else; None is the network's own.
     """
     if name == "notebook":
-        return notebook_cnn.build_training_model(**options)
-    return compact_cnn.build_training_model(name, **options)
+        return notebook_cnn.build_training_model(num_classes, **options)
+    return compact_cnn.build_training_model(name, num_classes, **options)
 
 
-def count_parameters(name: str = "notebook") -> int:
+def count_parameters(name: str = "notebook", num_classes: int = NUM_CLASSES) -> int:
     """Parameters of a network, the moving statistics included, without building it."""
     if name == "notebook":
-        return notebook_cnn.count_parameters()
-    return compact_cnn.count_parameters(name)
+        return notebook_cnn.count_parameters(num_classes)
+    return compact_cnn.count_parameters(name, num_classes)
 
 
-def name_of(parameters: int) -> str | None:
-    """The network that has so many parameters; None where there is none."""
-    return next((name for name in NAMES if count_parameters(name) == parameters), None)
+def name_of(parameters: int, num_classes: int = NUM_CLASSES) -> str | None:
+    """The network that has so many parameters for so many classes; None where there is none."""
+    counts = {name: count_parameters(name, num_classes) for name in NAMES}
+    return next((name for name, count in counts.items() if count == parameters), None)

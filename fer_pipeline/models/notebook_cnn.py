@@ -1,4 +1,4 @@
-"""The CNN of the notebook, layer by layer: 4,478,727 parameters, 4,474,759 trainable."""
+"""The CNN of the notebook, layer by layer: 4,478,727 parameters with seven classes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ DENSE_UNITS = (256, 512)
 DROPOUT_RATE = 0.25
 
 
-def build_model(*, batch_size: int | None = None) -> keras.Sequential:
+def build_model(
+    num_classes: int = NUM_CLASSES, *, batch_size: int | None = None
+) -> keras.Sequential:
     """Builds the float32 network, of Keras' own layers, named as in the notebook.
 
     Its input is ``[batch_size, 48, 48, 1]``, grey levels 0..255, which are not rescaled, as in the
-    notebook. Its output is float32 ``[batch_size, 7]``: the probabilities of
-    ``classes.CLASS_NAMES``.
+    notebook. Its output is float32 ``[batch_size, num_classes]``: the probabilities.
 
     Args:
+      num_classes: units of the last layer.
       batch_size: the fixed batch size, or None for any.
     """
     from keras import layers
 
     return _sequential(
+        num_classes=num_classes,
         batch_size=batch_size,
         dtype_policy="float32",
         seed=None,
@@ -42,7 +45,7 @@ def build_model(*, batch_size: int | None = None) -> keras.Sequential:
     )
 
 
-def count_parameters() -> int:
+def count_parameters(num_classes: int = NUM_CLASSES) -> int:
     """Counts the parameters and moving statistics of the network, without building it."""
     pixels, channels, total = IMAGE_SIZE, 1, 0
     for filters, kernel_size in CONVOLUTIONS:
@@ -53,10 +56,11 @@ def count_parameters() -> int:
     for size in DENSE_UNITS:
         total += (units + 1 + 4) * size
         units = size
-    return total + (units + 1) * NUM_CLASSES
+    return total + (units + 1) * num_classes
 
 
 def build_training_model(
+    num_classes: int = NUM_CLASSES,
     *,
     dtype_policy: str = "float32",
     seed: int = 0,
@@ -66,12 +70,13 @@ def build_training_model(
 ) -> keras.Sequential:
     """Builds the same network for training: same function, same weights, less time.
 
-    ``get_weights()`` of this model and of ``build_model()`` are interchangeable. It differs in the
+    ``get_weights()`` of this model and of ``build_model`` are interchangeable. It differs in the
     computation: batch normalisation by the fused kernel, ReLU after pooling (both are monotone, so
     they commute, and a quarter of the values is left), and on a CPU convolutions by other
     algorithms.
 
     Args:
+      num_classes: units of the last layer.
       dtype_policy: a Keras dtype policy, such as ``"mixed_bfloat16"``. The softmax is float32 under
         every mixed one: 16 bits are too few for small probabilities.
       seed: of the initial weights and of the dropout masks.
@@ -84,6 +89,7 @@ def build_training_model(
     from fer_pipeline.models.fast_layers import Dropout, fastest_convolution, fastest_normalization
 
     return _sequential(
+        num_classes=num_classes,
         batch_size=None,
         dtype_policy=dtype_policy,
         seed=seed,
@@ -99,6 +105,7 @@ def build_training_model(
 
 def _sequential(
     *,
+    num_classes: int,
     batch_size: int | None,
     dtype_policy: str,
     seed: int | None,
@@ -150,5 +157,5 @@ def _sequential(
         add(dropout, "dropout", next(rates), seed=layer_seed())
     output = {"activation": "softmax", "kernel_initializer": initializer()}
     output["dtype"] = "float64" if dtype_policy == "float64" else "float32"
-    add(layers.Dense, "dense", NUM_CLASSES, **output)
+    add(layers.Dense, "dense", num_classes, **output)
     return model

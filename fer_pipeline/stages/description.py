@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fer_pipeline import atomic_files, cores, datasets, run_dir
-from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline import classes as classes_lib
 from fer_pipeline.datasets import description, splitting
 from fer_pipeline.datasets.description import Description
 from fer_pipeline.datasets.splits import Faces, fingerprint
@@ -22,6 +22,7 @@ from fer_pipeline.evaluation import description_figure, description_page, label_
 from fer_pipeline.evaluation.description_page import Doubted
 from fer_pipeline.images import OnBadImage
 from fer_pipeline.inference import integrity, model_loader, pretrained
+from fer_pipeline.run_record import classes_of
 from fer_pipeline.terminal.tables import format_table
 
 #: The files that a description consists of.
@@ -51,7 +52,6 @@ def describe(
     folds: int | None = None,
     on_bad_image: OnBadImage = "fail",
     overwrite: bool = False,
-    classes: Sequence[str] = CLASS_NAMES,
 ) -> Described:
     """Describes a data set and writes its page, figure and, with a model, its doubtful labels.
 
@@ -64,7 +64,6 @@ def describe(
         parts of the training images, and asked about that part.
       on_bad_image: as for ``datasets.load``.
       overwrite: whether a list of doubtful labels may be replaced, which may have been edited.
-      classes: the names of the classes, in the order of the labels.
 
     Raises:
       UserError: bad data, no such model, or a file that cannot be written or is to be kept.
@@ -72,11 +71,9 @@ def describe(
     check_folder(folder, listing=bool(model or folds), overwrite=overwrite)
     path = model_path(model) if model else None
     record = training_record(path) if path else None
-    faces = datasets.read(source, on_bad_image=on_bad_image)
+    faces = read_as_trained(source, record, on_bad_image)
     own = own_places(source, faces, record) if record else None
-    found = description.describe(
-        source, faces, own or splitting.positions(source, faces), classes=classes
-    )
+    found = description.describe(source, faces, own or splitting.positions(source, faces))
     doubted = None
     if path:
         # Without the list that its run left out, other data and the same look alike.
@@ -85,6 +82,17 @@ def describe(
     elif folds:
         doubted = cross_validate(found, folds)
     return Described(found, doubted, write(found, doubted, folder, source))
+
+
+def read_as_trained(
+    source: str, record: Mapping[str, Any] | None, on_bad_image: OnBadImage
+) -> Faces:
+    """Reads a source, its classes in the order of a run's if they are the same ones."""
+    faces = datasets.read(source, on_bad_image=on_bad_image)
+    names = classes_of(record) if record else faces.classes
+    if names == faces.classes or set(names) != set(faces.classes):
+        return faces
+    return datasets.read(source, classes=names, on_bad_image=on_bad_image)
 
 
 def check_folder(folder: Path, *, listing: bool, overwrite: bool) -> None:
@@ -172,17 +180,16 @@ def ask(
     Raises:
       UserError: there is no such split, or the model cannot be run.
     """
+    names = model_loader.class_names(path)
+    if problem := classes_lib.unlike(names, found.classes):
+        raise UserError(f"--model={name}: the data have {problem}; name a model of these classes")
+    order = [names.index(label) for label in found.classes]
     asked, left_out = held_out(found, splits)
     images = found.faces.images[asked]
     probabilities = np.zeros((len(found.split_of), len(found.classes)), np.float32)
     with model_loader.opened(path, processes=cores.usable()) as predict:
         answers = predict(images)
-    if answers.shape != (len(asked), len(found.classes)):
-        raise UserError(
-            f"--model={name}: has {answers.shape[1]} classes, the data {len(found.classes)}; name "
-            "a model of these classes"
-        )
-    probabilities[asked] = answers
+    probabilities[asked] = answers[:, order]
     notes = _notes(found, asked, left_out, name=name, own=own, known=known)
     return doubted(found, probabilities, asked, notes)
 

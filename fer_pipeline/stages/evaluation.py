@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_pipeline import datasets, run_dir
+from fer_pipeline import classes as classes_lib
+from fer_pipeline import run_dir
 from fer_pipeline.datasets import run_data
-from fer_pipeline.datasets.splits import Split
+from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import precision
+from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import metrics
 from fer_pipeline.evaluation.metrics import Evaluation
-from fer_pipeline.inference import model_loader
+from fer_pipeline.inference import labels, model_loader
 
 
 class Evaluated(NamedTuple):
@@ -50,19 +52,26 @@ def evaluate_run(
     loaded = run_data.load(config, data, on_bad_image=on_bad_image, keep=False)
     faces = getattr(loaded.splits, split)
     with precision.true_float32():
-        found = metrics.score(metrics.predict(model, faces), faces.labels)
+        found = metrics.score(metrics.predict(model, faces), faces.labels, loaded.splits.classes)
     return Evaluated(found, data or config["data"], loaded.own)
 
 
-def evaluate_model(model: model_loader.Model, faces: Split) -> Evaluation:
-    """Evaluates any model that ``model_loader.open_model`` opens."""
+def evaluate_model(path: Path, faces: Splits, *, split: str = "test") -> Evaluation:
+    """Evaluates any model that ``model_loader.open_model`` opens.
+
+    Raises:
+      UserError: as that; or the model has other classes than the faces.
+    """
     from fer_pipeline.training import steps
 
-    probabilities = model(np.asarray(faces.images[:]))
-    losses = steps.cross_entropy(faces.labels, probabilities).numpy()
-    return metrics.score(metrics.Predictions(probabilities, losses), faces.labels)
-
-
-def load_split(source: str, split: str) -> Split:
-    """One split of a source, as ``datasets.load`` splits it."""
-    return getattr(datasets.load(source, write_cache=False).splits, split)
+    names = model_loader.class_names(path)
+    # Answers that nothing names are those of the faces, if they are as many.
+    if labels.are_numbers(names) and len(names) == len(faces.classes):
+        names = faces.classes
+    if problem := classes_lib.unlike(faces.classes, names):
+        raise UserError(f"{path}: has {problem}, and the data {classes_lib.listed(faces.classes)}")
+    part: Split = getattr(faces, split)
+    probabilities = model_loader.open_model(path)(np.asarray(part.images[:]))
+    losses = steps.cross_entropy(part.labels, probabilities).numpy()
+    predictions = metrics.Predictions(probabilities, losses)
+    return metrics.score(predictions, part.labels, faces.classes)

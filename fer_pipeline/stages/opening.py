@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, run_dir
+from fer_pipeline import classes as classes_lib
+from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.config import Config
 from fer_pipeline.datasets import exclusion
-from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
+from fer_pipeline.datasets.splits import Splits, class_counts, class_table, fingerprint
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
@@ -81,6 +83,7 @@ def find_problem(
         if loading:
             datasets.check(
                 config.data,
+                classes=config.classes,
                 validation_fraction=config.validation_fraction,
                 on_bad_image=config.on_bad_image,
                 cache=config.cache,
@@ -103,7 +106,9 @@ def check_run(path: Path, config: Config, *, exporting: bool) -> None:
         refuse_finished(path, config, exporting=exporting)
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
-    weights = _BYTES_PER_PARAMETER * count_parameters(config.model)
+    # Where the data decide, there may be more, whose weights are few.
+    num_classes = len(classes_lib.parse(config.classes) or ()) or NUM_CLASSES
+    weights = _BYTES_PER_PARAMETER * count_parameters(config.model, num_classes)
     # Averaged weights are one more.
     size = (_CHECKPOINT_COPIES + bool(config.ema)) * weights
     needed = checkpoints.space_needed(path, size, anew=config.overwrite)
@@ -171,8 +176,11 @@ def open_run(
         if problem:
             raise problem
         splits = _thinned(splits, config) if splits else load_data(config)
+        check_classes(splits, config)
+        teachers.check_classes(teachers.names(config.teacher), splits.classes)
     trained_on = strategy_lib.training_gpus(devices)
-    config = dataclasses.replace(loop.resolve(config, devices), threads=threads)
+    classes = classes_lib.as_text(splits.classes)
+    config = dataclasses.replace(loop.resolve(config, devices), threads=threads, classes=classes)
     if config.data not in (datasets.SYNTHETIC, datasets.ARRAYS):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
     if config.exclude:
@@ -210,12 +218,42 @@ def _thinned(splits: Splits, config: Config) -> Splits:
     return splits
 
 
+def check_classes(splits: Splits, config: Config) -> None:
+    """Checks that a network can be trained to tell the classes of the data apart.
+
+    Raises:
+      UserError: the classes are other than ``--classes``, or are none; a label is of none of them;
+        or a class has no training image, or a single one.
+    """
+    names, wanted = splits.classes, classes_lib.parse(config.classes)
+    if problem := classes_lib.problem_of(names):
+        raise UserError(f"{config.data}: {problem}; give other classes to the data")
+    if wanted and (problem := classes_lib.unlike(wanted, names)):
+        raise UserError(f"--classes={config.classes}: the data have {problem}; leave it out")
+    for part in (splits.train, splits.validation, splits.test):
+        if len(part.labels) and not (0 <= part.labels.min() <= part.labels.max() < len(names)):
+            raise UserError(
+                f"{config.data}: has labels from {part.labels.min()} to {part.labels.max()}, and "
+                f"the {len(names):,} classes are 0 to {len(names) - 1}; give both to Splits"
+            )
+    counts = class_counts(splits.train, len(names))
+    if config.validation_fraction is not None:
+        counts = counts + class_counts(splits.validation, len(names))
+    few = [name for name, count in zip(names, counts, strict=True) if count < 2]
+    if few:
+        raise UserError(
+            f"{config.data}: has fewer than two training images of {classes_lib.listed(few)}; add "
+            "more or leave the class out"
+        )
+
+
 def load_data(config: Config) -> Splits:
     """Loads the faces and says what they are."""
     print(f"data: {config.data}", flush=True)
     started = time.perf_counter()
     loaded = datasets.load(
         config.data,
+        classes=config.classes,
         seed=config.seed,
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,

@@ -124,10 +124,11 @@ def draw_data(opened: Run) -> None:
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     if splits.selected_on == "test":
         del parts["validation"]
-    counts = {name: class_counts(split).tolist() for name, split in parts.items()}
+    classes = splits.classes
+    counts = {name: class_counts(part, len(classes)).tolist() for name, part in parts.items()}
     atomic_files.write_json(opened.path / run_dir.CLASS_COUNTS, counts)
-    plots.save(plots.samples(opened.splits.train), opened.path / run_dir.SAMPLES_FIGURE)
-    plots.save(plots.counts(opened.splits), opened.path / run_dir.CLASS_COUNTS_FIGURE)
+    plots.save(plots.samples(splits.train, classes), opened.path / run_dir.SAMPLES_FIGURE)
+    plots.save(plots.counts(splits), opened.path / run_dir.CLASS_COUNTS_FIGURE)
     report.update(opened.path)
 
 
@@ -145,6 +146,7 @@ def fit(opened: Run) -> Trained:
             opened.splits.train.images,
             temperature=opened.config.temperature,
             path=path / run_dir.TARGETS if devices.worker.chief else None,
+            num_classes=len(opened.splits.classes),
         )
     if devices.worker.chief:
         print(f"\nafter every epoch {path / run_dir.REPORT} shows how far it is", flush=True)
@@ -204,7 +206,8 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     path, splits, config = opened.path, opened.splits, opened.config
     print("\nevaluating the float32 network", flush=True)
     checkpoint = checkpoints.load_end(path, config.export_checkpoint)
-    reference_model = build_model(config.model)
+    num_classes = len(splits.classes)
+    reference_model = build_model(config.model, num_classes)
     reference_model.set_weights(checkpoint.weights)
     fitted = None
     if config.calibrate:
@@ -213,7 +216,7 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     weights = temperature_lib.fold(checkpoint.weights, fitted.value if fitted else None)
     reference_model.set_weights(weights)
     # On this host alone, whatever devices it was trained on.
-    trained_network = build_training_model(config.model, dtype_policy=config.precision)
+    trained_network = build_training_model(config.model, num_classes, dtype_policy=config.precision)
     trained_network.set_weights(weights)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     results, described = {}, {}
@@ -223,13 +226,13 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
             continue
         with precision.true_float32():
             predictions = metrics_lib.predict(reference_model, split)
-        results[name] = metrics_lib.score(predictions, split.labels)
+        results[name] = metrics_lib.score(predictions, split.labels, splits.classes)
         described[name] = metrics_lib.as_json(results[name])
         # The test images come last, or are the validation images.
         wrong = mistakes.find(split, predictions.probabilities)
         if name != "train":
             described[name]["without_duplicates"] = metrics_lib.without_duplicates(
-                predictions, split, splits.train
+                predictions, split, splits.train, splits.classes
             )
     metrics = {
         "epochs": len(trained.history),
@@ -248,7 +251,7 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
     figure = reliability.diagram(test.calibration, fitted.before if fitted else None)
     plots.save(figure, path / run_dir.RELIABILITY_FIGURE)
     title = f"{test.confusion.sum():,} test images, accuracy {test.accuracy:.1%}"
-    figure = plots.confusion_matrix(test.confusion, title=title)
+    figure = plots.confusion_matrix(test.confusion, splits.classes, title=title)
     plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
     plots.save(plots.architecture(reference_model), path / run_dir.ARCHITECTURE_FIGURE)
     mistakes.save(wrong, path / run_dir.CONFIDENTLY_WRONG)

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from fer_pipeline import atomic_files, run_dir
-from fer_pipeline.classes import NUM_CLASSES
+from fer_pipeline import classes as classes_lib
+from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.devices import precision
+from fer_pipeline.errors import UserError
 from fer_pipeline.inference import model_loader, pretrained
+from fer_pipeline.run_record import classes_of
 from fer_pipeline.training import checkpoints, distillation
 
 
@@ -38,6 +41,17 @@ def check(runs: Sequence[str]) -> None:
             checkpoints.load_end(Path(run))
 
 
+def check_classes(runs: Sequence[str], classes: Sequence[str]) -> None:
+    """Raises UserError where one has other classes, or the same in another order."""
+    for run in runs:
+        own = CLASS_NAMES if run == pretrained.NAME else classes_of(run_dir.read_config(Path(run)))
+        if problem := classes_lib.unlike(classes, own):
+            raise UserError(
+                f"--teacher={run}: has {problem}, and the data {classes_lib.listed(classes)}; "
+                "leave it out or name one that was trained on these classes"
+            )
+
+
 def digests(runs: Sequence[str]) -> list[str]:
     """``digest`` of the weights of runs.
 
@@ -55,7 +69,12 @@ def digests(runs: Sequence[str]) -> list[str]:
 
 
 def targets_of_runs(
-    runs: Sequence[str], images: np.ndarray, *, temperature: float, path: Path | None = None
+    runs: Sequence[str],
+    images: np.ndarray,
+    *,
+    temperature: float,
+    path: Path | None = None,
+    num_classes: int = NUM_CLASSES,
 ) -> np.ndarray | None:
     """``distillation.teacher_targets`` of the last epochs of runs; None where there are no runs.
 
@@ -64,13 +83,14 @@ def targets_of_runs(
       images: uint8 ``[N, 48, 48, 1]``.
       temperature: see ``distillation``.
       path: where they are kept; a file of earlier is used.
+      num_classes: that the teachers have.
 
     Raises:
       UserError: as ``inference.model_loader.reference_model``.
     """
     if not runs:
         return None
-    kept = read_targets(path, len(images)) if path else None
+    kept = read_targets(path, len(images), num_classes) if path else None
     if kept is not None:
         return kept
     teachers = [
@@ -86,13 +106,13 @@ def targets_of_runs(
     return targets
 
 
-def read_targets(path: Path, count: int) -> np.ndarray | None:
-    """Reads targets of ``count`` images; None if there are none or the file is damaged."""
+def read_targets(path: Path, count: int, num_classes: int = NUM_CLASSES) -> np.ndarray | None:
+    """Reads targets ``[count, num_classes]``; None if there are none or the file is damaged."""
     try:
         targets = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    right = targets.shape == (count, NUM_CLASSES) and targets.dtype == np.float32
+    right = targets.shape == (count, num_classes) and targets.dtype == np.float32
     return targets if right else None
 
 

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+#: Rows of a class each that a table shows.
+_MOST = 40
+
+
+def shortened(rows: Sequence[Sequence[str]], most: int = _MOST) -> list[Sequence[str]]:
+    """The first rows of many, and one that says how many more there are."""
+    if len(rows) <= most:
+        return list(rows)
+    return [*rows[:most], (f"... {len(rows) - most:,} more", *[""] * (len(rows[0]) - 1))]
+
 
 def format_table(rows: Iterable[Sequence[str]], *, min_width: int = 0) -> str:
     """Aligns the cells of a table: the first column to the left, all others to the right.

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_pipeline.classes import NUM_CLASSES
-
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
@@ -26,17 +24,17 @@ _SMALLEST = np.finfo(np.float32).tiny
 def teacher_targets(
     teachers: Sequence[keras.Model], images: np.ndarray, *, temperature: float
 ) -> np.ndarray:
-    """What the teachers say of faces at a temperature: float32 ``[N, 7]``, rows of sum 1.
+    """What the teachers say of faces at a temperature: float32 ``[N, C]``, rows of sum 1.
 
     The mean of all teachers' softened probabilities of a face and of its mirror image: a student
     sees both, and they are the same face.
 
     Args:
-      teachers: float32 networks from grey levels ``[B, 48, 48, 1]`` to probabilities ``[B, 7]``.
+      teachers: float32 networks from grey levels ``[B, 48, 48, 1]`` to probabilities ``[B, C]``.
       images: uint8 ``[N, 48, 48, 1]``.
       temperature: what logits are divided by before the softmax.
     """
-    total = np.zeros((len(images), NUM_CLASSES))
+    total = np.zeros((len(images), teachers[0].output_shape[-1]))
     for teacher in teachers:
         for start in range(0, len(images), _BATCH):
             faces = images[start : start + _BATCH].astype(np.float32)
@@ -47,7 +45,7 @@ def teacher_targets(
 
 
 def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities ``[N, 7]`` as the softmax of their logits over ``temperature``: float64."""
+    """Probabilities ``[N, C]`` as the softmax of their logits over ``temperature``: float64."""
     scaled = np.log(np.maximum(probabilities, _SMALLEST).astype(np.float64)) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -72,7 +70,7 @@ def objective(
         if not label_smoothing:
             return cross_entropy(labels, probabilities)
         return keras.losses.categorical_crossentropy(
-            tf.one_hot(labels, NUM_CLASSES, dtype=probabilities.dtype),
+            tf.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype),
             probabilities,
             label_smoothing=label_smoothing,
         )

@@ -87,7 +87,7 @@ def train(
         all of them. What they count is not part of a checkpoint, so that a run which one of them
         has stopped goes on when it is continued.
       resume_key: what else has to be the same when ``run`` is continued, as JSON values.
-      targets: what teachers say of the training images, float32 ``[N, 7]``; see ``distillation``.
+      targets: what teachers say of the training images, float32 ``[N, C]``; see ``distillation``.
       log: takes a line of text about what happens.
 
     Returns:
@@ -225,6 +225,7 @@ def _open(
     build = functools.partial(
         build_training_model,
         config.model,
+        len(splits.classes),
         dtype_policy=config.precision,
         seed=config.seed,
         replicas=devices.replicas,
@@ -243,7 +244,7 @@ def _open(
         config=config,
         devices=devices,
         run=run,
-        resume_key=known_resume_key(config) | dict(resume_key),
+        resume_key=known_resume_key(config) | {"classes": list(splits.classes)} | dict(resume_key),
         model=model,
         optimizer=optimizer,
         state=State(make_schedule(config, len(splits.train.labels))),

@@ -91,7 +91,7 @@ class State:
 class Session:
     """A training under way.
 
-    ``targets`` are what teachers say of every training image, float32 ``[N, 7]``; the weights of
+    ``targets`` are what teachers say of every training image, float32 ``[N, C]``; the weights of
     ``averaged`` are the moving average of those of ``model``, None without ``--ema``.
     """
 

@@ -38,7 +38,7 @@ def compile_train_steps(
     up, so those of the last layer are made infinite everywhere first.
 
     Args:
-      model: takes float32 ``[B, 48, 48, 1]``, gives probabilities ``[B, 7]``.
+      model: takes float32 ``[B, 48, 48, 1]``, gives probabilities ``[B, C]``.
       optimizer: built for the model's trainable variables.
       strategy: under whose scope both were made; None is the default one.
       jit_batch_size: XLA compiles the steps over batches of this size; None leaves it out. Batches
@@ -150,7 +150,7 @@ def accumulate_metrics(metric_sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy in nats ``[B]`` of int32 ``[B]`` and a network's probabilities ``[B, 7]``.
+    """Cross-entropy in nats ``[B]`` of int32 ``[B]`` and a network's probabilities ``[B, C]``.
 
     Keras takes it from the logits, which its softmax keeps with the probabilities, so that a
     probability too small for float32 still has its loss. The one definition that training,

@@ -202,25 +202,6 @@ def compact_export(compact, certain, tmp_path_factory):
     return run / "export"
 
 
-@pytest.fixture(scope="session")
-def litert():
-    """Plain LiteRT, as an app would use a file: (content, images) -> raw outputs ``[N, 7]``."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    def run(content, images):
-        interpreter = Interpreter(model_content=content)
-        interpreter.allocate_tensors()
-        [source], [target] = interpreter.get_input_details(), interpreter.get_output_details()
-        found = []
-        for image in images:
-            interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
-            interpreter.invoke()
-            found.append(interpreter.get_tensor(target["index"])[0])
-        return np.array(found)
-
-    return run
-
-
 @pytest.fixture
 def copy(exported, tmp_path):
     """A copy of the export, to be damaged."""

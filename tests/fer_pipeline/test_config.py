@@ -126,7 +126,8 @@ def test_settings_that_an_older_version_lacks_are_no_problem():
 
 def test_a_continued_run_needs_the_same_bits_of_settings_only_if_it_is_deterministic():
     always = {"batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint"}
-    always |= {"model", "teachers", "exclude_sha256", *recipes.RECIPES["notebook"]} - {"calibrate"}
+    always |= {"model", "teachers", "classes", "exclude_sha256", *recipes.RECIPES["notebook"]}
+    always -= {"calibrate"}
     assert set(run_record.resume_key(record())) == always
     exact = run_record.resume_key(record(deterministic=True))
     assert set(exact) == always | {"threads", "jit_compile", "devices"}

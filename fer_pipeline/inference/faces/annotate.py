@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fer_pipeline.classes import CLASS_NAMES
-
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-#: A colour for each class, told apart by the colour-blind too: Okabe and Ito's palette, whose black
-#: is a grey here. https://jfly.uni-koeln.de/color/
-_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#F0E442", "#BBBBBB", "#56B4E9", "#E69F00")
-COLOURS = dict(zip(CLASS_NAMES, _COLOURS, strict=True))
+#: A colour for each class in turn, told apart by the colour-blind too: Okabe and Ito's palette,
+#: whose black is a grey here. https://jfly.uni-koeln.de/color/
+COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#F0E442", "#BBBBBB", "#56B4E9", "#E69F00")
 
 #: Smaller pictures are enlarged so far, by a whole number, that a label can be read.
 _LEAST = 320
@@ -32,12 +29,12 @@ class Mark(NamedTuple):
 
     Attributes:
       box: left, top, width and height in pixels; None where the picture was taken whole.
-      label: the class, which gives the colour.
+      place: of the class among all, which gives the colour.
       text: what is written; one line.
     """
 
     box: Box | None
-    label: str
+    place: int
     text: str
 
 
@@ -66,7 +63,7 @@ def draw(picture: np.ndarray, marks: Sequence[Mark], *, enlarge: bool = True) ->
         if box:
             left, top, width, height = box
             corners = [left, top, left + width, top + height]
-            pen.rectangle(corners, outline=COLOURS[mark.label], width=thick)
+            pen.rectangle(corners, outline=_colour(mark), width=thick)
     taken: list[Box] = []
     for box, mark in zip(boxes, marks, strict=True):
         font = _font(_fitting(mark.text, letters, image.width))
@@ -74,10 +71,14 @@ def draw(picture: np.ndarray, marks: Sequence[Mark], *, enlarge: bool = True) ->
         others = [other for other in boxes if other and other is not box]
         left, top = place(box, (width, height), image.size, taken, others)
         taken.append((left, top, width, height))
-        pen.rectangle([left, top, left + width, top + height], fill=COLOURS[mark.label])
+        pen.rectangle([left, top, left + width, top + height], fill=_colour(mark))
         centre = (left + width / 2, top + height / 2)
         pen.text(centre, mark.text, fill="black", font=font, anchor="mm")
     return np.array(image)
+
+
+def _colour(mark: Mark) -> str:
+    return COLOURS[mark.place % len(COLOURS)]
 
 
 def _fitting(text: str, letters: int, width: int) -> int:

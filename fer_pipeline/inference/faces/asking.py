@@ -28,6 +28,7 @@ class Question(NamedTuple):
       annotated: folder for copies with boxes and labels; None for none.
       every: looks at every how many frames of a film.
       smooth: share of the past in a face's probabilities in a film.
+      classes: the model's, if they are known.
     """
 
     model: str | None = None
@@ -38,6 +39,7 @@ class Question(NamedTuple):
     annotated: Path | None = None
     every: int = 1
     smooth: float = 0.5
+    classes: tuple[str, ...] | None = None
 
 
 def of_files(
@@ -65,6 +67,7 @@ def of_files(
         trust=question.trust,
         workers=question.workers,
         read=photographs.open_reader(question.faces),
+        classes=question.classes,
     )
     with contextlib.closing(parts):
         copied = photographs.annotate_copies(parts, question.annotated)
@@ -113,6 +116,7 @@ def _of_film(
         copy = question.annotated / photographs.unused_name(name, ".mp4", names)
         if not file.isdecimal():
             photographs.refuse_original(file, copy)
+    classes = question.classes or classifier.class_names(question.model, trust=question.trust)
     options: dict[str, Any] = {"tta": question.tta, "trust": question.trust}
     with (
         classifier.open_classifier(question.model, **options) as classify,
@@ -123,6 +127,7 @@ def _of_film(
                 file,
                 detect=detector.open_detector(smallest=films.SMALLEST),
                 classify=classify,
+                classes=classes,
                 every=question.every,
                 smooth=question.smooth,
                 copy=copy,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.inference.results import Prediction
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from fer_pipeline.inference.classifier import Classifier
     from fer_pipeline.inference.faces.detector import Detector
+    from fer_pipeline.inference.faces.tracking import Track
     from fer_pipeline.inference.faces.video import Frame
 
 #: Width in pixels of the faces that are looked for in a film. Half as much takes twice the time.
@@ -29,6 +31,7 @@ def predictions(
     *,
     detect: Detector,
     classify: Classifier,
+    classes: Sequence[str] = CLASS_NAMES,
     every: int = 1,
     smooth: float = 0.5,
     copy: Path | None = None,
@@ -41,6 +44,7 @@ def predictions(
       file: the name in the answers.
       detect: finds the faces; from ``detector.open_detector``.
       classify: answers for them.
+      classes: the names of its answers.
       every: looks at every how many frames.
       smooth: share of the past in a face's probabilities, from 0 to below 1 (``tracking.follow``).
       copy: where to write the film with boxes and labels; between two looks they stay.
@@ -59,7 +63,8 @@ def predictions(
             pixels = None
             if frame.number % every == 0:
                 pixels = frame.pixels()
-                tracks, found = _look(pixels, frame, file, tracks, detect, classify, smooth)
+                tracks, now = _look(pixels, tracks, detect, classify, smooth)
+                found = [_prediction(track, classes, file, frame.number) for track in now]
                 seen = seen or bool(found)
                 yield found
             if not (add or show):
@@ -76,31 +81,31 @@ def predictions(
 
 def _look(
     pixels: np.ndarray,
-    frame: Frame,
-    file: str,
     tracks: tuple,
     detect: Detector,
     classify: Classifier,
     smooth: float,
-) -> tuple[tuple, list[Prediction]]:
+) -> tuple[tuple, list]:
     """Finds, classifies and follows the faces of one frame."""
     import numpy as np
 
-    from fer_pipeline.inference.faces import crops, photographs, tracking
+    from fer_pipeline.inference.faces import crops, tracking
 
     boxes = [face.box for face in sorted(detect(pixels), key=lambda face: face.box[:2])]
     rows = np.zeros((0, 1))
     if boxes:
         rows = classify(np.stack([crops.cut(pixels, box) for box in boxes]))
-    tracks, now = tracking.follow(tracks, boxes, rows, smooth=smooth)
-    found = [
-        Prediction.of(
-            track.probabilities.tolist(),
-            file=file,
-            frame=frame.number,
-            box=photographs.whole_pixels(track.box),
-            track=track.number,
-        )
-        for track in now
-    ]
-    return tracks, found
+    return tracking.follow(tracks, boxes, rows, smooth=smooth)
+
+
+def _prediction(track: Track, classes: Sequence[str], file: str, frame: int) -> Prediction:
+    from fer_pipeline.inference.faces import photographs
+
+    return Prediction.of(
+        track.probabilities.tolist(),
+        classes,
+        file=file,
+        frame=frame,
+        box=photographs.whole_pixels(track.box),
+        track=track.number,
+    )

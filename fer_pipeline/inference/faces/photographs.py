@@ -139,7 +139,9 @@ def marks(found: Sequence[Prediction]) -> list:
     from fer_pipeline.inference.faces import annotate
 
     return [
-        annotate.Mark(one.box, one.label, mark_text(one)) for one in found if one.label is not None
+        annotate.Mark(one.box, list(one.probabilities).index(one.label), mark_text(one))
+        for one in found
+        if one.label is not None
     ]
 
 

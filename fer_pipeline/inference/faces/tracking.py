@@ -26,7 +26,7 @@ class Track(NamedTuple):
     Attributes:
       number: from 1, never given twice.
       box: left, top, width, height, where it was seen last.
-      probabilities: float ``[7]``, smoothed.
+      probabilities: float ``[C]``, smoothed.
       missed: looks since then.
     """
 
@@ -51,7 +51,7 @@ def follow(
     Args:
       tracks: after the frame before.
       found: a box for each face.
-      probabilities: float ``[N, 7]``, the model's answers for them.
+      probabilities: float ``[N, C]``, the model's answers for them.
       smooth: exponential smoothing: the share of the past in a new value; 0 for none.
 
     Returns:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fer_pipeline import datasets
-from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import folders, synthetic
 from fer_pipeline.datasets.splits import LazyImages, fingerprint
 from fer_pipeline.errors import UserError
@@ -305,9 +304,8 @@ def test_sources_that_are_none_are_refused(tmp_path):
         datasets.load(text)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UserError, match=r"empty: no train/<class>/ folders in it") as raised:
+    with pytest.raises(UserError, match=r"empty: no train/<class>/ folders in it"):
         datasets.load(empty)
-    assert ", ".join(CLASS_NAMES) in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -324,6 +322,8 @@ def test_sources_that_are_none_are_refused(tmp_path):
         ({"validation_fraction": 0.1}, "--validation_fraction: the synthetic faces have"),
         ({"on_bad_image": "ignore"}, "--on_bad_image=ignore: must be one of fail, skip"),
         ({"cache": "ram"}, "--cache=ram: must be one of memory, disk, none"),
+        ({"classes": "cat,dog"}, r"synthetic: has other classes \(angry, .*\), not cat, dog; only"),
+        ({"classes": ("cat",)}, "--classes: has 1 class, where 2 to 1,000 are possible"),
     ],
 )
 def test_arguments_are_checked(options, said):

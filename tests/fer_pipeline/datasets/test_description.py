@@ -97,8 +97,8 @@ def test_synthetic_faces_and_other_classes(monkeypatch):
         part = getattr(own, name)
         np.testing.assert_array_equal(faces.images[getattr(places, name)], part.images)
         np.testing.assert_array_equal(faces.labels[getattr(places, name)], part.labels)
-    names = [*CLASS_NAMES, "none of these"]
-    found = description.describe("synthetic", faces, places, classes=names)
+    names = (*CLASS_NAMES, "none of these")
+    found = description.describe("synthetic", faces._replace(classes=names), places)
     assert found.counts.shape == (3, 8)
     assert found.counts[:, 7].tolist() == [0, 0, 0]
     assert found.formats == []

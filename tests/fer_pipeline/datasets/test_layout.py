@@ -28,17 +28,98 @@ def refusal(make_source, contents) -> list[str]:
     return said[0]
 
 
+def listings(make_source, contents, classes=None):
+    """The listings of the contents as a folder and as a .zip."""
+    path = make_source.zip(contents)
+    yield folders.list_folder(make_source.folder(contents), classes)
+    yield folders.list_zip(path, files.open_zip(path), classes)
+
+
+@pytest.fixture
+def pets(make_png):
+    """Three classes with odd names, two training images and one test image of each."""
+    names = ("Zwerg, kleiner", "Äffchen 🐒", "dog")
+    paths = [f"train/{name}/{i}.png" for name in names for i in "12"]
+    paths += [f"test/{name}/1.png" for name in names]
+    return {path: make_png(level) for level, path in enumerate(paths)}
+
+
+def test_the_folders_in_train_are_the_classes(make_source, pets):
+    for listing in listings(make_source, pets):
+        assert listing.classes == ("Zwerg, kleiner", "dog", "Äffchen 🐒")
+        assert listing.labels.tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
+
+
+def test_classes_have_the_order_that_is_asked_for(make_source, pets):
+    # One name in other letters, and one with its dots written apart, as macOS does.
+    asked = ("A\u0308ffchen 🐒", "DOG", "Zwerg, kleiner")
+    for listing in listings(make_source, pets, asked):
+        assert listing.classes == asked
+        names = [listing.files.name(i).split("/")[-2] for i in range(9)]
+        assert [n[0] for n in names] == list("ÄÄddZZÄdZ")
+        assert listing.labels.tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
+
+
+def test_classes_may_differ_in_case_alone(make_source, make_png):
+    paths = [f"{split}/{name}/1.png" for split in ("train", "test") for name in "aAb"]
+    for listing in listings(make_source, {path: make_png(i) for i, path in enumerate(paths)}):
+        assert listing.classes == ("A", "a", "b")
+        assert listing.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_fer2013_has_its_own_names_in_any_case(make_source, train_files, test_files):
+    files_ = {path.replace("happy", "Happy"): data for path, data in train_files.items()}
+    for listing in listings(make_source, files_ | test_files):
+        assert listing.classes == CLASS_NAMES
+
+
 def test_a_source_without_class_folders_is_refused(make_source, make_png):
     said = refusal(make_source, {"happy/1.png": make_png(0), "sad/2.png": make_png(0)})
     assert said.startswith(": no train/<class>/ folders in it (found happy, sad)")
-    assert ", ".join(CLASS_NAMES) in said
 
 
-def test_an_unknown_class_is_refused(make_source, make_png, train_files, test_files):
-    contents = train_files | test_files | {"train/joyful/1.png": make_png(0)}
-    said = refusal(make_source, contents)
-    assert said.startswith("/train/joyful: not a class")
-    assert ", ".join(CLASS_NAMES) in said
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("train/joyful/1.png", "/test/joyful: not there; every split needs images of angry, "),
+        ("test/joyful/1.png", "/test/joyful: train/ has no such class; rename or remove it, the "),
+    ],
+)
+def test_a_class_of_one_split_alone_is_refused(
+    make_source, make_png, train_files, test_files, extra, said
+):
+    message = refusal(make_source, train_files | test_files | {extra: make_png(0)})
+    assert message.startswith(said)
+    assert ", ".join(CLASS_NAMES[:3]) in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("dog", "Äffchen 🐒"), "/t[a-z]+/Zwerg, kleiner: not among --classes; rename or remove"),
+        (("dog", "cat", "Äffchen 🐒", "Zwerg, kleiner"), "/t[a-z]+/cat: not there; every split"),
+    ],
+)
+def test_folders_and_the_classes_asked_for_are_the_same(make_source, pets, asked, said):
+    with pytest.raises(UserError, match=said):
+        next(listings(make_source, pets, asked))
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "one class folder, 0000"), (1001, "1,001 class folders")]
+)
+def test_too_few_or_too_many_classes_are_refused(make_source, make_png, count, said):
+    contents = {f"train/{i:04}/1.png": make_png(0) for i in range(count)}
+    message = refusal(make_source, contents)
+    assert message == f"/train: has {said}; 2 to 1,000 classes can be told apart"
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "bell\a", "line\u2028end", " "])
+def test_a_class_that_no_line_can_name_is_refused(make_source, make_png, name):
+    contents = {f"train/{cls}/1.png": make_png(0) for cls in (name, "b")}
+    with pytest.raises(UserError, match=r"train/.*; rename it") as raised:
+        folders.list_folder(make_source.folder(contents))
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_an_image_beside_the_class_folders_is_refused(

@@ -33,6 +33,7 @@ def opened(monkeypatch):
         yield brightest_seventh
 
     monkeypatch.setattr(model_loader, "opened", opened)
+    monkeypatch.setattr(model_loader, "class_names", lambda path, *, trust: CLASS_NAMES)
     return paths
 
 

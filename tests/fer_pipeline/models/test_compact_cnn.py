@@ -32,6 +32,20 @@ def test_every_name_builds_another_network():
     assert networks.name_of(12) is None
 
 
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_a_network_has_as_many_answers_as_classes(name):
+    """Each class more is a row of the last kernel and a bias."""
+    two, three = (networks.count_parameters(name, classes) for classes in (2, 3))
+    seven = networks.count_parameters(name)
+    assert seven - three == 4 * (three - two)
+    assert networks.name_of(three, 3) == name
+    assert networks.name_of(three) is None
+    if name == "tiny":
+        for build in (networks.build_model, networks.build_training_model):
+            assert build(name, 3).output_shape == (None, 3)
+        assert networks.build_model(name, 3).count_params() == three
+
+
 def test_the_training_network_has_the_function_of_the_plain_one(images):
     plain = networks.build_model("tiny", batch_size=4)
     fast = networks.build_training_model("tiny", seed=1)

@@ -1,8 +1,13 @@
 """How a run knows its teachers, and keeps what they say."""
 
+import json
+
 import numpy as np
 import pytest
 
+from fer_pipeline import recipes, run_record
+from fer_pipeline.config import Config
+from fer_pipeline.errors import UserError
 from fer_pipeline.stages import teachers
 
 
@@ -18,11 +23,24 @@ def test_teachers_are_listed_by_commas():
     assert teachers.names(None) == []
 
 
+def test_a_teacher_has_the_classes_of_the_data(tmp_path):
+    record = run_record.to_record(
+        recipes.resolve(Config(classes="cat,dog")), fingerprint="f", devices=1, versions={}
+    )
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    teachers.check_classes([str(tmp_path)], ("cat", "dog"))
+    with pytest.raises(UserError, match=r"--teacher=.* has the same classes in another order"):
+        teachers.check_classes([str(tmp_path)], ("dog", "cat"))
+    with pytest.raises(UserError, match=r"pretrained: has other classes \(angry, .*and the data"):
+        teachers.check_classes(["pretrained"], ("cat", "dog"))
+
+
 def test_kept_targets_are_read_again(tmp_path):
     targets = np.random.default_rng(0).random((5, 7), np.float32)
     teachers.save_targets(tmp_path / "targets.npy", targets)
     np.testing.assert_array_equal(teachers.read_targets(tmp_path / "targets.npy", 5), targets)
     assert teachers.read_targets(tmp_path / "targets.npy", 6) is None
+    assert teachers.read_targets(tmp_path / "targets.npy", 5, 3) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no array", b"\x93NUMPY\x01\x00"])

@@ -12,7 +12,7 @@ GREY = np.full((480, 640, 3), 128, np.uint8)
 
 def test_only_the_box_and_its_label_are_drawn():
     box = (200, 150, 120, 120)
-    drawn = annotate.draw(GREY, [Mark(box, "happy", "happy 93 %")])
+    drawn = annotate.draw(GREY, [Mark(box, 3, "happy 93 %")])
     assert (GREY == 128).all()
     changed = (drawn != 128).any(axis=-1)
     rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
@@ -22,8 +22,11 @@ def test_only_the_box_and_its_label_are_drawn():
     # The face itself is left free.
     assert not changed[160:260, 210:310].any()
     colour = tuple(drawn[270, 260])
-    assert "#{:02X}{:02X}{:02X}".format(*colour) == annotate.COLOURS["happy"]
-    assert len(set(annotate.COLOURS.values())) == 7
+    assert "#{:02X}{:02X}{:02X}".format(*colour) == annotate.COLOURS[3]
+    assert len(set(annotate.COLOURS)) == 7
+    # The eighth class has the first colour again.
+    again, first = (annotate.draw(GREY, [Mark(box, place, "x")]) for place in (7, 0))
+    np.testing.assert_array_equal(again, first)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 100, 100), (600, 440, 80, 80), (-20, 400, 700, 100), None])
@@ -52,7 +55,7 @@ def test_labels_avoid_each_other_and_other_faces():
 @pytest.mark.parametrize("size", [(48, 48), (30, 90), (1200, 900)])
 def test_small_pictures_are_enlarged_and_large_ones_get_large_letters(size):
     picture = np.full((size[1], size[0], 3), 200, np.uint8)
-    drawn = annotate.draw(picture, [Mark(None, "surprise", "surprise 100 %")])
+    drawn = annotate.draw(picture, [Mark(None, 6, "surprise 100 %")])
     scale = drawn.shape[0] // size[1]
     assert drawn.shape == (scale * size[1], scale * size[0], 3)
     assert max(drawn.shape) >= 320

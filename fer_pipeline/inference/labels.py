@@ -1,0 +1,98 @@
+"""What a model's answers are called: the classes that its export, its file or its folder names."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_pipeline import classes as classes_lib
+from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
+from fer_pipeline.errors import UserError
+from fer_pipeline.inference import integrity
+from fer_pipeline.inference.export_files import LABELS, MANIFEST
+
+#: Bytes of the largest file of labels that is read: a thousand names of the longest kind.
+_MOST_BYTES = 2**20
+
+#: What ``zipfile`` raises of a file that is no archive, a damaged one, or lacks the labels.
+_NO_ARCHIVE = (zipfile.BadZipFile, zlib.error, LookupError, ValueError, RuntimeError, EOFError)
+
+
+def find(path: Path) -> tuple[str, ...] | None:
+    """The names of a model's answers; None where nothing says them.
+
+    They are in the manifest of the export that the model lies in; or else inside a TFLite file or
+    SavedModel; or else in a ``labels.txt`` beside it.
+
+    Args:
+      path: of the model file, or of the version folder of a SavedModel.
+
+    Raises:
+      UserError: the manifest or the labels are damaged.
+    """
+    for folder in path.resolve().parents[: integrity.LEVELS]:
+        manifest = integrity.read_export(folder)
+        if manifest is not None:
+            return of_manifest(folder, manifest)
+    text = _inside(path)
+    if text is not None:
+        return _names(path, text)
+    beside = path.with_name(LABELS)
+    return _names(beside, _read(beside)) if beside.is_file() else None
+
+
+def of_manifest(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
+    """The labels of an export's manifest; older ones without any had FER-2013's."""
+    names, run = manifest.get("labels", list(CLASS_NAMES)), manifest.get("run")
+    trained_on = run.get("classes", list(CLASS_NAMES)) if isinstance(run, dict) else names
+    if names != trained_on or not isinstance(names, list) or classes_lib.problem_of(names):
+        raise UserError(
+            f"{folder / MANIFEST}: its labels are not those that the model answers with; export it "
+            "again"
+        )
+    return tuple(names)
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """What answers are called that nothing names: seven are FER-2013's, others have numbers."""
+    if count == NUM_CLASSES:
+        return CLASS_NAMES
+    return _numbered(count)
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether answers have numbers in place of names."""
+    return tuple(names) == _numbered(len(names))
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"class {place}" for place in range(count))
+
+
+def _inside(path: Path) -> str | None:
+    """The labels that a TFLite file or a SavedModel brings along."""
+    if path.is_dir():
+        asset = path / "assets" / LABELS
+        return _read(asset) if asset.is_file() else None
+    # A TFLite file without metadata is no archive, and other files have no labels.
+    with contextlib.suppress(*_NO_ARCHIVE), zipfile.ZipFile(path) as archive:
+        if archive.getinfo(LABELS).file_size <= _MOST_BYTES:
+            return archive.read(LABELS).decode(errors="replace")
+    return None
+
+
+def _read(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file.read(_MOST_BYTES).decode(errors="replace")
+
+
+def _names(path: Path, text: str) -> tuple[str, ...]:
+    # No name holds a character that ends a line.
+    names = tuple(text.splitlines())
+    if problem := classes_lib.problem_of(names):
+        raise UserError(f"{path}: its labels: {problem}; correct them or export the model again")
+    return names
