@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fer_pipeline import atomic_files, datasets, recipes, run_dir
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import cluster, strategy
@@ -27,6 +28,7 @@ CONFIG = {
     "jit_compile": False,
     "model": "notebook",
     "teachers": [],
+    "classes": list(CLASS_NAMES),
     **recipes.RECIPES["notebook"],
 }
 
