@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fer_pipeline import atomic_files, datasets, recipes, run_dir
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import cluster, strategy
@@ -28,7 +29,11 @@ CONFIG = {
     "jit_compile": False,
     "model": "notebook",
     "teachers": [],
+<<<<<<< HEAD
     "exclude_sha256": None,
+=======
+    "classes": list(CLASS_NAMES),
+>>>>>>> w-classes
     **recipes.RECIPES["notebook"],
 }
 
