@@ -154,14 +154,16 @@ def _files(paths: list[str], write: results.Writer) -> int:
     from fer_pipeline.inference import reporting, sources
     from fer_pipeline.inference.faces import asking
 
-    predictions = asking.of_files(sources.expand(paths), _question())
+    # The copies of an earlier start may lie in the same folder as their pictures.
+    copies = _ANNOTATED.value
+    predictions = asking.of_files(sources.expand(paths, without=copies), _question())
     # Closed at once when nobody reads on: its processes end.
     with contextlib.closing(predictions):
         counts = reporting.report(
             predictions,
             write,
             on_bad_image=_ON_BAD_IMAGE.value,
-            total=lambda: sources.count(paths),
+            total=lambda: sources.count(paths, without=copies),
         )
     if not counts.answered and (counts.unreadable != 1 or _ON_BAD_IMAGE.value == "skip"):
         raise UserError("no readable picture among those given")

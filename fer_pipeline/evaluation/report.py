@@ -110,7 +110,9 @@ def build(runs: Sequence[Path], *, folder: Path) -> str:
         element("main", _notes(found), *(section for *_, section in sections), id="figures"),
         element("footer", _footer(found), class_="soft"),
     )
-    return f"<!DOCTYPE html>\n{element('html', _head(title), body, lang='en')}\n"
+    text = f"<!DOCTYPE html>\n{element('html', _head(title), body, lang='en')}\n"
+    # Bytes of a file's name that are not UTF-8, which Python has as surrogates, are shown as \\xff.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _head(title: str) -> Markup:
