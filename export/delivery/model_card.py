@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from export.delivery import model_card_texts as texts
-from fer_pipeline import datasets, run_dir
+from fer_pipeline import atomic_files, datasets, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.training import checkpoints
@@ -94,7 +94,8 @@ def format_card(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str
         "Caveats and Recommendations": _limits(kind, metrics),
     }
     parts = [texts.TITLE, *(f"## {title}\n\n{body}" for title, body in sections.items())]
-    return "\n\n".join(parts) + "\n"
+    # The data may have any name.
+    return atomic_files.to_utf8("\n\n".join(parts) + "\n")
 
 
 def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:

@@ -111,8 +111,8 @@ def build(runs: Sequence[Path], *, folder: Path) -> str:
         element("footer", _footer(found), class_="soft"),
     )
     text = f"<!DOCTYPE html>\n{element('html', _head(title), body, lang='en')}\n"
-    # Bytes of a file's name that are not UTF-8, which Python has as surrogates, are shown as \\xff.
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    # The run and its data may have any name.
+    return atomic_files.to_utf8(text)
 
 
 def _head(title: str) -> Markup:
