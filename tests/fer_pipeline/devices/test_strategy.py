@@ -23,11 +23,12 @@ TUNED = ("--epochs=1", "--images=58", "--learning_rate=0.012")
 TOLERANCE = 1e-9
 
 
-def start(folder, name, *arguments, environ=None):
+def start(folder, name, *arguments, before=(), environ=None):
+    """Starts a job, ``before`` it another one; gives the process and the file of the job."""
     out = folder / f"{name}.npz"
     log = open(folder / f"{name}.log", "wb")  # noqa: SIM115
     process = subprocess.Popen(
-        [sys.executable, str(JOB), f"--out={out}", *arguments],
+        [sys.executable, str(JOB), *before, f"--out={out}", *arguments],
         stdout=log,
         stderr=log,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environ or {}),
@@ -60,10 +61,6 @@ def results(folder):
     overflow = "--overflow_at=3"
     hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
     jobs = {
-        "one": start(folder, "one", overflow),
-        "mirrored": start(
-            folder, "mirrored", overflow, "--strategy=mirrored", "--logical_devices=2"
-        ),
         "xla": start(
             folder,
             "xla",
@@ -72,11 +69,15 @@ def results(folder):
             environ={"XLA_FLAGS": "--xla_dump_to=modules"},
         ),
     }
+    tuned = {}
     for name, devices in (
-        ("tuned one", []),
-        ("tuned mirrored", ["--strategy=mirrored", "--logical_devices=2"]),
+        ("one", []),
+        ("mirrored", ["--strategy=mirrored", "--logical_devices=2"]),
     ):
-        jobs[name] = start(folder, name.replace(" ", "_"), "--tuned", *TUNED, *devices)
+        tuned[f"tuned {name}"] = folder / f"tuned_{name}.npz"
+        # The second one, in the same process: its overflow stays.
+        before = [f"--out={tuned[f'tuned {name}']}", "--tuned", *TUNED, *devices, "--and"]
+        jobs[name] = start(folder, name, overflow, *devices, before=before)
     for index in range(2):
         task = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
         jobs[f"worker {index}"] = start(
@@ -93,7 +94,8 @@ def results(folder):
         # Workers wait for one another.
         for process, _ in jobs.values():
             process.kill()
-    return {name: np.load(out) for name, (_, out) in jobs.items()}
+    written = tuned | {name: out for name, (_, out) in jobs.items()}
+    return {name: np.load(out) for name, out in written.items()}
 
 
 @pytest.mark.parametrize("name", ["mirrored", "worker 0", "worker 1"])

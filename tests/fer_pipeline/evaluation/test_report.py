@@ -329,6 +329,8 @@ def test_names_that_are_not_utf_8_are_shown_byte_by_byte(tmp_path, runs):
     text = report.write([run]).read_text("utf-8")
     assert r"<h1>r\xffn</h1>" in text
     assert r"trained on \xfe.zip." in text
+    elsewhere = report.write([run], tmp_path / "out.html").read_text("utf-8")
+    assert 'href="r%FFn/export/model_int8.tflite"' in elsewhere
 
 
 def test_the_command_names_runs_and_the_file(tmp_path, runs):
