@@ -3,7 +3,8 @@
     python tests/proofs/job.py --strategy=mirrored --logical_devices=2 --out=weights.npz
 
 It trains on random faces and writes weights and history. The network is narrow unless --full. After
---and there may be a second job for the same process: to import TensorFlow takes longer than either.
+--and there may be a second job for the same process, on one device: to import TensorFlow takes
+longer than either.
 """
 
 import argparse
@@ -118,8 +119,8 @@ def join(strategy):
 
 
 def main(options):
-    [cpu] = tf.config.list_physical_devices("CPU")
-    if options.logical_devices > 1 and not tf.config.get_logical_device_configuration(cpu):
+    if options.logical_devices > 1:
+        [cpu] = tf.config.list_physical_devices("CPU")
         devices = [tf.config.LogicalDeviceConfiguration()] * options.logical_devices
         tf.config.set_logical_device_configuration(cpu, devices)
     notebook_cnn.DROPOUT_RATE = options.dropout
