@@ -52,6 +52,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def to_utf8(text: str) -> str:
+    """A text that can be written as UTF-8: surrogates, which stand for the bytes of names that are
+    not UTF-8, become ``\\xff``.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a text file whole or not at all."""
     with atomic_write(path) as temporary:

@@ -98,16 +98,16 @@ class Config:
         choices=("notebook", "tuned"),
     )
     batch_size: int | None = _setting(None, "Images of a training step.", minimum=1, fixed="always")
-    learning_rate: float | None = _setting(
-        None,
-        "Learning rate at the start, or the largest; Muon's is relative to the norm of a kernel.",
-        above=0.0,
-        fixed="always",
-    )
     optimizer: str | None = _setting(
         None,
         "Optimizer; 'muon' takes the hidden kernels and leaves the rest to AdamW.",
         choices=("adam", "adamw", "muon"),
+        fixed="always",
+    )
+    learning_rate: float | None = _setting(
+        None,
+        "Learning rate at the start, or the largest; Muon's is relative to the norm of a kernel.",
+        above=0.0,
         fixed="always",
     )
     schedule: str | None = _setting(

@@ -157,14 +157,17 @@ def _files(paths: list[str], classes: tuple[str, ...], write: results.Writer) ->
     from fer_pipeline.inference import reporting, sources
     from fer_pipeline.inference.faces import asking
 
-    predictions = asking.of_files(sources.expand(paths), _question(classes))
+    # The copies of an earlier start may lie in the same folder as their pictures.
+    copies = _ANNOTATED.value
+    found = sources.expand(paths, without=copies)
+    predictions = asking.of_files(found, _question(classes))
     # Closed at once when nobody reads on: its processes end.
     with contextlib.closing(predictions):
         counts = reporting.report(
             predictions,
             write,
             on_bad_image=_ON_BAD_IMAGE.value,
-            total=lambda: sources.count(paths),
+            total=lambda: sources.count(paths, without=copies),
         )
     if not counts.answered and (counts.unreadable != 1 or _ON_BAD_IMAGE.value == "skip"):
         raise UserError("no readable picture among those given")

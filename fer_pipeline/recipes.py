@@ -45,9 +45,29 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+#: The learning rate of a recipe with another optimizer than its own. Muon's is relative to the norm
+#: of a kernel, and with Muon's own AdamW a sixth of it; Adam would diverge at it.
+_OTHER_RATES = {
+    "notebook": {"muon": 0.012},
+    "tuned": {"adam": 0.002, "adamw": 0.002},
+}
+
+
+def defaults(recipe: str, optimizer: str | None = None) -> dict[str, Any]:
+    """What a recipe decides, by name.
+
+    Args:
+      recipe: a key of ``RECIPES``.
+      optimizer: the one that is chosen; None is the recipe's own.
+    """
+    values = RECIPES[recipe]
+    rate = _OTHER_RATES[recipe].get(optimizer, values["learning_rate"])
+    return values | {"learning_rate": rate}
+
+
 def resolve(config: Config) -> Config:
     """Fills in what a configuration leaves to its recipe; what is chosen stays."""
-    recipe = RECIPES[config.recipe]
+    recipe = defaults(config.recipe, config.optimizer)
     left_open = {name: value for name, value in recipe.items() if getattr(config, name) is None}
     return dataclasses.replace(config, **left_open)
 
@@ -55,15 +75,20 @@ def resolve(config: Config) -> Config:
 def recorded(record: Mapping[str, Any], name: str) -> Any:
     """A setting of a ``config.json``; what an older version did not record is the recipe's."""
     value = record.get(name)
-    return RECIPES[record.get("recipe", "notebook")][name] if value is None else value
+    recipe = defaults(record.get("recipe", "notebook"), record.get("optimizer"))
+    return recipe[name] if value is None else value
 
 
 def values_of(name: str) -> str:
     """What a setting is in every recipe, for ``--help``; empty where recipes do not decide it."""
     if name not in RECIPES["notebook"]:
         return ""
-    shown = (
+    shown = [
         f"{recipe}: {'its own' if values[name] is None else values[name]}"
         for recipe, values in RECIPES.items()
-    )
+    ]
+    if name == "learning_rate":
+        others = (_OTHER_RATES[recipe].items() for recipe in RECIPES)
+        pairs = [[f"{rate} with {optimizer}" for optimizer, rate in rates] for rates in others]
+        shown = [", ".join([own, *rates]) for own, rates in zip(shown, pairs, strict=True)]
     return f"By the recipe: {'; '.join(shown)}."

@@ -13,8 +13,8 @@ from typing import Any
 
 from export.delivery import model_card_texts as texts
 from export.spec import io_spec
+from fer_pipeline import atomic_files, datasets, run_dir
 from fer_pipeline import classes as classes_lib
-from fer_pipeline import datasets, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.training import checkpoints
@@ -101,7 +101,8 @@ def format_card(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str
     }
     title = texts.OWN_TITLE if own else texts.TITLE
     parts = [title, *(f"## {title}\n\n{body}" for title, body in sections.items())]
-    return "\n\n".join(parts) + "\n"
+    # The data may have any name.
+    return atomic_files.to_utf8("\n\n".join(parts) + "\n")
 
 
 def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:

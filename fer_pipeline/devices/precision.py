@@ -14,30 +14,40 @@ if TYPE_CHECKING:
 #: First NVIDIA architecture with float16 tensor cores (NVIDIA, "Training With Mixed Precision").
 _TENSOR_CORES = (7, 0)
 
-#: CPU flags whose instructions multiply bfloat16; emulated, it is slower than float32.
-_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+#: CPU flags whose instructions multiply bfloat16; emulated, it is slower than float32. AMX gains
+#: on any CPU, AVX-512 on AMD's: a training step of the compact network took two thirds of float32's
+#: processor time on Zen 4, and 1.6 times as much on an Intel Xeon (``BUILD_NOTES.md``).
+_AMX, _AVX512 = "amx_bf16", "avx512_bf16"
+_AMD = "AuthenticAMD"
 
 
 def resolve(precision: str, gpus: Sequence[Gpu]) -> str:
     """The Keras dtype policy for ``--precision`` on the GPUs that train, or without any on a CPU.
 
     ``auto`` is mixed_float16 on GPUs of compute capability 7.0 or more, mixed_bfloat16 on a CPU
-    that multiplies bfloat16, and float32 elsewhere. Any other value is returned as it is. A GPU is
-    not given bfloat16: it multiplies both equally fast, and float16 keeps three more binary digits.
+    where that was measured to be faster (with AMX, or AMD's with AVX-512's instructions for it),
+    and float32 elsewhere. Any other value is returned as it is. A GPU is not given bfloat16: it
+    multiplies both equally fast, and float16 keeps three more binary digits.
     """
     if precision != "auto":
         return precision
-    return choose([gpu.capability for gpu in gpus], cpu_flags())
+    return choose([gpu.capability for gpu in gpus], cpu_flags(), cpu_vendor())
 
 
-def choose(gpu_capabilities: list[tuple[int, int]], flags: set[str]) -> str:
-    """The policy for GPUs of these compute capabilities, or, without any, for these CPU flags.
+def choose(gpu_capabilities: list[tuple[int, int]], flags: set[str], vendor: str = "") -> str:
+    """The policy for GPUs of these compute capabilities, or, without any, for a CPU.
 
     Several GPUs share one policy, so the weakest decides.
+
+    Args:
+      gpu_capabilities: of all that train.
+      flags: ``cpu_flags``.
+      vendor: ``cpu_vendor``.
     """
     if gpu_capabilities:
         return "mixed_float16" if min(gpu_capabilities) >= _TENSOR_CORES else "float32"
-    return "mixed_bfloat16" if flags & _BFLOAT16_FLAGS else "float32"
+    faster = _AMX in flags or (_AVX512 in flags and vendor == _AMD)
+    return "mixed_bfloat16" if faster else "float32"
 
 
 @contextlib.contextmanager
@@ -62,6 +72,11 @@ def cpu_flags(path: str = "/proc/cpuinfo") -> set[str]:
     """The instruction-set flags of the first CPU, as Linux reports them; empty elsewhere."""
     facts = _cpu_facts(path)
     return set((facts.get("flags") or facts.get("Features") or "").split())
+
+
+def cpu_vendor(path: str = "/proc/cpuinfo") -> str:
+    """Who made the first CPU, as Linux reports it (``AuthenticAMD``); empty elsewhere."""
+    return _cpu_facts(path).get("vendor_id", "")
 
 
 def cpu_model(path: str = "/proc/cpuinfo") -> str:

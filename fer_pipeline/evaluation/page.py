@@ -9,6 +9,7 @@ import io
 
 import numpy as np
 
+from fer_pipeline import atomic_files
 from fer_pipeline.evaluation.markup import Markup, element
 
 
@@ -30,7 +31,8 @@ def document(title: str, body: Markup, *, generator: str) -> str:
         # Ours, so it needs no escaping, which inside of this element would not be undone.
         element("style", Markup(_style())),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+    # What it is about may have any name.
+    return atomic_files.to_utf8(f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n")
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ SPLITS = ("train", "validation", "test")
 
 #: What is known of an epoch without its row of ``timing.csv``.
 _UNTIMED = {"seconds": None, "images_per_second": None}
+
+#: What parsing and converting a file of something else raises.
+_DAMAGES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 _MANIFEST, _FAILED_REPORT = "manifest.json", "report.json"
 
@@ -172,9 +176,9 @@ def read(run: Path, label: str | None = None) -> RunData:
       UserError: it is no run, or one of its files is damaged.
     """
     config = run_dir.read_config(run)
-    metrics = _read(run / run_dir.METRICS, json.loads, _to_metrics)
+    metrics = _read(run / run_dir.METRICS, _numbers_checked, _to_metrics)
     wrong = run / run_dir.CONFIDENTLY_WRONG
-    counts = _read(run / run_dir.CLASS_COUNTS, json.loads, _to_counts) or {}
+    counts = _read(run / run_dir.CLASS_COUNTS, _numbers_checked, _to_counts) or {}
     if not counts and metrics:
         counts = _counts_of(metrics)
     return RunData(
@@ -190,8 +194,9 @@ def read(run: Path, label: str | None = None) -> RunData:
         mistakes=mistakes.load(wrong, len(classes_of(config)))
         if metrics and wrong.exists()
         else None,
-        export=_read(run / run_dir.EXPORT / _MANIFEST, json.loads, _to_export),
-        failed=_read(run / run_dir.EXPORT_FAILED / _FAILED_REPORT, json.loads, _to_failures) or {},
+        export=_read(run / run_dir.EXPORT / _MANIFEST, _numbers_checked, _to_export),
+        failed=_read(run / run_dir.EXPORT_FAILED / _FAILED_REPORT, _numbers_checked, _to_failures)
+        or {},
     )
 
 
@@ -205,15 +210,41 @@ def _read(path: Path, parse: Callable[[str], Any], convert: Callable[[Any], T]) 
         raise UserError(f"{path}: not readable ({error}); restore it or delete it") from error
     try:
         return convert(parse(text))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGES as error:
         raise UserError(
             f"{path}: not as this software writes it ({error!r}); restore it or delete it"
         ) from error
 
 
+def _numbers_checked(text: str) -> Any:
+    """The value of a JSON text whose numbers are finite and no larger than sizes of files are."""
+    return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if abs(number) >= 2**63:
+        raise ValueError(f"{text[:20]}... is too large")
+    return number
+
+
+def _share(value: Any) -> float:
+    share = float(value)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{share:g} is no share of the images")
+    return share
+
+
 def _rows(text: str) -> list[dict[str, float]]:
     rows = csv.DictReader(text.splitlines())
-    return [{name: float(value) for name, value in row.items()} for row in rows]
+    return [{name: _finite(value) for name, value in row.items()} for row in rows]
 
 
 def _read_history(run: Path) -> list[Epoch]:
@@ -290,7 +321,7 @@ def _to_measured(value: dict[str, Any]) -> Measured:
         raise ValueError("the confusion matrix has another size than the list of classes")
     return Measured(
         int(value["images"]),
-        float(value["accuracy"]),
+        _share(value["accuracy"]),
         float(value["loss"]),
         float(value["macro_f1"]),
         # Earlier versions of this software did not write it down.

@@ -180,11 +180,12 @@ def _link(run: RunData, artifact: Artifact, folder: Path) -> Markup | str:
     """A relative link; plain text where the file is not there or outside of the export."""
     export = run.path / run_dir.EXPORT
     target = export / artifact.path
-    if not target.exists() or not target.resolve().is_relative_to(export.resolve()):
+    # A name that no file can have is an error for pathlib.
+    if not os.path.exists(target) or not target.resolve().is_relative_to(export.resolve()):
         return artifact.path
-    relative = Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+    relative = os.path.relpath(target.resolve(), folder.resolve())
     slash = "/" if target.is_dir() else ""
-    return element("a", artifact.path, href=urllib.parse.quote(relative) + slash)
+    return element("a", artifact.path, href=urllib.parse.quote(os.fsencode(relative)) + slash)
 
 
 def configuration(runs: Sequence[RunData]) -> Markup:

@@ -9,9 +9,8 @@ from typing import Any
 
 from fer_pipeline import classes as classes_lib
 from fer_pipeline import config as config_lib
-from fer_pipeline import run_record
+from fer_pipeline import recipes, run_record
 from fer_pipeline.config import Config
-from fer_pipeline.recipes import RECIPES
 
 
 def training_command(run: Path, config: Mapping[str, Any]) -> str:
@@ -24,7 +23,7 @@ def training_command(run: Path, config: Mapping[str, Any]) -> str:
       run: the run directory; the command names another one beside it.
       config: the run's ``config.json``.
     """
-    recipe = RECIPES.get(config.get("recipe", "notebook"), {})
+    recipe = recipes.defaults(config.get("recipe", "notebook"), config.get("optimizer"))
     found = ["python", "-m", "fer_pipeline.train"]
     for name, setting in config_lib.settings().items():
         default = recipe.get(name, getattr(Config, name))

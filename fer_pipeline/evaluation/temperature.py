@@ -6,7 +6,7 @@ temperature names the same classes, with probabilities that are nearer to how of
 Checkpoints hold the weights as they were trained. What a run delivers has the temperature folded
 into its last layer, by ``fold``, where the weights leave the checkpoint: once for all exported
 files and the network that they are compared with, and once in ``delivered_weights`` for whoever
-opens the run itself. Teachers are asked as they were trained.
+opens the run itself. Runs that teach are asked as they were trained.
 """
 
 from __future__ import annotations

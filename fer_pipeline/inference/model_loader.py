@@ -230,6 +230,8 @@ def reference_model(
 def pretrained_network() -> keras.Model:
     """The float32 network with the pretrained weights, which were kept as float16.
 
+    They are as the folder delivers them: their temperature is folded in.
+
     Raises:
       UserError: this copy of the package has none, or they are damaged.
     """
@@ -237,9 +239,13 @@ def pretrained_network() -> keras.Model:
 
     path = pretrained.weights_path()
     integrity.check(path)
-    model = build_model("compact")
+    model = build_model(pretrained.network_name())
     with _reading(path):
-        model.load_weights(path)
+        try:
+            model.load_weights(path)
+        # Weights of another network, or none.
+        except (ValueError, KeyError) as error:
+            _refuse(path, error)
     return model
 
 

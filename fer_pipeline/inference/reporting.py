@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,9 +47,6 @@ def report(
       UserError: names the picture that cannot be read.
       BrokenPipeError: nobody reads stdout any more.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal's encoding lacks is still a name.
-        sys.stdout.reconfigure(errors="backslashreplace")
     answered = nobody = unreadable = 0
     with _progress(total) as bar:
         for part in parts:

@@ -36,19 +36,22 @@ class Source(NamedTuple):
     problem: str | None = None
 
 
-def expand(arguments: Iterable[str], *, stdin: int = 0) -> Iterator[Source]:
+def expand(
+    arguments: Iterable[str], *, stdin: int = 0, without: str | None = None
+) -> Iterator[Source]:
     """Finds the files that arguments mean, one after the other, as they are found.
 
     * A file is itself, whatever its name.
     * A folder means the pictures in it and below, sorted by name. Hidden files and those of
       operating systems are left out, and so is what is not a picture.
     * What does not exist and has ``*``, ``?`` or ``[`` is a glob, as a shell expands it, with
-      ``**`` for any number of folders.
+      ``**`` for any number of folders. What lies in a folder that it means comes with that folder.
     * ``-`` is a list of paths on standard input: one a line, or ended by NUL if there is a NUL.
 
     Args:
       arguments: paths, globs and ``-``.
       stdin: the descriptor that ``-`` reads.
+      without: a folder below which nothing is looked for in folders; it need not be there yet.
 
     Raises:
       UserError: standard input cannot be read.
@@ -56,20 +59,34 @@ def expand(arguments: Iterable[str], *, stdin: int = 0) -> Iterator[Source]:
     for argument in arguments:
         if argument == STDIN:
             for name in listed(stdin):
-                yield from _path(name)
+                yield from _path(name, without)
         elif not os.path.lexists(argument) and glob.has_magic(argument):
-            matches = sorted(glob.iglob(argument, recursive=True))
+            matches = _matches(argument)
             for name in matches:
-                yield from _path(name)
+                yield from _path(name, without)
             if not matches:
                 yield Source(argument, problem="matches no file")
         else:
-            yield from _path(argument)
+            yield from _path(argument, without)
 
 
-def count(arguments: Sequence[str]) -> int | None:
+def _matches(pattern: str) -> list[str]:
+    """What a glob means, without what lies in one of the folders among it: ``**`` means both."""
+    found: list[str] = []
+    folder = None
+    # Sorted by its parts, a folder comes right before what it holds.
+    for name in sorted(glob.iglob(pattern, recursive=True), key=lambda name: name.split(os.sep)):
+        if folder is not None and name.startswith(folder):
+            continue
+        found.append(name)
+        if os.path.isdir(name):
+            folder = os.path.join(name, "")
+    return found
+
+
+def count(arguments: Sequence[str], *, without: str | None = None) -> int | None:
     """How many files arguments mean; None where a list is still to be read."""
-    return None if STDIN in arguments else sum(1 for _ in expand(arguments))
+    return None if STDIN in arguments else sum(1 for _ in expand(arguments, without=without))
 
 
 def width(arguments: Sequence[str]) -> int:
@@ -105,7 +122,7 @@ def _read(descriptor: int) -> bytes:
         raise UserError(f"the list on standard input cannot be read ({error.strerror})") from error
 
 
-def _path(path: str) -> Iterator[Source]:
+def _path(path: str, without: str | None) -> Iterator[Source]:
     try:
         status = os.stat(path)
     # A name with a NUL in it is a ValueError.
@@ -113,7 +130,7 @@ def _path(path: str) -> Iterator[Source]:
         yield Source(path, problem=_reason(error))
         return
     if stat.S_ISDIR(status.st_mode):
-        pictures = _below(path, "", ((status.st_dev, status.st_ino),))
+        pictures = _below(path, "", ((status.st_dev, status.st_ino),), without)
         yield next(pictures, Source(path, problem="holds no picture"))
         yield from pictures
     elif stat.S_ISREG(status.st_mode):
@@ -123,13 +140,16 @@ def _path(path: str) -> Iterator[Source]:
         yield Source(path, problem="not a regular file")
 
 
-def _below(root: str, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Source]:
+def _below(
+    root: str, folder: str, above: tuple[tuple[int, int], ...], without: str | None
+) -> Iterator[Source]:
     """The pictures in a folder and below.
 
     Args:
       root: the folder that was asked for.
       folder: its part that is listed, relative to ``root``.
       above: device and inode of that part and of every folder above it.
+      without: a folder that is left out.
     """
     from fer_pipeline.datasets import files
 
@@ -152,12 +172,20 @@ def _below(root: str, folder: str, above: tuple[tuple[int, int], ...]) -> Iterat
         identity = (status.st_dev, status.st_ino)
         if stat.S_ISDIR(status.st_mode):
             # A link to a folder that it lies in would have no end.
-            if identity not in above:
-                yield from _below(root, relative, (*above, identity))
+            if identity not in above and not _is_folder(without, identity):
+                yield from _below(root, relative, (*above, identity), without)
         elif stat.S_ISREG(status.st_mode) and files.is_image(
             relative, lambda wanted: files.FolderFiles(root, wanted)
         ):
             yield Source(os.path.join(root, relative), status.st_size)
+
+
+def _is_folder(path: str | None, identity: tuple[int, int]) -> bool:
+    try:
+        status = os.stat(path) if path else None
+    except (OSError, ValueError):
+        return False
+    return status is not None and (status.st_dev, status.st_ino) == identity
 
 
 def _reason(error: Exception) -> str:

@@ -33,9 +33,9 @@ from fer_pipeline.training import checkpoints, loop
 if TYPE_CHECKING:
     from fer_pipeline.devices.strategy import Devices
 
-#: Sizes in copies of the weights. A checkpoint holds the weights and Adam's two moments (Muon has
-#: one). The nine artifacts take 6.3 copies, and temporary files while they are written 3.
-_CHECKPOINT_COPIES, _EXPORT_COPIES = 3, 10
+#: Sizes in copies of the weights. A checkpoint holds the weights and Adam's two moments, or of Muon
+#: one. The nine artifacts take 6.3 copies, and temporary files while they are written 3.
+_CHECKPOINT_COPIES, _EXPORT_COPIES = {"adam": 3, "adamw": 3, "muon": 2}, 10
 _BYTES_PER_PARAMETER = 4
 
 #: Bytes of an export however small the network: nine times graphs, texts and golden faces.
@@ -110,7 +110,7 @@ def check_run(path: Path, config: Config, *, exporting: bool) -> None:
     num_classes = len(classes_lib.parse(config.classes) or ()) or NUM_CLASSES
     weights = _BYTES_PER_PARAMETER * count_parameters(config.model, num_classes)
     # Averaged weights are one more.
-    size = (_CHECKPOINT_COPIES + bool(config.ema)) * weights
+    size = (_CHECKPOINT_COPIES[config.optimizer] + bool(config.ema)) * weights
     needed = checkpoints.space_needed(path, size, anew=config.overwrite)
     needed += max(_EXPORT_COPIES * weights, _SMALLEST_EXPORT) if exporting else 0
     # What is deleted first makes room.

@@ -36,6 +36,7 @@ def check(runs: Sequence[str]) -> None:
     for run in runs:
         if run == pretrained.NAME:
             pretrained.weights_path()
+            pretrained.network_name()
         else:
             run_dir.read_config(Path(run))
             checkpoints.load_end(Path(run))

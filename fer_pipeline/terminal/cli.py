@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import textwrap
@@ -82,9 +83,13 @@ def run_app(
 def exit_on_broken_pipe() -> Iterator[None]:
     """Ends the process with status 141 and no message if the reader of its output closes it.
 
-    Standard streams that the caller has closed are opened first.
+    Standard streams that the caller has closed are opened first, and what the encoding of the
+    output lacks is printed as ``\\udcff``.
     """
     _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks, or whose bytes are not UTF-8, is still a name.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
         sys.stdout.flush()

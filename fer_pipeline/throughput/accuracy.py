@@ -73,7 +73,12 @@ def own_models(paths: Sequence[str]) -> list[Model]:
 
 
 def _own_model(path: Path) -> Model:
-    shape = runtime_worker.open_tflite(str(path)).io_spec["inputs"][0]["shape"]
+    try:
+        shape = runtime_worker.open_tflite(str(path)).io_spec["inputs"][0]["shape"]
+    # LiteRT's, for what is no flatbuffer and for operators that it lacks.
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--models={path}: damaged or no TFLite file ({reason})") from error
     if list(shape[:3]) != [1, 48, 48]:
         raise UserError(f"--models={path}: takes {shape}, not one face of 48x48; export it again")
     return Model(str(path), path, channels=shape[-1], kind="ours")

@@ -1,6 +1,7 @@
 """Files are whole, or as they were before."""
 
 import json
+import os
 
 import pytest
 
@@ -30,6 +31,10 @@ def test_a_write_makes_folders_and_a_file_others_may_read(tmp_path):
     plain.write_text("text")
     assert path.read_text() == "text"
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_bytes_of_a_name_that_are_not_utf_8_are_spelled():
+    assert atomic_files.to_utf8(os.fsdecode("é".encode() + b"\xff.zip")) == r"é\xff.zip"
 
 
 def test_json_files_hold_json(tmp_path):

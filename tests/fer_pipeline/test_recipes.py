@@ -27,7 +27,33 @@ def test_without_a_recipe_it_is_the_notebooks():
     assert (resolved.batch_size, resolved.learning_rate, resolved.optimizer) == (64, 5e-4, "adam")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "optimizer", "rate"),
+    [
+        ("notebook", None, 5e-4),
+        ("notebook", "adamw", 5e-4),
+        ("notebook", "muon", 0.012),
+        ("tuned", None, 0.012),
+        ("tuned", "muon", 0.012),
+        # The rate at which the tuned recipe's own AdamW goes.
+        ("tuned", "adam", 0.012 / 6),
+        ("tuned", "adamw", 0.012 / 6),
+    ],
+)
+def test_the_rate_fits_the_optimizer(recipe, optimizer, rate):
+    resolved = recipes.resolve(Config(recipe=recipe, optimizer=optimizer))
+    assert resolved.learning_rate == pytest.approx(rate)
+    assert recipes.resolve(resolved) == resolved
+    # What is chosen stays.
+    chosen = Config(recipe=recipe, optimizer=optimizer, learning_rate=0.03)
+    assert recipes.resolve(chosen).learning_rate == 0.03
+
+
 def test_help_tells_what_a_setting_is_in_each():
     assert recipes.values_of("batch_size") == "By the recipe: notebook: 64; tuned: 128."
     assert recipes.values_of("dropout") == "By the recipe: notebook: its own; tuned: 0.1."
     assert recipes.values_of("seed") == ""
+    assert recipes.values_of("learning_rate") == (
+        "By the recipe: notebook: 0.0005, 0.012 with muon; "
+        "tuned: 0.012, 0.002 with adam, 0.002 with adamw."
+    )

@@ -2,10 +2,13 @@
 
     python tests/proofs/job.py --strategy=mirrored --logical_devices=2 --out=weights.npz
 
-It trains on random faces and writes weights and history. The network is narrow unless --full.
+It trains on random faces and writes weights and history. The network is narrow unless --full. After
+--and there may be a second job for the same process, on one device: to import TensorFlow takes
+longer than either.
 """
 
 import argparse
+import itertools
 import os
 import signal
 import sys
@@ -25,6 +28,7 @@ from fer_pipeline.training import loop
 
 
 def arguments():
+    """Those of each job."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strategy", default="one_device", choices=settings()["strategy"].choices)
     parser.add_argument("--logical_devices", type=int, default=1)
@@ -43,7 +47,8 @@ def arguments():
     parser.add_argument("--trace", action="store_true", help="keep the weights of every epoch")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--tuned", action="store_true", help="the tuned recipe, distilled")
-    return parser.parse_args()
+    jobs = itertools.groupby(sys.argv[1:], lambda argument: argument == "--and")
+    return [parser.parse_args(list(job)) for ends, job in jobs if not ends] or [parser.parse_args()]
 
 
 def faces(count, seed):
@@ -159,7 +164,8 @@ def main(options):
 def guarded():
     """The exit status; outside the handlers no frame holds an iterator (see terminal.cli)."""
     try:
-        main(arguments())
+        for options in arguments():
+            main(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -114,8 +114,7 @@ def _of_film(
     if question.annotated:
         name = f"camera{file}" if file.isdecimal() else file
         copy = question.annotated / photographs.unused_name(name, ".mp4", names)
-        if not file.isdecimal():
-            photographs.refuse_original(file, copy)
+        photographs.check_replaceable(file, copy)
     classes = question.classes or classifier.class_names(question.model, trust=question.trust)
     options: dict[str, Any] = {"tta": question.tta, "trust": question.trust}
     with (

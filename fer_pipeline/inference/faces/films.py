@@ -58,7 +58,7 @@ def predictions(
 
     tracks, found, seen = tracking.Tracks(), [], False
     with contextlib.ExitStack() as stack:
-        add = stack.enter_context(video.write(copy)) if copy else None
+        add = stack.enter_context(video.write(copy, photographs.ORIGIN)) if copy else None
         for frame in frames:
             pixels = None
             if frame.number % every == 0:

@@ -24,6 +24,12 @@ Faces = Literal["auto", "always", "never"]
 #: With ``auto``, pictures up to this many pixels wide and high are faces cut out already.
 _CUT_OUT = 64
 
+#: What a copy says of where it comes from.
+ORIGIN = "fer_pipeline.predict --annotated"
+
+#: Bytes at either end of a file in which that stands: a film has it at its end.
+_LOOKED_AT = 2**16
+
 
 def open_reader(faces: Faces, *, smallest: float = 40) -> Read:
     """Makes the function that reads the faces in a picture file.
@@ -78,14 +84,14 @@ def annotate_copies(
     """Passes predictions on, and writes a copy of each of their pictures with boxes and labels.
 
     A copy has the name of its picture, with a number if several have the same. JPEGs stay JPEGs;
-    of everything else the copy is a PNG.
+    of everything else the copy is a PNG. It takes the place of an older copy and of nothing else.
 
     Args:
       parts: from ``predictor.predictions``; those of one picture are together.
       folder: made if it is not there.
 
     Raises:
-      UserError: a copy cannot be written, or would take the place of its picture.
+      UserError: a copy cannot be written, or would take the place of another file.
     """
     names: set[str] = set()
     for part in parts:
@@ -108,29 +114,50 @@ def unused_name(file: str, suffix: str, names: set[str]) -> str:
     return name
 
 
-def refuse_original(file: str, path: Path) -> None:
-    """Raises UserError if a copy would take the place of what it is a copy of."""
-    if path.exists() and os.path.samefile(file, path):
+def check_replaceable(file: str, path: Path) -> None:
+    """Raises UserError if a copy would take the place of its original, or of anything but a copy.
+
+    Args:
+      file: the original: a file, or the number or address of a camera.
+      path: where the copy will be written.
+    """
+    if not path.exists():
+        return
+    if os.path.exists(file) and os.path.samefile(file, path):
         raise UserError(f"--annotated: {path} is the original; name another folder")
+    try:
+        with open(path, "rb") as content:
+            ends = content.read(_LOOKED_AT)
+            content.seek(-min(_LOOKED_AT, path.stat().st_size), os.SEEK_END)
+            ends += content.read()
+    except OSError as error:
+        raise UserError(f"--annotated: {path} cannot be read ({error.strerror})") from error
+    if ORIGIN.encode() not in ends:
+        raise UserError(
+            f"--annotated: {path} is no copy of an earlier start and is kept; name another folder"
+        )
 
 
 def write_copy(file: str, found: Sequence[Prediction], path: Path) -> None:
     """Writes the copy of one picture.
 
     Raises:
-      UserError: it cannot be written or is the picture itself, or that cannot be read any more.
+      UserError: it cannot be written or is another file, or the picture cannot be read any more.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     from fer_pipeline import images
     from fer_pipeline.inference.faces import annotate
 
-    refuse_original(file, path)
+    check_replaceable(file, path)
     picture = images.read_colour(reading.read_bytes(file))
     drawn = annotate.draw(picture, marks(found))
     with atomic_write(path) as temporary:
         # At a lower quality the thin letters get a halo.
-        options = {"quality": 92, "subsampling": 0} if path.suffix == ".jpg" else {}
+        options = {"quality": 92, "subsampling": 0, "comment": ORIGIN}
+        if path.suffix == ".png":
+            options = {"pnginfo": PngImagePlugin.PngInfo()}
+            options["pnginfo"].add_text("Software", ORIGIN)
         Image.fromarray(drawn).save(temporary, **options)
 
 

@@ -122,7 +122,9 @@ def newest(frames: Iterator[Frame]) -> Iterator[Frame]:
 
 
 @contextlib.contextmanager
-def write(path: str | os.PathLike[str]) -> Iterator[Callable[[float, np.ndarray], None]]:
+def write(
+    path: str | os.PathLike[str], origin: str = ""
+) -> Iterator[Callable[[float, np.ndarray], None]]:
     """Writes a film in H.264, without sound. It appears when the block ends.
 
     If the block is left early, by Ctrl-C or because nobody wants more, the film ends there. After
@@ -130,6 +132,7 @@ def write(path: str | os.PathLike[str]) -> Iterator[Callable[[float, np.ndarray]
 
     Args:
       path: ends with ``.mp4``.
+      origin: a comment in the file.
 
     Yields:
       A function of seconds since the beginning and a frame, uint8 RGB ``[H, W, 3]``, all of one
@@ -143,6 +146,7 @@ def write(path: str | os.PathLike[str]) -> Iterator[Callable[[float, np.ndarray]
     av = _av(f"to write {os.fspath(path)}")
     stopped = None
     with atomic_write(path) as temporary, av.open(str(temporary), "w") as container:
+        container.metadata["comment"] = origin
         stream = None
         last = -1
 

@@ -58,6 +58,11 @@ def _rows(section):
     ]
 
 
+def test_data_whose_name_is_not_utf_8_is_named_byte_by_byte(manifest):
+    card = model_card.format_card(_run(manifest, data="/faces/\udcfe.zip"), None)
+    assert r"\xfe" in card.encode().decode()
+
+
 def test_the_sections_are_those_of_the_paper_in_its_order(manifest):
     card = model_card.format_card(manifest, _metrics())
     assert re.findall(r"^## (.*)", card, re.MULTILINE) == [

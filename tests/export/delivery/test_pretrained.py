@@ -9,12 +9,17 @@ import pytest
 
 from export import audit
 from export.delivery import contents, pretrained, staging
+from export.formats import keras_files
 from export.spec import golden
+from fer_pipeline import run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import metrics
-from fer_pipeline.inference import model_loader
+from fer_pipeline.inference import integrity, model_loader
+from fer_pipeline.inference import pretrained as package
 from fer_pipeline.models import networks
+from fer_pipeline.stages import teachers
+from fer_pipeline.training import distillation
 
 
 def split_metrics(probabilities, labels):
@@ -93,6 +98,57 @@ def test_predict_opens_its_files_and_notices_a_changed_byte(packed, tmp_path, ce
     (target / "model_weights.h5").write_bytes(content)
     with pytest.raises(UserError, match=r"model_weights\.h5: its SHA-256"):
         contents.check_files(target)
+
+
+def test_the_folder_teaches_whatever_network_it_holds(packed, compact, certain, monkeypatch):
+    monkeypatch.setattr(package, "FOLDER", packed[0])
+    images, names = certain.images[:5], teachers.names("pretrained")
+    teachers.check(names)
+    found = teachers.targets_of_runs(names, images, temperature=2.0)
+    views = (images.astype(np.float32)[:, :, ::step] for step in (1, -1))
+    softened = [distillation.soften(compact.predict(view, verbose=0), 2.0) for view in views]
+    # Stored as float16.
+    np.testing.assert_allclose(found, np.mean(softened, axis=0), atol=2e-3)
+
+
+def test_a_run_is_not_continued_with_another_pretrained_model(
+    packed, compact, tmp_path, monkeypatch, rewrite_manifest
+):
+    target = shutil.copytree(packed[0], tmp_path / "pretrained")
+    monkeypatch.setattr(package, "FOLDER", target)
+    before = teachers.digests(["pretrained"])
+    weights = compact.get_weights()
+    weights[-1] = weights[-1] + np.float32(1)
+    other = networks.build_model("tiny")
+    other.set_weights(weights)
+    keras_files.write_weights(other, target / "model_weights.h5", dtype=np.float16)
+    with pytest.raises(UserError, match=r"model_weights\.h5: not the file that its export's"):
+        teachers.digests(["pretrained"])
+    listed = integrity.sha256(target / "model_weights.h5")
+
+    def update(stored):
+        stored["files"]["model_weights.h5"]["sha256"] = listed
+
+    rewrite_manifest(target, update)
+    now = teachers.digests(["pretrained"])
+    with pytest.raises(UserError, match="other teachers, or they have been trained further"):
+        run_dir.check_same_config(tmp_path, {"teachers": before}, {"teachers": now})
+
+
+def test_a_folder_that_does_not_name_its_network_teaches_nobody(
+    packed, tmp_path, monkeypatch, rewrite_manifest
+):
+    target = shutil.copytree(packed[0], tmp_path / "pretrained")
+    monkeypatch.setattr(package, "FOLDER", target)
+    rewrite_manifest(target, lambda stored: stored["pretrained"].update(network="other"))
+    with pytest.raises(UserError, match="does not say which network"):
+        teachers.check(["pretrained"])
+    rewrite_manifest(target, lambda stored: stored["pretrained"].update(network="compact"))
+    with pytest.raises(UserError, match=r"model_weights\.h5: damaged or not a model"):
+        teachers.digests(["pretrained"])
+    (target / "model_weights.h5").unlink()
+    with pytest.raises(UserError, match="holds no pretrained model; name a run with --teacher"):
+        teachers.check(["pretrained"])
 
 
 def test_the_card_has_the_figures_by_class_with_and_without_duplicates(packed):

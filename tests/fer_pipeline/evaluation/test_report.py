@@ -18,6 +18,8 @@ import pytest
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import report
 
+HISTORY = "epoch,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy"
+
 VOID = {"meta", "img", "br"}
 
 
@@ -296,6 +298,8 @@ def test_a_report_that_cannot_be_made_stops_nothing(tmp_path, runs, capsys):
         ),
         ("history.csv", "epoch,loss\n1,many\n"),
         ("timing.csv", "epoch\n1\n"),
+        ("history.csv", f"{HISTORY}\n1,0.1,nan,0.5,1,0.5\n"),
+        ("history.csv", f"{HISTORY}\n1,0.1,1,0.5,1e400,0.5\n"),
         ("export/manifest.json", '{"artifacts": []}'),
         ("figures/confidently_wrong.npz", "PK"),
         ("figures/class_counts.json", '{"train": 7}'),
@@ -306,6 +310,27 @@ def test_a_damaged_file_is_named(tmp_path, runs, name, content):
     (run / name).write_text(content)
     with pytest.raises(UserError, match=rf"{re.escape(name)}: not (as|readable)"):
         report.write([run])
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", "-0.5", "1" + 400 * "0"])
+def test_a_number_that_is_none_is_damage(tmp_path, runs, value):
+    run = runs.finish(tmp_path / "run")
+    text = (run / "metrics.json").read_text()
+    accuracy = re.search(r'"accuracy": ([0-9.]+), "loss"', text)[1]
+    (run / "metrics.json").write_text(
+        text.replace(f'"accuracy": {accuracy},', f'"accuracy": {value},')
+    )
+    with pytest.raises(UserError, match=r"metrics\.json: not as this software writes it"):
+        report.write([run])
+
+
+def test_names_that_are_not_utf_8_are_shown_byte_by_byte(tmp_path, runs):
+    run = runs.finish(tmp_path / os.fsdecode(b"r\xffn"), data=os.fsdecode(b"/faces/\xfe.zip"))
+    text = report.write([run]).read_text("utf-8")
+    assert r"<h1>r\xffn</h1>" in text
+    assert r"trained on \xfe.zip." in text
+    elsewhere = report.write([run], tmp_path / "out.html").read_text("utf-8")
+    assert 'href="r%FFn/export/model_int8.tflite"' in elsewhere
 
 
 def test_the_command_names_runs_and_the_file(tmp_path, runs):

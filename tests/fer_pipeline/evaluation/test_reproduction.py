@@ -32,6 +32,8 @@ def parse(command):
         {},
         {"data": "/my faces/it's.zip", "epochs": 3, "seed": 7, "validation_fraction": 0.1},
         {"recipe": "tuned", "model": "wide", "augment": "flip,shift:3", "dropout": 0.25},
+        {"recipe": "tuned", "optimizer": "adam"},
+        {"optimizer": "muon", "learning_rate": 5e-4},
         {"deterministic": True, "threads": 3, "tensorboard": True, "learning_rate": 1e-05},
     ],
 )

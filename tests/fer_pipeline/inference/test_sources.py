@@ -39,6 +39,25 @@ def test_a_folder_means_its_pictures_by_name(tree):
     assert problems == {f"{tree}/z.png": "cannot be read (No such file or directory)"}
 
 
+def test_a_glob_means_what_lies_in_its_folders_once(tree):
+    everything = found(tree)[0]
+    assert found(f"{tree}/**")[0] == everything
+    (tree / "sub" / "up").unlink()
+    # Not in a folder that it means: files by their names.
+    assert found(f"{tree}/**/*.JPG")[0] == [f"{tree}/sub/c d.JPG"]
+    (tree / "sub.png").write_bytes(PNG)
+    assert found(f"{tree}/sub*")[0] == [*everything[3:], f"{tree}/sub.png"]
+
+
+def test_the_folder_of_copies_is_left_out_of_folders_alone(tree):
+    without = str(tree / "sub" / "." / "deeper")
+    kept = [f"{tree}/a.jpg", f"{tree}/b.png", f"{tree}/picture", f"{tree}/sub/c d.JPG"]
+    assert found(tree, without=without)[0] == kept
+    assert sources.count([str(tree)], without=without) == len(kept) + 1
+    assert found(tree / "sub" / "deeper", without=without)[0] == [f"{tree}/sub/deeper/e.webp"]
+    assert found(tree, without=str(tree / "none")) == found(tree)
+
+
 def test_files_are_counted_and_the_longest_name_is_found(tree):
     arguments = [f"{tree}/*.png", f"{tree}/sub"]
     assert sources.count(arguments) == len(list(sources.expand(arguments))) == 9

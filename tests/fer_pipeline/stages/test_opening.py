@@ -29,11 +29,8 @@ CONFIG = {
     "jit_compile": False,
     "model": "notebook",
     "teachers": [],
-<<<<<<< HEAD
     "exclude_sha256": None,
-=======
     "classes": list(CLASS_NAMES),
->>>>>>> w-classes
     **recipes.RECIPES["notebook"],
 }
 
@@ -144,6 +141,16 @@ def test_space_for_checkpoints_and_export_is_asked_for_before_anything_is_made(
         found = refuse(run, exporting=exporting)
         assert found is None if said is None else said in str(found)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_muon_has_one_moment_and_averages_are_a_copy_more(tmp_path, monkeypatch):
+    weights = 4 * 584_055
+    for options, copies in (({"optimizer": "muon"}, 2), ({"optimizer": "muon", "ema": 0.9}, 3)):
+        for missing in (0, 1):
+            usage = type("Usage", (), {"free": 5 * copies * weights - missing})
+            monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
+            found = refuse(tmp_path / "run", model="compact", **options)
+            assert (found is not None) == missing
 
 
 @pytest.mark.parametrize(

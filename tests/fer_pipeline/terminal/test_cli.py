@@ -38,6 +38,11 @@ def test_success():
     assert (result.returncode, result.stdout, result.stderr) == (0, "working\n5 more\n", "")
 
 
+def test_a_name_that_is_not_utf_8_is_printed_byte_by_byte():
+    result = run(b"a\xffb")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "working\n3 a\\udcffb\n", "")
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
 def test_help_is_a_success_and_shows_our_flags_alone(flag):
     result = run(flag)

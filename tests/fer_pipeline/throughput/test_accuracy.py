@@ -52,6 +52,13 @@ def networks(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("content", [b"", b"\0\0\0\0TFL3 and no more"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "a.tflite").write_bytes(content)
+    with pytest.raises(UserError, match=r"--models=.*a\.tflite: damaged or no TFLite file"):
+        accuracy.own_models([str(tmp_path)])
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_all_are_asked_about_the_same_faces_and_what_is_missing_says_so(
     networks, tmp_path, monkeypatch

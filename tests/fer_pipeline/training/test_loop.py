@@ -130,19 +130,15 @@ def test_at_the_start_a_signal_waits_for_a_single_step(splits, tmp_path):
         loop.train(splits, config, run=tmp_path, callbacks=[Sender()], log=str)
 
 
-def test_a_best_epoch_that_a_kill_cost_its_copy_is_the_best_once_continued(splits, tmp_path):
-    config = make_config(epochs=1, batch_size=16)
-    loop.train(splits, config, run=tmp_path, log=str)
+def test_a_finished_run_has_its_best_epoch_again_and_is_no_other_training(splits, tmp_path):
+    config, own = make_config(epochs=1, batch_size=16), {"fingerprint": "a"}
+    loop.train(splits, config, run=tmp_path, resume_key=own, log=str)
+    # As if it had been killed between the two copies of its checkpoint.
     best = tmp_path / "checkpoints" / "best.npz"
     content = best.read_bytes()
     best.unlink()
-    loop.train(splits, config, run=tmp_path, log=str)
+    loop.train(splits, config, run=tmp_path, resume_key=own, log=str)
     assert checkpoints.unpack(best.read_bytes()).state == checkpoints.unpack(content).state
-
-
-def test_a_checkpoint_of_another_training_is_refused(splits, tmp_path):
-    config = make_config(epochs=1, batch_size=16)
-    loop.train(splits, config, run=tmp_path, resume_key={"fingerprint": "a"}, log=str)
     other = make_config(epochs=2, batch_size=8)
     with pytest.raises(UserError, match="--batch_size=16, not 8"):
         loop.train(splits, other, run=tmp_path, log=str)
@@ -231,13 +227,16 @@ def test_an_older_checkpoint_that_lacks_a_setting_had_its_default(splits, tmp_pa
         names = ("batch_size", "learning_rate", "seed", "precision")
         return {name: known_resume_key(config)[name] for name in names}
 
-    monkeypatch.setattr(loop, "known_resume_key", of_older_version)
-    loop.train(splits, make_config(epochs=1, batch_size=20), run=tmp_path, log=str)
-    monkeypatch.undo()
-    monkeypatch.setattr(f"{NETWORK}.CONVOLUTIONS", ((4, 3), (4, 5), (8, 3), (8, 3)))
-    monkeypatch.setattr(f"{NETWORK}.DENSE_UNITS", (16, 16))
-    longer = make_config(epochs=2, batch_size=20)
-    assert len(loop.train(splits, longer, run=tmp_path, log=str).history) == 2
+    config, said = make_config(epochs=1, batch_size=10), []
+    devices = strategy.join("one_device")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "known_resume_key", of_older_version)
+        session = loop._open(splits, config, devices, tmp_path, {}, None)
+    session.state.step = 1
+    session.save()
+    assert set(checkpoints.load_latest(tmp_path).state["identity"]) < set(known_resume_key(config))
+    assert len(loop.train(splits, config, run=tmp_path, log=said.append).history) == 1
+    assert said == ["continuing after epoch 0, step 1"]
 
 
 def test_a_batch_that_leaves_a_replica_without_an_image_is_refused(splits):

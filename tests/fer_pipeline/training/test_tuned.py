@@ -17,9 +17,11 @@ from fer_pipeline.training import epoch as epoch_lib
 TARGETS = np.random.default_rng(5).dirichlet(np.ones(7), 20).astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def narrow_network(monkeypatch):
-    monkeypatch.setitem(compact_cnn.WIDTHS, "tiny", (4, 4, 8))
+@pytest.fixture(scope="module", autouse=True)
+def narrow_network():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(compact_cnn.WIDTHS, "tiny", (4, 4, 8))
+        yield
 
 
 def tuned(**changes):
@@ -36,16 +38,24 @@ def quiet(_):
     pass
 
 
+# With loss scaling and averaged weights there is the most to keep.
+FULL = {"precision": "mixed_float16", "ema": 0.8}
+
+
+@pytest.fixture(scope="module")
+def whole(splits, narrow_network):
+    """A training that nothing interrupts."""
+    return loop.train(splits, tuned(**FULL), targets=TARGETS, log=quiet)
+
+
 class KilledError(Exception):
     """Stands for SIGKILL: nothing after it is run."""
 
 
 def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
-    splits, tmp_path, monkeypatch
+    splits, whole, tmp_path, monkeypatch
 ):
-    # With loss scaling and averaged weights there is the most to keep.
-    config = tuned(precision="mixed_float16", ema=0.8)
-    whole = loop.train(splits, config, targets=TARGETS, log=quiet)
+    config = tuned(**FULL)
     assert np.isfinite([row.train_loss for row in whole.history]).all()
     plain, saved = checkpoints.save, []
 
@@ -81,12 +91,11 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     assert all((kernel != checkpoint.weights[0]).any() for kernel in kernels)
 
 
-def test_history_has_the_rate_of_an_epochs_last_step(splits):
-    trained = loop.train(splits, tuned(), log=quiet)
+def test_history_has_the_rate_of_an_epochs_last_step(whole):
     # 10 steps, of which round(0.05 * 10) = 0 rise.
-    rates = [row.learning_rate for row in trained.history]
+    rates = [row.learning_rate for row in whole.history]
     np.testing.assert_allclose(rates, [0.012 * 6 / 10, 0.012 / 10], rtol=1e-6)
-    assert float(np.asarray(trained.optimizer.learning_rate)) == pytest.approx(0.0012)
+    assert float(np.asarray(whole.optimizer.learning_rate)) == pytest.approx(0.0012)
 
 
 def test_every_setting_reaches_what_computes_with_it(splits):
@@ -115,7 +124,8 @@ def test_the_objective_gets_the_recipes_numbers(splits, monkeypatch):
 
 
 def test_more_epochs_are_another_run_where_the_schedule_depends_on_them(splits, tmp_path):
-    loop.train(splits, tuned(epochs=1), run=tmp_path, log=quiet)
+    devices = strategy.join("one_device")
+    loop._open(splits, tuned(epochs=1), devices, tmp_path, {}, None).save()
     with pytest.raises(UserError, match="--epochs=1, not 2"):
         loop.train(splits, tuned(epochs=2), run=tmp_path, log=quiet)
 

@@ -104,3 +104,22 @@ def test_copies_have_names_of_their_own_and_never_replace_a_picture(tmp_path):
         with pytest.raises(UserError, match="is the original; name another folder"):
             list(photographs.annotate_copies([[p for p in answers if str(path) in p.file]], path))
     np.testing.assert_array_equal(np.asarray(Image.open(sources[0])), first)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg"])
+def test_a_copy_takes_the_place_of_a_copy_and_of_nothing_else(tmp_path, name):
+    path, out = tmp_path / "a" / name, tmp_path / "out"
+    for folder in (path.parent, out):
+        folder.mkdir()
+        save(folder / name, 400, 300)
+    answer = Prediction.of(np.eye(7)[3], file=str(path), box=(50, 60, 100, 100))
+    before = (out / name).read_bytes()
+    with pytest.raises(UserError, match="is no copy of an earlier start and is kept"):
+        list(photographs.annotate_copies([[answer]], out))
+    assert (out / name).read_bytes() == before
+    (out / name).unlink()
+    for _ in range(2):
+        list(photographs.annotate_copies([[answer]], out))
+    assert (out / name).read_bytes() != before
+    # What a camera sees has no file.
+    photographs.check_replaceable("rtsp://camera/1", out / name)
