@@ -123,6 +123,13 @@ class Config:
         maximum=1,
         fixed="always",
     )
+    class_weight: str = _setting(
+        "none",
+        "Weight of an image in the loss of its label: 'balanced' gives every class the same share, "
+        "'effective' less to small classes, by their effective number of images.",
+        choices=("none", "balanced", "effective"),
+        fixed="always",
+    )
     dropout: float | None = _setting(
         None,
         "Dropout rate before the last layer, and none elsewhere; without it the network's own.",
