@@ -68,7 +68,20 @@ class Config:
     data: str = _setting(
         "synthetic",
         "Where the faces come from: 'synthetic'; a folder or .zip of train/<class>/ and "
-        "test/<class>/ images; or Kaggle's fer2013.csv or icml_face_data.csv.",
+        "test/<class>/ images; Kaggle's fer2013.csv or icml_face_data.csv; or "
+        "kaggle:OWNER/NAME, which is downloaded.",
+    )
+    ferplus: str | None = _setting(
+        None,
+        "The file fer2013new.csv of Microsoft's FERPlus, with labels of ten people for the faces "
+        "of FER-2013's CSV file.",
+    )
+    ferplus_labels: str = _setting(
+        "majority",
+        "What of --ferplus is learnt: the class that most people named, or the share of people "
+        "who named each.",
+        choices=("majority", "distribution"),
+        fixed="always",
     )
     run_dir: str | None = _setting(
         None, "Where everything is written; by default runs/<data>-<recipe>-s<seed>."

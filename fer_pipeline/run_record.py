@@ -14,7 +14,7 @@ from fer_pipeline import config as config_lib
 from fer_pipeline.config import Config
 
 #: Facts about a run that stand in ``config.json`` beside its settings.
-_FACTS = ("fingerprint", "devices", "versions", "teachers")
+_FACTS = ("fingerprint", "devices", "versions", "teachers", "ferplus_sha256")
 
 #: Settings that say where and whether a run is written, and so are no part of it.
 _NOT_RECORDED = ("run_dir", "overwrite")
@@ -27,6 +27,7 @@ def to_record(
     devices: int,
     versions: Mapping[str, str],
     teachers: Sequence[str] = (),
+    ferplus_sha256: str | None = None,
 ) -> dict[str, Any]:
     """The content of ``config.json``: the settings of a run and the facts about it.
 
@@ -36,6 +37,7 @@ def to_record(
       devices: how many train.
       versions: of the software.
       teachers: digests of the teachers' weights.
+      ferplus_sha256: of the file of FER+ that the labels come from.
     """
     record = dataclasses.asdict(config)
     for name in _NOT_RECORDED:
@@ -46,6 +48,7 @@ def to_record(
         "devices": devices,
         "versions": dict(versions),
         "teachers": list(teachers),
+        "ferplus_sha256": ferplus_sha256,
     }
 
 

@@ -169,7 +169,9 @@ def _write(partial: Path, faces: Faces) -> None:
     os.truncate(partial / _IMAGES, count * int(np.prod(FACE_SHAPE)))
     checksums = [zlib.crc32(np.ascontiguousarray(chunk)) for chunk in chunks(faces.images, _CHUNK)]
     notes = faces._asdict()
-    del notes["images"], notes["hashes"]
+    # Labels of another file are put on after reading.
+    for name in ("images", "hashes", "votes", "label_digest"):
+        del notes[name]
     np.savez(partial / _ABOUT, checksums=np.array(checksums, np.uint32), **notes)
     for path in partial.iterdir():
         with open(path, "rb") as file:

@@ -32,6 +32,7 @@ def load(
     *,
     on_bad_image: str | None = None,
     keep: bool = True,
+    ferplus: str | None = None,
 ) -> RunData:
     """Loads the faces of a run, or others.
 
@@ -44,29 +45,59 @@ def load(
       data: a source, as for ``datasets.load``; None is the run's own.
       on_bad_image: overrides the run's.
       keep: whether a cache on disk may be written; an existing one is used in any case.
+      ferplus: where FER+'s labels are; None is where the run had them. If the run had some, other
+        images that they fit have them, too.
 
     Raises:
       UserError: as ``datasets.load``.
     """
     bad = on_bad_image or config.get("on_bad_image") or "fail"
+    labels = {"ferplus": ferplus or config.get("ferplus")}
+    if labels["ferplus"] is None:
+        labels = {}
+    elif "ferplus_labels" in config:
+        labels["ferplus_labels"] = config["ferplus_labels"]
+    if data is not None and labels and ferplus is None:
+        # That they are the run's own shows with the run's labels alone.
+        with contextlib.suppress(UserError):
+            found = _load(config, data, bad, labels, keep=keep)
+            if found.own:
+                return found
+        labels = {}
+    return _load(config, data, bad, labels, keep=keep)
+
+
+def _load(
+    config: Mapping[str, Any],
+    data: str | None,
+    on_bad_image: str,
+    labels: dict[str, Any],
+    *,
+    keep: bool,
+) -> RunData:
+    """As ``load``; ``labels`` are the options of ``datasets.load`` about FER+."""
     splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
     source = data or config["data"]
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)
     if data is not None and "validation_fraction" in splitting:
-        return _split_if_own(data, bad, splitting, config.get("fingerprint"))
+        return _split_if_own(data, on_bad_image, splitting, config.get("fingerprint"), labels)
     reading = {name: config[name] for name in _READING if data is None and name in config}
-    options = reading | splitting | {"on_bad_image": bad, "write_cache": keep}
+    options = reading | splitting | labels | {"on_bad_image": on_bad_image, "write_cache": keep}
     splits = datasets.load(source, **options).splits
     found = fingerprint(splits)
     return RunData(splits, found, found == config.get("fingerprint"))
 
 
 def _split_if_own(
-    source: str, on_bad_image: str, splitting: dict[str, Any], expected: str | None
+    source: str,
+    on_bad_image: str,
+    splitting: dict[str, Any],
+    expected: str | None,
+    labels: dict[str, Any],
 ) -> RunData:
     """Reads a source once, and splits it as in the run if its images are the run's."""
-    faces = datasets.read(source, on_bad_image=on_bad_image)
+    faces = datasets.read(source, on_bad_image=on_bad_image, **labels)
     # The run's split of other images may leave a part empty, which is no error.
     with contextlib.suppress(UserError):
         splits = split(source, faces, **splitting)

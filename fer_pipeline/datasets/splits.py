@@ -78,12 +78,17 @@ class Splits(NamedTuple):
       test: the reported metrics are computed on it.
       selected_on: ``"validation"``, or ``"test"`` if the source has no validation images and
         the test images are used as both.
+      train_votes: float32 ``[N, C]``, what people say of the training images, as shares of each
+        class, to be trained on in the place of the labels; or None.
+      label_digest: SHA-256 of the file that the labels come from, if not from the source's own.
     """
 
     train: Split
     validation: Split
     test: Split
     selected_on: str = "validation"
+    train_votes: np.ndarray | None = None
+    label_digest: str = ""
 
 
 class Faces(NamedTuple):
@@ -97,6 +102,8 @@ class Faces(NamedTuple):
       skipped: names of unreadable images that were skipped.
       left_out: names of files among the images that are not images.
       hashes: ``splitting.pixel_hashes(images)``, if they are known already.
+      votes: float32 ``[N, C]`` as in ``Splits``, or None.
+      label_digest: as in ``Splits``.
     """
 
     images: np.ndarray | LazyImages
@@ -106,6 +113,8 @@ class Faces(NamedTuple):
     skipped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     hashes: np.ndarray | None = None
+    votes: np.ndarray | None = None
+    label_digest: str = ""
 
 
 def class_counts(split: Split) -> np.ndarray:
@@ -134,11 +143,20 @@ def chunks(images: np.ndarray | LazyImages, size: int = 4096) -> Iterator[np.nda
         yield images[start : start + size]
 
 
+def images_at(images: np.ndarray | LazyImages, positions: np.ndarray) -> np.ndarray | LazyImages:
+    """Selects images at ascending positions; a view where they are contiguous."""
+    if isinstance(images, LazyImages):
+        return images.subset(positions)
+    if positions.size and positions[-1] - positions[0] + 1 == positions.size:
+        return images[positions[0] : positions[-1] + 1]
+    return images[positions]
+
+
 def fingerprint(splits: Splits) -> str:
     """SHA-256 over the decoded pixels and labels of all splits, as 64 hex digits.
 
     Sources that decode to the same arrays in the same order have the same fingerprint, whatever
-    their format.
+    their format. A file of other labels, and votes to train on, are part of it.
     """
     digest = hashlib.sha256()
     for split in (splits.train, splits.validation, splits.test):
@@ -146,4 +164,7 @@ def fingerprint(splits: Splits) -> str:
         for chunk in chunks(split.images):
             digest.update(np.ascontiguousarray(chunk))
         digest.update(np.ascontiguousarray(split.labels, dtype="<i4"))
+    digest.update(splits.label_digest.encode())
+    if splits.train_votes is not None:
+        digest.update(np.ascontiguousarray(splits.train_votes, dtype="<f4"))
     return digest.hexdigest()

@@ -14,10 +14,10 @@ from fer_pipeline.datasets.splits import (
     TRAIN,
     VALIDATION,
     Faces,
-    LazyImages,
     Split,
     Splits,
     chunks,
+    images_at,
 )
 from fer_pipeline.errors import UserError
 
@@ -61,7 +61,7 @@ def split(
         hashes = faces.hashes
         if hashes is None:
             hashes = np.concatenate([pixel_hashes(chunk) for chunk in chunks(faces.images)])
-        photographs = near_duplicates.group(_images_at(faces, train), hashes[train])
+        photographs = near_duplicates.group(images_at(faces.images, train), hashes[train])
         cut = cut_validation(labels[train], photographs, validation_fraction, seed)
         if train.size and not cut.any():
             raise UserError(
@@ -87,9 +87,10 @@ def split(
         if missing.size and (use == "training" or groups[part[0]] != TRAIN):
             names = ", ".join(CLASS_NAMES[label] for label in missing)
             raise UserError(f"{source}: no {use} image of {names}; every class needs one")
+    votes = None if faces.votes is None else faces.votes[train]
     train, validation = _select(faces, train), _select(faces, validation)
     test = validation if selected_on == "test" else _select(faces, test)
-    return Splits(train, validation, test, selected_on)
+    return Splits(train, validation, test, selected_on, votes, faces.label_digest)
 
 
 def cut_validation(
@@ -129,13 +130,4 @@ def pixel_hashes(images: np.ndarray) -> np.ndarray:
 
 def _select(faces: Faces, positions: np.ndarray) -> Split:
     """Selects the images at ascending positions: int64 ``[N]``."""
-    return Split(_images_at(faces, positions), faces.labels[positions])
-
-
-def _images_at(faces: Faces, positions: np.ndarray) -> np.ndarray | LazyImages:
-    images = faces.images
-    if isinstance(images, LazyImages):
-        return images.subset(positions)
-    if positions.size and positions[-1] - positions[0] + 1 == positions.size:
-        return images[positions[0] : positions[-1] + 1]
-    return images[positions]
+    return Split(images_at(faces.images, positions), faces.labels[positions])

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, run_dir
+from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, pictures, run_dir
 from fer_pipeline.config import Config
+from fer_pipeline.datasets import files
 from fer_pipeline.datasets.splits import Splits, class_table, fingerprint
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
@@ -81,7 +82,11 @@ def find_problem(
                 validation_fraction=config.validation_fraction,
                 on_bad_image=config.on_bad_image,
                 cache=config.cache,
+                ferplus=config.ferplus,
+                ferplus_labels=config.ferplus_labels,
             )
+        elif config.ferplus:
+            raise UserError("ferplus: the faces are arrays; pass it to load_data instead")
     except UserError as error:
         return error
     return None
@@ -169,14 +174,17 @@ def open_run(
         splits = splits or load_data(config)
     trained_on = strategy_lib.training_gpus(devices)
     config = dataclasses.replace(loop.resolve(config, devices), threads=threads)
-    if config.data not in (datasets.SYNTHETIC, datasets.ARRAYS):
+    if datasets.is_path(config.data):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
+    if config.ferplus:
+        config = dataclasses.replace(config, ferplus=os.path.abspath(config.ferplus))
     record = to_record(
         config,
         fingerprint=fingerprint(splits),
         devices=devices.replicas,
         versions=versions(),
         teachers=teachers.digests(teachers.names(config.teacher)),
+        ferplus_sha256=splits.label_digest or None,
     )
     hint = None if trained_on else gpus.unused_gpu_hint()
     if hint:
@@ -200,9 +208,13 @@ def load_data(config: Config) -> Splits:
         on_bad_image=config.on_bad_image,
         cache=config.cache,
         cache_dir=config.cache_dir,
+        ferplus=config.ferplus,
+        ferplus_labels=config.ferplus_labels,
     )
     seconds = time.perf_counter() - started
     print(class_table(loaded.splits))
+    if loaded.relabelled:
+        print(loaded.relabelled)
     if loaded.splits.selected_on == "test":
         print("there are no validation images: the test images steer the training too")
     if loaded.converted:
@@ -216,6 +228,8 @@ def load_data(config: Config) -> Splits:
             f"{len(loaded.left_out):,} files that are no images were left out ({kinds}), first "
             f"{loaded.left_out[0]}"
         )
+        if not pictures.reads_heif() and any(endings[suffix] for suffix in files.HEIF_SUFFIXES):
+            print("HEIC images are read after: pip install 'fer_pipeline[images]'")
     print(f"loaded in {seconds:.1f} s", flush=True)
     return loaded.splits
 

@@ -120,6 +120,9 @@ def extras(session: Session) -> list[Extra]:
         found.append(Extra("draws", columns, lambda epoch, _, at: draws(epoch)[at]))
     if targets is not None:
         found.append(Extra("targets", targets.shape[1], lambda _, rows, at: targets[rows]))
+    votes = session.splits.train_votes
+    if votes is not None:
+        found.append(Extra("votes", votes.shape[1], lambda _, rows, at: votes[rows]))
     return found
 
 

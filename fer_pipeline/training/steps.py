@@ -52,8 +52,9 @@ def compile_train_steps(
       A function of an iterator over (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), spread over the
       strategy's replicas, and of the int32 sizes ``[S]`` of the next S whole batches. It gives
       rows ``[S, 4]`` in the dtype of the probabilities. A third element of a batch is a dict that
-      may hold ``draws`` (``augmentation_draws``), ``targets`` and ``votes`` (``distillation``). The
-      third argument is the float32 learning rates ``[S]``; without it the optimizer keeps the one it has.
+      may hold ``draws`` (``augmentation_draws``), ``targets`` and ``votes`` (``distillation``).
+      The third argument is the float32 learning rates ``[S]``; without it the optimizer keeps the
+      one it has.
     """
     import keras
     import tensorflow as tf

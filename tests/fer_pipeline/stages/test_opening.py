@@ -26,6 +26,8 @@ CONFIG = {
     "devices": 1,
     "jit_compile": False,
     "model": "notebook",
+    "class_weight": "none",
+    "ferplus_labels": "majority",
     "teachers": [],
     **recipes.RECIPES["notebook"],
 }
