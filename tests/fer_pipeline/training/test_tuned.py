@@ -44,7 +44,8 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     splits, tmp_path, monkeypatch
 ):
     # With loss scaling and averaged weights there is the most to keep.
-    config = tuned(precision="mixed_float16", ema=0.8)
+    config = tuned(precision="mixed_float16", ema=0.8, class_weight="effective")
+    splits = splits._replace(train_votes=TARGETS[::-1])
     whole = loop.train(splits, config, targets=TARGETS, log=quiet)
     assert np.isfinite([row.train_loss for row in whole.history]).all()
     plain, saved = checkpoints.save, []
