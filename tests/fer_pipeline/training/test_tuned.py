@@ -109,9 +109,15 @@ def test_the_objective_gets_the_recipes_numbers(splits, monkeypatch):
     monkeypatch.setattr(
         distillation, "objective", lambda **options: given.update(options) or plain(**options)
     )
-    session = opened(splits, tuned(label_smoothing=0.2, temperature=3.0, distill=0.6), TARGETS)
+    chosen = {"label_smoothing": 0.2, "temperature": 3.0, "distill": 0.6}
+    session = opened(splits, tuned(**chosen, class_weight="balanced"), TARGETS)
     epoch_lib.compile_epoch(session)
-    assert given == {"label_smoothing": 0.2, "temperature": 3.0, "distill": 0.6}
+    weights = given.pop("class_weights")
+    assert given == chosen
+    counts = [(splits.train.labels == label).sum() for label in range(7)]
+    present = [n for n in counts if n]
+    expected = [20 / (len(present) * n) if n else 0 for n in counts]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
     assert [extra.name for extra in epoch_lib.extras(session)] == ["draws", "targets"]
 
 
