@@ -71,7 +71,20 @@ class Config:
     data: str = _setting(
         "synthetic",
         "Where the faces come from: 'synthetic'; a folder or .zip of train/<class>/ and "
-        "test/<class>/ images; or Kaggle's fer2013.csv or icml_face_data.csv.",
+        "test/<class>/ images; Kaggle's fer2013.csv or icml_face_data.csv; or "
+        "kaggle:OWNER/NAME, which is downloaded.",
+    )
+    ferplus: str | None = _setting(
+        None,
+        "The file fer2013new.csv of Microsoft's FERPlus, with labels of ten people for the faces "
+        "of FER-2013's CSV file.",
+    )
+    ferplus_labels: str = _setting(
+        "majority",
+        "What of --ferplus is learnt: the class that most people named, or the share of people "
+        "who named each.",
+        choices=("majority", "distribution"),
+        fixed="always",
     )
     classes: str = _setting(
         classes_lib.AUTO,
@@ -132,6 +145,13 @@ class Config:
         "Share of a label's weight that is spread over all classes.",
         minimum=0.0,
         maximum=1,
+        fixed="always",
+    )
+    class_weight: str = _setting(
+        "none",
+        "Weight of an image in the loss of its label: 'balanced' gives every class the same share, "
+        "'effective' less to small classes, by their effective number of images.",
+        choices=("none", "balanced", "effective"),
         fixed="always",
     )
     dropout: float | None = _setting(

@@ -22,6 +22,9 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run, as fer_pipeline.train 
 _DATA = flags.DEFINE_string(
     "data", None, "Faces, as for fer_pipeline.train; by default those the run was trained on."
 )
+_FERPLUS = flags.DEFINE_string(
+    "ferplus", None, "Labels of FER+, as for fer_pipeline.train; by default the run's, if any."
+)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which of them.")
 _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "export_checkpoint",
@@ -55,6 +58,7 @@ def main(argv: list[str]) -> None:
             split=_SPLIT.value,
             which=_EXPORT_CHECKPOINT.value,
             on_bad_image=_ON_BAD_IMAGE.value,
+            ferplus=_FERPLUS.value,
         )
     if _DATA.value is None and not own:
         print(f"{config['data']}: has other faces than when the run was trained")

@@ -1,7 +1,8 @@
 """Any image -> 48x48 grey uint8: decoding, conversion to grey and resizing, in one place.
 
 TensorFlow decodes plain JPEGs and PNGs. Pillow decodes everything else: BMP, GIF, TIFF, WebP, CMYK,
-large images and those that may have an orientation. ``read_face`` decodes everything with Pillow,
+large images and those that may have an orientation; with the extra ``images`` HEIC, too.
+``read_face`` decodes everything with Pillow,
 to the same pixels. A file's format is read from its first bytes, not from its name.
 
 A 48x48 image with one 8-bit channel is kept bit for bit. Everything else is *converted*:

@@ -110,9 +110,10 @@ def load_data(source: str | os.PathLike[str] = datasets.SYNTHETIC, **options: An
     """Loads faces: three splits of uint8 ``[N, 48, 48, 1]`` images and int32 ``[N]`` labels.
 
     Args:
-      source: a folder or .zip of ``train/<class>/`` and ``test/<class>/``, Kaggle's CSV, or
-        ``"synthetic"``.
-      **options: the others of ``datasets.load``, such as ``validation_fraction=0.1``.
+      source: a folder or .zip of ``train/<class>/`` and ``test/<class>/``, Kaggle's CSV,
+        ``"kaggle:owner/name"``, or ``"synthetic"``.
+      **options: the others of ``datasets.load``, such as ``validation_fraction=0.1`` and
+        ``ferplus="fer2013new.csv"``.
 
     Raises:
       UserError: the source or an option is wrong; says what to do.

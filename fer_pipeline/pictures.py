@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import io
 import struct
 import threading
@@ -33,8 +34,15 @@ _MAGIC = {
 }
 FORMATS: tuple[str, ...] = tuple(sorted(set(_MAGIC.values())))
 
+#: A format that is read where the extra ``images`` is installed.
+HEIF = "HEIF"
+
+#: Brands of HEIC files (ISO/IEC 23008-12, B.4); one of them stands in the first bytes, not always
+#: first. AVIF files have others.
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
+
 #: Bytes that are needed to recognise a format.
-MAGIC_BYTES = 12
+MAGIC_BYTES = 32
 
 #: Chunks and keys in which a PNG may have an orientation.
 _PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type", b"tiff:Orientation")
@@ -67,11 +75,26 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _BLACK_IS_ZERO, _ORIENTATION = 258, 262, 1, 274
 
 
 def format_of(encoded: bytes) -> str | None:
-    """The format of a file by its first ``MAGIC_BYTES``: one of ``FORMATS``, or None."""
+    """The format of a file by its first ``MAGIC_BYTES``: one of ``FORMATS``, ``HEIF``, or None."""
+    # The second four bytes after ``ftyp`` are a version.
+    brands = {encoded[at : at + 4] for at in range(8, MAGIC_BYTES, 4)}
+    if encoded[4:8] == b"ftyp" and not brands.isdisjoint(_HEIC_BRANDS):
+        return HEIF
     kind = next((kind for magic, kind in _MAGIC.items() if encoded.startswith(magic)), None)
     # "BM" and "RIFF" alone may also begin a text or a sound.
     other = {"WEBP": encoded[8:12] != b"WEBP", "BMP": any(encoded[6:10])}
     return None if other.get(kind) else kind
+
+
+def is_readable(kind: str | None) -> bool:
+    """Whether files of a format of ``format_of`` can be read."""
+    return kind in FORMATS or (kind == HEIF and reads_heif())
+
+
+@functools.cache
+def reads_heif() -> bool:
+    """Whether the extra ``images`` is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def read_plain_header(encoded: bytes) -> tuple[str, int, int, int] | None:
@@ -148,8 +171,12 @@ def _loaded(
     """An image with its pixels, these in strips (``_strips``), and its orientation."""
     pillow = _pillow()
     limit = pillow.MAX_IMAGE_PIXELS or np.inf
+    formats = FORMATS
+    if format_of(encoded) == HEIF:
+        _register_heif()
+        formats = (HEIF,)
     try:
-        image = pillow.open(io.BytesIO(encoded), formats=FORMATS)
+        image = pillow.open(io.BytesIO(encoded), formats=formats)
         pixels = image.width * image.height
     except pillow.DecompressionBombError:
         pixels = np.inf
@@ -187,6 +214,17 @@ def _pillow() -> Any:
 
     warnings.filterwarnings("ignore", module=r"PIL\.")
     return Image
+
+
+@functools.cache
+def _register_heif() -> None:
+    """Has Pillow open HEIC files; raises UserError without the extra ``images``."""
+    if not reads_heif():
+        raise UserError("a HEIC image; pip install 'fer_pipeline[images]' to read it")
+    import pillow_heif
+
+    # Smaller images inside the file are of no use here.
+    pillow_heif.register_heif_opener(thumbnails=False)
 
 
 def _low_bytes(image: Image.Image, encoded: bytes) -> Image.Image | None:

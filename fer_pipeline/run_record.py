@@ -16,7 +16,7 @@ from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 
 #: Facts about a run that stand in ``config.json`` beside its settings.
-_FACTS = ("fingerprint", "devices", "versions", "teachers", "exclude_sha256")
+_FACTS = ("fingerprint", "devices", "versions", "teachers", "exclude_sha256", "ferplus_sha256")
 
 #: Settings that say where and whether a run is written, and so are no part of it.
 _NOT_RECORDED = ("run_dir", "overwrite")
@@ -30,6 +30,7 @@ def to_record(
     versions: Mapping[str, str],
     teachers: Sequence[str] = (),
     exclude_sha256: str | None = None,
+    ferplus_sha256: str | None = None,
 ) -> dict[str, Any]:
     """The content of ``config.json``: the settings of a run and the facts about it.
 
@@ -40,6 +41,7 @@ def to_record(
       versions: of the software.
       teachers: digests of the teachers' weights.
       exclude_sha256: of the list of images that are left out; None without one.
+      ferplus_sha256: of the file of FER+ that the labels come from.
     """
     record = dataclasses.asdict(config)
     for name in _NOT_RECORDED:
@@ -52,6 +54,7 @@ def to_record(
         "versions": dict(versions),
         "teachers": list(teachers),
         "exclude_sha256": exclude_sha256,
+        "ferplus_sha256": ferplus_sha256,
     }
 
 

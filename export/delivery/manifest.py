@@ -55,6 +55,8 @@ def build(
     if "data" in config:
         # A folder's name and not where it lies: the manifest goes to strangers.
         config = config | {"data": datasets.source_name(config["data"])}
+    if config.get("ferplus"):
+        config = config | {"ferplus": Path(config["ferplus"]).name}
     if config.get("teacher"):
         names = (Path(run.strip()).name for run in config["teacher"].split(","))
         config = config | {"teacher": ",".join(names)}

@@ -167,7 +167,8 @@ def _kind(config: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     """What the training data are: ``"synthetic"``, ``"fer2013"`` or ``"other"``."""
     if config.get("data") == datasets.SYNTHETIC:
         return "synthetic"
-    return "fer2013" if _is_fer2013(config, metrics) else "other"
+    # With FER+ fewer of its faces have a label.
+    return "fer2013" if config.get("ferplus") or _is_fer2013(config, metrics) else "other"
 
 
 def _training_data(config: dict[str, Any], kind: str) -> str:
@@ -175,7 +176,8 @@ def _training_data(config: dict[str, Any], kind: str) -> str:
         return texts.SYNTHETIC
     source = datasets.source_name(config["data"]) if "data" in config else "not known"
     terms = texts.FER2013_TERMS if kind == "fer2013" else texts.OTHER_TERMS
-    return f"Source: `{source}`, prepared as for evaluation. {terms}"
+    labels = f" {texts.FERPLUS}" if config.get("ferplus") else ""
+    return f"Source: `{source}`, prepared as for evaluation.{labels} {terms}"
 
 
 def _limits(kind: str, metrics: dict[str, Any] | None, num_classes: int) -> str:

@@ -60,6 +60,11 @@ learning contests", 2013, arXiv:1307.0414) was collected with an image search en
 for research. It is not part of the export, no image of it is, and whether weights fitted to it may
 serve another purpose is for whoever uses them to clear."""
 
+FERPLUS = """\
+Labels: FER+, a majority of ten people's votes (Barsoum et al., "Training deep networks for facial
+expression recognition with crowd-sourced label distribution", 2016); faces without one are left
+out, of the evaluation, too."""
+
 OTHER_TERMS = """\
 They were supplied by whoever trained the model, and their licence is not known to this software.
 Where they are from FER-2013 (Goodfellow et al. 2013, arXiv:1307.0414), they are for research."""

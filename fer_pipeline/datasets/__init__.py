@@ -1,8 +1,11 @@
-"""Sources of faces: class folders, a .zip of them, Kaggle's CSV files, or synthetic faces."""
+"""Sources of faces: class folders, a .zip of them, Kaggle's CSV files or any of these on Kaggle,
+or synthetic faces.
+"""
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -10,10 +13,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from fer_pipeline import classes as classes_lib
+from fer_pipeline import pictures
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import problem_of
 from fer_pipeline.datasets import cache as cache_lib
-from fer_pipeline.datasets import exclusion, files, folders, kaggle_csv, splitting
+from fer_pipeline.datasets import exclusion, files, folders, kaggle_csv, kaggle_hub, splitting
+from fer_pipeline.datasets import ferplus as ferplus_lib
 from fer_pipeline.datasets.exclusion import Excluded
 from fer_pipeline.datasets.splits import TEST, TRAIN, VALIDATION, Faces, Splits
 from fer_pipeline.errors import UserError
@@ -44,6 +49,7 @@ class Loaded(NamedTuple):
       left_out: names of files among the images that are not images.
       decoded: whether images were decoded, not read from a cache.
       excluded: what a list of images left out; None without one.
+      relabelled: what ``ferplus`` says of its labels; empty without them.
     """
 
     splits: Splits
@@ -53,6 +59,7 @@ class Loaded(NamedTuple):
     left_out: tuple[str, ...] = ()
     decoded: bool = True
     excluded: Excluded | None = None
+    relabelled: str = ""
 
 
 def load(
@@ -66,12 +73,14 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     write_cache: bool = True,
     exclude: str | os.PathLike[str] | None = None,
+    ferplus: str | os.PathLike[str] | None = None,
+    ferplus_labels: Literal["majority", "distribution"] = "majority",
 ) -> Loaded:
     """Loads a data set.
 
     Args:
-      source: ``"synthetic"``, a folder or .zip with ``train/<class>/`` and ``test/<class>/``, or
-        ``fer2013.csv`` or ``icml_face_data.csv``, in a .zip or not.
+      source: ``"synthetic"``, a folder or .zip with ``train/<class>/`` and ``test/<class>/``,
+        ``fer2013.csv`` or ``icml_face_data.csv``, in a .zip or not, or ``"kaggle:owner/name"``.
       classes: names and order of the classes, which have to be those of the source; ``"auto"``
         takes the folders in ``train/``, sorted. CSV files and the synthetic faces have FER-2013's.
       seed: of the split that ``validation_fraction`` makes; nothing else here depends on it.
@@ -86,15 +95,18 @@ def load(
       cache_dir: ``$XDG_CACHE_HOME/fer_pipeline`` or ``~/.cache/fer_pipeline`` by default.
       write_cache: if False, ``"disk"`` reads an existing cache but writes none.
       exclude: a file that lists training and validation images to leave out; see ``exclusion``.
+      ferplus: ``fer2013new.csv``, whose labels replace those of a CSV file; see ``ferplus``.
+      ferplus_labels: ``"majority"``, or ``"distribution"`` to train on the votes themselves.
 
     Raises:
       UserError: the source or an argument is wrong; says what to do.
     """
-    source, kind = _check_arguments(source, validation_fraction, on_bad_image, cache)
+    path, kind = _check_arguments(source, validation_fraction, on_bad_image, cache)
     if exclude is not None:
         # A mistake in it shows before anything is decoded.
         exclusion.read(exclude)
-    classes = _check_classes(source, kind, classes)
+    classes = _check_classes(path, kind, classes)
+    _check_ferplus(path, kind, ferplus, ferplus_labels)
     if kind == SYNTHETIC:
         from fer_pipeline.datasets import synthetic
 
@@ -104,15 +116,16 @@ def load(
         return Loaded(splits, SYNTHETIC, decoded=False, excluded=excluded)
     decoded = True
     if cache == "disk":
-        reading = (source, kind, classes, on_bad_image)
+        reading = (path, kind, classes, on_bad_image)
         faces, decoded = _read_cached(*reading, cache_dir, write=write_cache)
     else:
-        faces = _decode(source, kind, classes, on_bad_image, stream=cache == "none")
+        faces = _decode(path, kind, classes, on_bad_image, stream=cache == "none")
+    faces, note = _relabel(path, faces, ferplus, ferplus_labels)
     splits, excluded = split(
-        source, faces, validation_fraction=validation_fraction, seed=seed, exclude=exclude
+        path, faces, validation_fraction=validation_fraction, seed=seed, exclude=exclude
     )
-    name = source_name(source)
-    return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded, excluded)
+    about = (faces.converted, faces.skipped, faces.left_out, decoded)
+    return Loaded(splits, source_name(source), *about, excluded, note)
 
 
 def split(
@@ -143,6 +156,8 @@ def read(
     *,
     classes: Classes = classes_lib.AUTO,
     on_bad_image: OnBadImage = "fail",
+    ferplus: str | os.PathLike[str] | None = None,
+    ferplus_labels: str = "majority",
 ) -> Faces:
     """Reads all images of a source into memory, to be split by ``split``.
 
@@ -150,17 +165,21 @@ def read(
       source: as for ``load``.
       classes: as for ``load``.
       on_bad_image: as for ``load``.
+      ferplus: as for ``load``.
+      ferplus_labels: as for ``load``.
 
     Raises:
       UserError: the source is wrong; says what to do.
     """
-    source, kind = _check_arguments(source, None, on_bad_image, "memory")
-    classes = _check_classes(source, kind, classes)
+    path, kind = _check_arguments(source, None, on_bad_image, "memory")
+    classes = _check_classes(path, kind, classes)
+    _check_ferplus(path, kind, ferplus, ferplus_labels)
     if kind == SYNTHETIC:
         from fer_pipeline.datasets import synthetic
 
         return _joined(synthetic.load(seed=0))
-    return _decode(source, kind, classes, on_bad_image)
+    faces = _decode(path, kind, classes, on_bad_image)
+    return _relabel(path, faces, ferplus, ferplus_labels)[0]
 
 
 def _joined(splits: Splits) -> Faces:
@@ -206,6 +225,8 @@ def check(
     validation_fraction: float | None = None,
     on_bad_image: OnBadImage = "fail",
     cache: Cache = "memory",
+    ferplus: str | os.PathLike[str] | None = None,
+    ferplus_labels: str = "majority",
 ) -> None:
     """Checks a source by the names of its files, without decoding images or importing TensorFlow.
 
@@ -214,17 +235,29 @@ def check(
     Raises:
       UserError: ``load`` would raise the same.
     """
-    source, kind = _check_arguments(source, validation_fraction, on_bad_image, cache)
-    classes = _check_classes(source, kind, classes)
+    path, kind = _check_arguments(source, validation_fraction, on_bad_image, cache)
+    classes = _check_classes(path, kind, classes)
+    _check_ferplus(path, kind, ferplus, ferplus_labels)
     # If there is a cache entry, the names are not read again.
     if cache != "disk":
-        _list_images(source, kind, classes)
+        _list_images(path, kind, classes)
+
+
+def is_path(source: str) -> bool:
+    """Whether a source is a path on this machine, as it stands."""
+    return source not in (SYNTHETIC, ARRAYS) and not kaggle_hub.is_on_kaggle(source)
 
 
 def source_name(source: str | os.PathLike[str]) -> str:
-    """Names a source, for file names: ``"synthetic"``, or the stem of its file or folder."""
+    """Names a source, for file names: ``"synthetic"``, or the stem of its file or folder.
+
+    Raises:
+      UserError: it begins with ``kaggle:`` and is not the name of a data set.
+    """
     if os.fspath(source) == SYNTHETIC:
         return SYNTHETIC
+    if kaggle_hub.is_on_kaggle(os.fspath(source)):
+        return kaggle_hub.name(os.fspath(source))
     path = Path(source).resolve()
     return path.stem if path.suffix.lower() in (".zip", ".csv") else path.name
 
@@ -259,7 +292,7 @@ def _check_arguments(
         return source, SYNTHETIC
     if source == ARRAYS:
         raise UserError("the run was trained on arrays, which are not kept; pass them as --data")
-    path = Path(os.path.normpath(source))
+    path = Path(os.path.normpath(kaggle_hub.resolve(source)))
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
@@ -298,13 +331,50 @@ def _list_images(source: str, kind: str, classes: tuple[str, ...] | None) -> fol
     if kind == "folder":
         return folders.list_folder(source, classes)
     members = files.open_zip(source)
-    names = [member.filename for member in members]
-    images = any(name.lower().endswith(files.IMAGE_SUFFIXES) for name in names)
-    if kaggle_csv.csv_members(names) and not images:
+    if _holds_csv(members):
         if classes is not None:
             _require_fer2013(source, classes)
         return None
     return folders.list_zip(source, members, classes)
+
+
+def _holds_csv(members: Sequence[zipfile.ZipInfo]) -> bool:
+    """Whether a .zip of these members is one of a CSV file."""
+    names = [member.filename for member in members]
+    suffixes = files.IMAGE_SUFFIXES + files.HEIF_SUFFIXES
+    images = any(name.lower().endswith(suffixes) for name in names)
+    return bool(kaggle_csv.csv_members(names)) and not images
+
+
+def _check_ferplus(
+    source: str, kind: str, ferplus: str | os.PathLike[str] | None, labels: str
+) -> None:
+    """Checks what can be seen of FER+'s labels before an image is read.
+
+    Raises:
+      UserError: there is no such file, or the source has no rows to match its rows with.
+    """
+    if problem := problem_of("ferplus_labels", labels):
+        raise UserError(f"--ferplus_labels={labels}: {problem}")
+    if ferplus is None:
+        if labels != "majority":
+            raise UserError(f"--ferplus_labels={labels}: needs --ferplus=fer2013new.csv")
+        return
+    ferplus_lib.check(ferplus)
+    if kind != "csv" and not (kind == "zip" and _holds_csv(files.open_zip(source))):
+        raise UserError(
+            f"--ferplus={ferplus}: its rows are those of FER-2013's CSV file, and {source} has "
+            "images in folders; pass --data=fer2013.csv, or a .zip of it"
+        )
+
+
+def _relabel(
+    source: str, faces: Faces, ferplus: str | os.PathLike[str] | None, labels: str
+) -> tuple[Faces, str]:
+    """The faces, with the labels of FER+ if these are wanted; and what to say of them."""
+    if ferplus is None:
+        return faces, ""
+    return ferplus_lib.relabel(source, faces, ferplus, distribution=labels == "distribution")
 
 
 def _decode(
@@ -333,6 +403,8 @@ def _read_cached(
     """Reads the images through the cache on disk; also returns whether they were decoded."""
     digest = _digest(source, kind)
     options = [kind, on_bad_image, classes]
+    # Without the extra they are left out.
+    options += [pictures.HEIF] if pictures.reads_heif() else []
     folder = cache_lib.entry_folder(cache_dir, source_name(source), digest, options)
     faces = cache_lib.load(folder)
     if faces is not None:

@@ -170,8 +170,9 @@ def _write(partial: Path, faces: Faces) -> None:
     os.truncate(partial / _IMAGES, count * int(np.prod(FACE_SHAPE)))
     checksums = [zlib.crc32(np.ascontiguousarray(chunk)) for chunk in chunks(faces.images, _CHUNK)]
     notes = {name: value for name, value in faces._asdict().items() if value is not None}
-    notes.pop("hashes", None)
-    del notes["images"]
+    # Labels of another file are put on after reading.
+    for name in ("images", "hashes", "votes", "label_digest"):
+        notes.pop(name, None)
     np.savez(partial / _ABOUT, checksums=np.array(checksums, np.uint32), **notes)
     for path in partial.iterdir():
         with open(path, "rb") as file:

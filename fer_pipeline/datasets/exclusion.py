@@ -195,6 +195,8 @@ def apply(
         for use, mask in masks.items()
         if use != "test" and mask.any()
     }
+    if splits.train_votes is not None:
+        splits = splits._replace(train_votes=splits.train_votes[~masks["train"]])
     anywhere = set().union(*hit.values())
     excluded = Excluded(
         path=exclusion.path,

@@ -21,6 +21,9 @@ IMAGE_SUFFIXES = (
     *(".webp", ".tif", ".tiff"),
 )
 
+#: Suffixes of images that are read where the extra ``images`` is installed.
+HEIF_SUFFIXES = (".heic", ".heif")
+
 #: Files and folders that operating systems create, besides names that begin with a dot.
 _SYSTEM_FILES = frozenset(
     "__macosx thumbs.db ehthumbs.db desktop.ini @eadir #recycle @recycle $recycle.bin".split()
@@ -134,10 +137,13 @@ def is_image(name: str, files_of: Callable[[Sequence[str]], Files]) -> bool:
       name: the path.
       files_of: opens the files of given paths.
     """
-    if name.lower().endswith(IMAGE_SUFFIXES):
+    suffixes = IMAGE_SUFFIXES + (HEIF_SUFFIXES if pictures.reads_heif() else ())
+    if name.lower().endswith(suffixes):
         return True
     with contextlib.suppress(UserError):
-        return pictures.format_of(files_of([name]).read(0, pictures.MAGIC_BYTES)) is not None
+        return pictures.is_readable(
+            pictures.format_of(files_of([name]).read(0, pictures.MAGIC_BYTES))
+        )
     return False
 
 

@@ -33,6 +33,7 @@ def load(
     *,
     on_bad_image: str | None = None,
     keep: bool = True,
+    ferplus: str | None = None,
 ) -> RunData:
     """Loads the faces of a run, or others.
 
@@ -45,6 +46,8 @@ def load(
       data: a source, as for ``datasets.load``; None is the run's own.
       on_bad_image: overrides the run's.
       keep: whether a cache on disk may be written; an existing one is used in any case.
+      ferplus: where FER+'s labels are; None is where the run had them. If the run had some, other
+        images that they fit have them, too.
 
     Raises:
       UserError: as ``datasets.load``.
@@ -52,16 +55,41 @@ def load(
     if data is None and config.get("exclude"):
         _check_list(config["exclude"], config.get("exclude_sha256"))
     bad = on_bad_image or config.get("on_bad_image") or "fail"
+    labels = {"ferplus": ferplus or config.get("ferplus")}
+    if labels["ferplus"] is None:
+        labels = {}
+    elif "ferplus_labels" in config:
+        labels["ferplus_labels"] = config["ferplus_labels"]
+    if data is not None and labels and ferplus is None:
+        # That they are the run's own shows with the run's labels alone.
+        with contextlib.suppress(UserError):
+            found = _load(config, data, bad, labels, keep=keep)
+            if found.own:
+                return found
+        labels = {}
+    return _load(config, data, bad, labels, keep=keep)
+
+
+def _load(
+    config: Mapping[str, Any],
+    data: str | None,
+    on_bad_image: str,
+    labels: dict[str, Any],
+    *,
+    keep: bool,
+) -> RunData:
+    """As ``load``; ``labels`` are the options of ``datasets.load`` about FER+."""
     splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
     source = data or config["data"]
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)
+    options = labels | {"classes": classes_of(config), "on_bad_image": on_bad_image}
     if data is not None and splitting.keys() - {"seed"}:
-        faces = datasets.read(data, classes=classes_of(config), on_bad_image=bad)
+        faces = datasets.read(data, **options)
         return _split_if_own(data, faces, splitting, config.get("fingerprint"))
     reading = {name: config[name] for name in _READING if data is None and name in config}
-    options = reading | splitting | {"on_bad_image": bad, "write_cache": keep}
-    splits = datasets.load(source, classes=classes_of(config), **options).splits
+    options |= reading | splitting | {"write_cache": keep}
+    splits = datasets.load(source, **options).splits
     found = fingerprint(splits)
     return RunData(splits, found, found == config.get("fingerprint"))
 

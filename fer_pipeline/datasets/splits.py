@@ -79,6 +79,9 @@ class Splits(NamedTuple):
       selected_on: ``"validation"``, or ``"test"`` if the source has no validation images and
         the test images are used as both.
       classes: what the labels mean, in their order.
+      train_votes: float32 ``[N, C]``, what people say of the training images, as shares of each
+        class, to be trained on in the place of the labels; or None.
+      label_digest: SHA-256 of the file that the labels come from, if not from the source's own.
     """
 
     train: Split
@@ -86,6 +89,8 @@ class Splits(NamedTuple):
     test: Split
     selected_on: str = "validation"
     classes: tuple[str, ...] = CLASS_NAMES
+    train_votes: np.ndarray | None = None
+    label_digest: str = ""
 
 
 class Faces(NamedTuple):
@@ -102,6 +107,8 @@ class Faces(NamedTuple):
       classes: what the labels mean, in their order.
       rows: int64 ``[N]``, where each is in its source: the number of its file in the listing, or
         its row in the CSV, as a spreadsheet counts. None where the source has no such places.
+      votes: float32 ``[N, C]`` as in ``Splits``, or None.
+      label_digest: as in ``Splits``.
     """
 
     images: np.ndarray | LazyImages
@@ -113,6 +120,8 @@ class Faces(NamedTuple):
     hashes: np.ndarray | None = None
     classes: tuple[str, ...] = CLASS_NAMES
     rows: np.ndarray | None = None
+    votes: np.ndarray | None = None
+    label_digest: str = ""
 
 
 def class_counts(split: Split, num_classes: int = NUM_CLASSES) -> np.ndarray:
@@ -142,11 +151,20 @@ def chunks(images: np.ndarray | LazyImages, size: int = 4096) -> Iterator[np.nda
         yield images[start : start + size]
 
 
+def images_at(images: np.ndarray | LazyImages, positions: np.ndarray) -> np.ndarray | LazyImages:
+    """Selects images at ascending positions; a view where they are contiguous."""
+    if isinstance(images, LazyImages):
+        return images.subset(positions)
+    if positions.size and positions[-1] - positions[0] + 1 == positions.size:
+        return images[positions[0] : positions[-1] + 1]
+    return images[positions]
+
+
 def fingerprint(splits: Splits) -> str:
     """SHA-256 over the decoded pixels and labels of all splits, as 64 hex digits.
 
     Sources that decode to the same arrays in the same order have the same fingerprint, whatever
-    their format.
+    their format. A file of other labels, and votes to train on, are part of it.
     """
     digest = hashlib.sha256()
     for split in (splits.train, splits.validation, splits.test):
@@ -154,4 +172,7 @@ def fingerprint(splits: Splits) -> str:
         for chunk in chunks(split.images):
             digest.update(np.ascontiguousarray(chunk))
         digest.update(np.ascontiguousarray(split.labels, dtype="<i4"))
+    digest.update(splits.label_digest.encode())
+    if splits.train_votes is not None:
+        digest.update(np.ascontiguousarray(splits.train_votes, dtype="<f4"))
     return digest.hexdigest()

@@ -16,10 +16,10 @@ from fer_pipeline.datasets.splits import (
     TRAIN,
     VALIDATION,
     Faces,
-    LazyImages,
     Split,
     Splits,
     chunks,
+    images_at,
 )
 from fer_pipeline.errors import UserError
 
@@ -57,7 +57,16 @@ def select(faces: Faces, places: Positions) -> Splits:
     """The images of each split."""
     train, validation = _select(faces, places.train), _select(faces, places.validation)
     test = validation if places.selected_on == "test" else _select(faces, places.test)
-    return Splits(train, validation, test, places.selected_on, tuple(faces.classes))
+    votes = None if faces.votes is None else faces.votes[places.train]
+    return Splits(
+        train,
+        validation,
+        test,
+        places.selected_on,
+        tuple(faces.classes),
+        train_votes=votes,
+        label_digest=faces.label_digest,
+    )
 
 
 def positions(
@@ -95,7 +104,7 @@ def positions(
         hashes = faces.hashes
         if hashes is None:
             hashes = np.concatenate([pixel_hashes(chunk) for chunk in chunks(faces.images)])
-        photographs = near_duplicates.group(_images_at(faces, train), hashes[train])
+        photographs = near_duplicates.group(images_at(faces.images, train), hashes[train])
         cut = cut_validation(labels[train], photographs, validation_fraction, seed)
         if train.size and not cut.any():
             raise UserError(
@@ -176,13 +185,4 @@ def content_hashes(images: np.ndarray) -> list[str]:
 
 def _select(faces: Faces, places: np.ndarray) -> Split:
     """Selects the images at ascending positions: int64 ``[N]``."""
-    return Split(_images_at(faces, places), faces.labels[places])
-
-
-def _images_at(faces: Faces, places: np.ndarray) -> np.ndarray | LazyImages:
-    images = faces.images
-    if isinstance(images, LazyImages):
-        return images.subset(places)
-    if places.size and places[-1] - places[0] + 1 == places.size:
-        return images[places[0] : places[-1] + 1]
-    return images[places]
+    return Split(images_at(faces.images, places), faces.labels[places])

@@ -145,6 +145,10 @@ def _facts(run: RunData) -> dict[str, str]:
     for name, (key, form) in recipe.items():
         if config.get(key) not in (None, ""):
             found[name] = form.format(config[key])
+    if config["class_weight"] != "none":
+        found["Class weights"] = config["class_weight"]
+    if config.get("ferplus"):
+        found["Labels"] = f"FER+, {config['ferplus_labels']}"
     speeds = [row.images_per_second for row in run.history if row.images_per_second is not None]
     if speeds:
         found["Speed"] = f"{statistics.median(speeds):,.0f} images/s (median of the epochs)"

@@ -33,6 +33,7 @@ def evaluate_run(
     split: str = "test",
     which: str | None = None,
     on_bad_image: str | None = None,
+    ferplus: str | None = None,
 ) -> Evaluated:
     """Evaluates the float32 network of a run; writes nothing.
 
@@ -42,6 +43,7 @@ def evaluate_run(
       split: ``"train"``, ``"validation"`` or ``"test"``.
       which: ``"last"`` or ``"best"`` checkpoint; None for the one that the run exported.
       on_bad_image: overrides the run's.
+      ferplus: as for ``run_data.load``.
 
     Raises:
       UserError: as ``model_loader.reference_model`` and ``datasets.load``.
@@ -49,7 +51,7 @@ def evaluate_run(
     run_dir.recover_export(run)
     config = run_dir.read_config(run)
     model = model_loader.reference_model(run, which)
-    loaded = run_data.load(config, data, on_bad_image=on_bad_image, keep=False)
+    loaded = run_data.load(config, data, on_bad_image=on_bad_image, keep=False, ferplus=ferplus)
     faces = getattr(loaded.splits, split)
     with precision.true_float32():
         found = metrics.score(metrics.predict(model, faces), faces.labels, loaded.splits.classes)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, run_dir
+from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, pictures, run_dir
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.config import Config
-from fer_pipeline.datasets import exclusion
+from fer_pipeline.datasets import exclusion, files
 from fer_pipeline.datasets.splits import Splits, class_counts, class_table, fingerprint
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
@@ -87,7 +87,11 @@ def find_problem(
                 validation_fraction=config.validation_fraction,
                 on_bad_image=config.on_bad_image,
                 cache=config.cache,
+                ferplus=config.ferplus,
+                ferplus_labels=config.ferplus_labels,
             )
+        elif config.ferplus:
+            raise UserError("ferplus: the faces are arrays; pass it to load_data instead")
     except UserError as error:
         return error
     return None
@@ -181,8 +185,10 @@ def open_run(
     trained_on = strategy_lib.training_gpus(devices)
     classes = classes_lib.as_text(splits.classes)
     config = dataclasses.replace(loop.resolve(config, devices), threads=threads, classes=classes)
-    if config.data not in (datasets.SYNTHETIC, datasets.ARRAYS):
+    if datasets.is_path(config.data):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
+    if config.ferplus:
+        config = dataclasses.replace(config, ferplus=os.path.abspath(config.ferplus))
     if config.exclude:
         config = dataclasses.replace(config, exclude=os.path.abspath(config.exclude))
     record = to_record(
@@ -192,6 +198,7 @@ def open_run(
         versions=versions(),
         teachers=teachers.digests(teachers.names(config.teacher)),
         exclude_sha256=list_digest(config),
+        ferplus_sha256=splits.label_digest or None,
     )
     hint = None if trained_on else gpus.unused_gpu_hint()
     if hint:
@@ -260,9 +267,13 @@ def load_data(config: Config) -> Splits:
         cache=config.cache,
         cache_dir=config.cache_dir,
         exclude=config.exclude,
+        ferplus=config.ferplus,
+        ferplus_labels=config.ferplus_labels,
     )
     seconds = time.perf_counter() - started
     print(class_table(loaded.splits))
+    if loaded.relabelled:
+        print(loaded.relabelled)
     if loaded.splits.selected_on == "test":
         print("there are no validation images: the test images steer the training too")
     if loaded.converted:
@@ -276,6 +287,8 @@ def load_data(config: Config) -> Splits:
             f"{len(loaded.left_out):,} files that are no images were left out ({kinds}), first "
             f"{loaded.left_out[0]}"
         )
+        if not pictures.reads_heif() and any(endings[suffix] for suffix in files.HEIF_SUFFIXES):
+            print("HEIC images are read after: pip install 'fer_pipeline[images]'")
     if loaded.excluded:
         print(exclusion.describe(loaded.excluded))
     print(f"loaded in {seconds:.1f} s", flush=True)

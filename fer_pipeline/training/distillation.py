@@ -52,31 +52,54 @@ def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def objective(
-    *, label_smoothing: float = 0.0, temperature: float = 1.0, distill: float = 0.0
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None], tf.Tensor]:
-    """Makes the loss ``(labels, probabilities, targets) -> losses``, in nats ``[B]``.
+    *,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    distill: float = 0.0,
+    class_weights: np.ndarray | None = None,
+) -> Callable[..., tf.Tensor]:
+    """Makes the loss ``(labels, probabilities, targets, votes) -> losses``, in nats ``[B]``.
 
-    ``distill * T^2 * CE(targets, softmax(logits / T)) + (1 - distill) * CE(labels)``, the labels
-    smoothed (Szegedy et al., 2016): ``label_smoothing`` of their weight is spread evenly over the
-    classes. The factor ``T^2`` is Hinton's: the gradients of soft targets shrink by it. Without
-    targets it is the second cross-entropy alone.
+    ``distill * T^2 * CE(targets, softmax(logits / T)) + (1 - distill) * w * CE(labels)``, the
+    labels smoothed (Szegedy et al., 2016): ``label_smoothing`` of their weight is spread evenly
+    over the classes. The factor ``T^2`` is Hinton's: the gradients of soft targets shrink by it.
+    Without targets it is the second cross-entropy alone.
+
+    ``votes`` is the share of people who named each class, ``[B, C]``, or None. It takes the place
+    of the label (the "cross-entropy loss" of Barsoum et al., 2016).
+
+    Args:
+      label_smoothing: see above.
+      temperature: T.
+      distill: see above.
+      class_weights: w, by the label of an image, float32 ``[C]``; None is 1. See
+        ``class_weights.make``.
     """
     import keras
     import tensorflow as tf
 
     from fer_pipeline.training.steps import cross_entropy
 
-    def of_labels(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        if not label_smoothing:
+    def of_labels(
+        labels: tf.Tensor, probabilities: tf.Tensor, votes: tf.Tensor | None
+    ) -> tf.Tensor:
+        if votes is None and not label_smoothing:
             return cross_entropy(labels, probabilities)
+        if votes is None:
+            votes = tf.one_hot(labels, probabilities.shape[-1])
         return keras.losses.categorical_crossentropy(
-            tf.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype),
-            probabilities,
-            label_smoothing=label_smoothing,
+            tf.cast(votes, probabilities.dtype), probabilities, label_smoothing=label_smoothing
         )
 
-    def losses(labels: tf.Tensor, probabilities: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
-        hard = of_labels(labels, probabilities)
+    def losses(
+        labels: tf.Tensor,
+        probabilities: tf.Tensor,
+        targets: tf.Tensor | None,
+        votes: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        hard = of_labels(labels, probabilities, votes)
+        if class_weights is not None:
+            hard *= tf.gather(tf.constant(class_weights, hard.dtype), labels)
         if targets is None:
             return hard
         # Keras' softmax keeps its logits with the probabilities.

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_pipeline import augmentation
+from fer_pipeline.datasets.splits import class_counts
 from fer_pipeline.devices import strategy
 from fer_pipeline.input_pipeline import augmentation_draws
 from fer_pipeline.input_pipeline import batches as batches_lib
 from fer_pipeline.input_pipeline.batches import Extra
-from fer_pipeline.training import averaging, distillation, steps
+from fer_pipeline.training import averaging, class_weights, distillation, steps
 from fer_pipeline.training.state import Session
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def compile_epoch(session: Session) -> tuple[Callable[[], Iterator[None]], Calla
             label_smoothing=config.label_smoothing,
             temperature=config.temperature,
             distill=config.distill,
+            class_weights=class_weights.make(
+                config.class_weight, class_counts(splits.train, len(splits.classes))
+            ),
         ),
         after_step=_averaging(session),
     )
@@ -118,6 +122,9 @@ def extras(session: Session) -> list[Extra]:
         found.append(Extra("draws", columns, lambda epoch, _, at: draws(epoch)[at]))
     if targets is not None:
         found.append(Extra("targets", targets.shape[1], lambda _, rows, at: targets[rows]))
+    votes = session.splits.train_votes
+    if votes is not None:
+        found.append(Extra("votes", votes.shape[1], lambda _, rows, at: votes[rows]))
     return found
 
 

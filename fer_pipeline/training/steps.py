@@ -44,16 +44,17 @@ def compile_train_steps(
       jit_batch_size: XLA compiles the steps over batches of this size; None leaves it out. Batches
         of another size, such as the partial last one of an epoch, run without it: XLA compiles anew
         for every size, and that takes longer than such steps ever do.
-      objective: ``(labels, probabilities, targets) -> losses [B]``, see ``distillation``; None is
-        ``cross_entropy``.
+      objective: ``(labels, probabilities, targets, votes) -> losses [B]``, see ``distillation``;
+        None is ``cross_entropy``.
       after_step: called in the graph after every step, outside the replicas; see ``averaging``.
 
     Returns:
       A function of an iterator over (uint8 ``[B, 48, 48, 1]``, int32 ``[B]``), spread over the
       strategy's replicas, and of the int32 sizes ``[S]`` of the next S whole batches. It gives
       rows ``[S, 4]`` in the dtype of the probabilities. A third element of a batch is a dict that
-      may hold ``draws`` (``augmentation_draws``) and ``targets`` (``distillation``). The third
-      argument is the float32 learning rates ``[S]``; without it the optimizer keeps the one it has.
+      may hold ``draws`` (``augmentation_draws``), ``targets`` and ``votes`` (``distillation``).
+      The third argument is the float32 learning rates ``[S]``; without it the optimizer keeps the
+      one it has.
     """
     import keras
     import tensorflow as tf
@@ -62,7 +63,9 @@ def compile_train_steps(
 
     strategy = strategy or tf.distribute.get_strategy()
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    objective = objective or (lambda labels, probabilities, _: cross_entropy(labels, probabilities))
+    objective = objective or (
+        lambda labels, probabilities, *_: cross_entropy(labels, probabilities)
+    )
 
     def step(images: tf.Tensor, labels: tf.Tensor, size: tf.Tensor, extras: dict) -> tf.Tensor:
         if "draws" in extras:
@@ -71,7 +74,7 @@ def compile_train_steps(
             faces = tf.cast(images, tf.float32)
         with tf.GradientTape() as tape:
             probabilities = model(faces, training=True)
-            losses = objective(labels, probabilities, extras.get("targets"))
+            losses = objective(labels, probabilities, extras.get("targets"), extras.get("votes"))
             mean = tf.reduce_sum(losses) / tf.cast(size, losses.dtype)
             loss = optimizer.scale_loss(mean)
         gradients = tape.gradient(loss, model.trainable_variables)

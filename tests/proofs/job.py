@@ -70,6 +70,7 @@ TUNED = {
     "temperature": 2.0,
     "distill": 0.7,
     "ema": 0.9,
+    "class_weight": "balanced",
 }
 
 

@@ -3,6 +3,9 @@ import json
 
 import pytest
 
+from export.delivery import manifest
+from export.spec.comparison import Comparison
+
 FILES = (
     "MODEL_CARD.md",
     "golden.npz",
@@ -71,3 +74,10 @@ def test_sizes_are_those_of_all_files_of_an_artifact(stored):
     assert stored["artifacts"]["keras"]["size"] == keras_size
     saved = sum(size for name, size in sizes.items() if name.startswith("saved_model/"))
     assert stored["artifacts"]["saved_model"]["size"] == saved
+
+
+def test_a_run_says_what_its_data_are_and_not_where():
+    reference = Comparison._make([None] * len(Comparison._fields))._replace(images=1, accuracy=1.0)
+    config = {"data": "kaggle:owner/faces", "ferplus": "/home/me/new.csv", "cache_dir": "/home/me"}
+    found = manifest.build([], {}, config, reference=reference)["run"]
+    assert found == {"data": "faces", "ferplus": "new.csv"}

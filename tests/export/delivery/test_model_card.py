@@ -129,6 +129,12 @@ def test_the_recipe_is_the_runs(manifest):
         ({"data": "synthetic"}, (400,) * 7, "nothing about real faces", "2013"),
         ({"data": "/home/me/faces.zip"}, FER2013, "released\nfor research", "/home/me"),
         ({"data": "/home/me/faces.zip"}, (400,) * 7, "not known to this software", "/home/me"),
+        (
+            {"data": "/home/me/fer2013.csv", "ferplus": "fer2013new.csv"},
+            (400,) * 7,
+            "Labels: FER+, a majority of ten people's votes",
+            "not known to this software",
+        ),
     ],
 )
 def test_data_and_licence_are_named_without_the_path(manifest, config, counts, says, says_not):

@@ -28,6 +28,8 @@ CONFIG = {
     "devices": 1,
     "jit_compile": False,
     "model": "notebook",
+    "class_weight": "none",
+    "ferplus_labels": "majority",
     "teachers": [],
     "exclude_sha256": None,
     "classes": list(CLASS_NAMES),
@@ -269,6 +271,8 @@ def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
         ({"seed": 1}, "--seed=0, not 1"),
         ({"fingerprint": "0" * 64}, "other images"),
         ({"teachers": ["abc"]}, "other teachers"),
+        ({"class_weight": "balanced"}, "--class_weight=none, not balanced"),
+        ({"ferplus_labels": "distribution"}, "--ferplus_labels=majority, not distribution"),
         # Of how many epochs there will be these depend from their first step on.
         ({"schedule": "linear"}, "--schedule=plateau, not linear"),
     ],

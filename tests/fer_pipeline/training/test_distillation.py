@@ -80,3 +80,23 @@ def test_the_loss_and_its_gradient_are_those_of_the_formula(
         gradient = share * temperature * pull + (1 - share) * gradient
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     np.testing.assert_allclose(tape.gradient(losses, given), gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+@pytest.mark.parametrize("voted", [False, True])
+def test_class_weights_and_votes_change_the_part_of_the_labels_alone(logits, voted, dtype):
+    labels = np.array([0, 3, 6, 2, 2], np.int32)
+    weights = np.arange(1, 8, dtype=np.float32) / 4
+    rng = np.random.default_rng(3)
+    targets, votes = (softmax(rng.normal(0, 1, (5, 7))).astype(np.float32) for _ in range(2))
+    loss = distillation.objective(
+        label_smoothing=0.1, temperature=2.0, distill=0.25, class_weights=weights
+    )
+    probabilities = keras.activations.softmax(tf.constant(logits, dtype))
+    found = loss(tf.constant(labels), probabilities, targets, votes if voted else None)
+    truth = 0.9 * (votes if voted else np.eye(7)[labels]) + 0.1 / 7
+    hard = -(truth * np.log(softmax(logits))).sum(axis=1) * weights[labels]
+    soft = -(targets * np.log(softmax(logits / 2))).sum(axis=1)
+    assert found.dtype == dtype
+    rtol = 2e-2 if dtype == "float16" else 1e-5
+    np.testing.assert_allclose(found, 0.25 * 4 * soft + 0.75 * hard, rtol=rtol)

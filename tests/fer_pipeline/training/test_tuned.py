@@ -39,13 +39,19 @@ def quiet(_):
 
 
 # With loss scaling and averaged weights there is the most to keep.
-FULL = {"precision": "mixed_float16", "ema": 0.8}
+FULL = {"precision": "mixed_float16", "ema": 0.8, "class_weight": "effective"}
 
 
 @pytest.fixture(scope="module")
-def whole(splits, narrow_network):
+def voted(splits):
+    """Faces whose labels are the votes of people."""
+    return splits._replace(train_votes=TARGETS[::-1])
+
+
+@pytest.fixture(scope="module")
+def whole(voted, narrow_network):
     """A training that nothing interrupts."""
-    return loop.train(splits, tuned(**FULL), targets=TARGETS, log=quiet)
+    return loop.train(voted, tuned(**FULL), targets=TARGETS, log=quiet)
 
 
 class KilledError(Exception):
@@ -53,7 +59,7 @@ class KilledError(Exception):
 
 
 def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
-    splits, whole, tmp_path, monkeypatch
+    voted, whole, tmp_path, monkeypatch
 ):
     config = tuned(**FULL)
     assert np.isfinite([row.train_loss for row in whole.history]).all()
@@ -69,9 +75,9 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save", save)
         with pytest.raises(KilledError):
-            loop.train(splits, often, run=tmp_path, targets=TARGETS, log=quiet)
+            loop.train(voted, often, run=tmp_path, targets=TARGETS, log=quiet)
     said = []
-    resumed = loop.train(splits, config, run=tmp_path, targets=TARGETS, log=said.append)
+    resumed = loop.train(voted, config, run=tmp_path, targets=TARGETS, log=said.append)
     assert said == ["continuing after epoch 1, step 2"]
     assert resumed.history == whole.history
     for part in ("model", "optimizer"):
@@ -83,7 +89,7 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     for one, other in zip(checkpoint.weights, resumed.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     resumed.model.compile(loss="sparse_categorical_crossentropy")
-    loss = resumed.model.evaluate(*splits.validation, verbose=0)
+    loss = resumed.model.evaluate(*voted.validation, verbose=0)
     assert resumed.history[-1].val_loss == pytest.approx(loss, rel=1e-3)
     # The weights that go on with the training are others, and are kept.
     kernels = [array for array in checkpoint.other if array.shape == checkpoint.weights[0].shape]
@@ -117,9 +123,15 @@ def test_the_objective_gets_the_recipes_numbers(splits, monkeypatch):
     monkeypatch.setattr(
         distillation, "objective", lambda **options: given.update(options) or plain(**options)
     )
-    session = opened(splits, tuned(label_smoothing=0.2, temperature=3.0, distill=0.6), TARGETS)
+    chosen = {"label_smoothing": 0.2, "temperature": 3.0, "distill": 0.6}
+    session = opened(splits, tuned(**chosen, class_weight="balanced"), TARGETS)
     epoch_lib.compile_epoch(session)
-    assert given == {"label_smoothing": 0.2, "temperature": 3.0, "distill": 0.6}
+    weights = given.pop("class_weights")
+    assert given == chosen
+    counts = [(splits.train.labels == label).sum() for label in range(7)]
+    present = [n for n in counts if n]
+    expected = [20 / (len(present) * n) if n else 0 for n in counts]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
     assert [extra.name for extra in epoch_lib.extras(session)] == ["draws", "targets"]
 
 
