@@ -16,7 +16,7 @@ from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 
 #: Facts about a run that stand in ``config.json`` beside its settings.
-_FACTS = ("fingerprint", "devices", "versions", "teachers")
+_FACTS = ("fingerprint", "devices", "versions", "teachers", "exclude_sha256")
 
 #: Settings that say where and whether a run is written, and so are no part of it.
 _NOT_RECORDED = ("run_dir", "overwrite")
@@ -29,6 +29,7 @@ def to_record(
     devices: int,
     versions: Mapping[str, str],
     teachers: Sequence[str] = (),
+    exclude_sha256: str | None = None,
 ) -> dict[str, Any]:
     """The content of ``config.json``: the settings of a run and the facts about it.
 
@@ -38,6 +39,7 @@ def to_record(
       devices: how many train.
       versions: of the software.
       teachers: digests of the teachers' weights.
+      exclude_sha256: of the list of images that are left out; None without one.
     """
     record = dataclasses.asdict(config)
     for name in _NOT_RECORDED:
@@ -49,6 +51,7 @@ def to_record(
         "devices": devices,
         "versions": dict(versions),
         "teachers": list(teachers),
+        "exclude_sha256": exclude_sha256,
     }
 
 
@@ -78,7 +81,7 @@ def classes_of(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 def resume_key(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's record has to be the same when the run is continued."""
-    names = [*_fixed("always"), "fingerprint", "teachers"]
+    names = [*_fixed("always"), "exclude_sha256", "fingerprint", "teachers"]
     if record["deterministic"]:
         names += [*_fixed("deterministic"), "devices"]
     if depends_on_epochs(record):
@@ -121,5 +124,5 @@ def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     That is the notebook's recipe, without teachers, and FER-2013's classes. What the device decides
     has no default.
     """
-    known = known_resume_key(recipes.resolve(Config()))
-    return known | {"teachers": [], "classes": list(CLASS_NAMES)} | dict(record)
+    facts = {"teachers": [], "exclude_sha256": None, "classes": list(CLASS_NAMES)}
+    return known_resume_key(recipes.resolve(Config())) | facts | dict(record)
