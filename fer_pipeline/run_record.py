@@ -127,6 +127,5 @@ def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     That is the notebook's recipe, without teachers, and FER-2013's classes. What the device decides
     has no default.
     """
-    known = known_resume_key(recipes.resolve(Config()))
-    facts = {"teachers": [], "classes": list(CLASS_NAMES), "exclude_sha256": None}
-    return known | facts | dict(record)
+    facts = {"teachers": [], "exclude_sha256": None, "classes": list(CLASS_NAMES)}
+    return known_resume_key(recipes.resolve(Config())) | facts | dict(record)

@@ -209,12 +209,12 @@ def names(source: str | os.PathLike[str], faces: Faces, places: np.ndarray) -> l
     return [f"row {row}" if found is None else found.path(row) for row in rows]
 
 
-def image_files(
-    source: str | os.PathLike[str], classes: Classes = classes_lib.AUTO
-) -> files.Files | None:
-    """The image files of a source, by the numbers in ``Faces.rows``; None where it has none."""
-    source, kind = _check_arguments(source, None, "fail", "memory")
-    listing = _list_images(source, kind, _check_classes(source, kind, classes))
+def image_files(source: str | os.PathLike[str], classes: Sequence[str]) -> files.Files | None:
+    """The image files of a source, by the numbers in ``Faces.rows``; None where it has none.
+
+    ``classes`` are those of its ``Faces``: the numbers depend on their order.
+    """
+    listing = _list_images(*_check_arguments(source, None, "fail", "memory"), tuple(classes))
     return listing.files if listing else None
 
 

@@ -106,7 +106,7 @@ def describe(
         split_of=split_of,
         splits=splits,
         counts=counts,
-        formats=formats(datasets.image_files(source, classes), faces.rows),
+        formats=formats(datasets.image_files(source, faces.classes), faces.rows),
         hashes=hashes,
         photographs=photographs,
         copies=duplicates.count(hashes, faces.labels, split_of, len(splits)),

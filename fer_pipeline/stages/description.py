@@ -21,7 +21,7 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import description_figure, description_page, label_doubts, plots
 from fer_pipeline.evaluation.description_page import Doubted
 from fer_pipeline.images import OnBadImage
-from fer_pipeline.inference import integrity, model_loader, pretrained
+from fer_pipeline.inference import integrity, labels, model_loader, pretrained
 from fer_pipeline.run_record import classes_of
 from fer_pipeline.terminal.tables import format_table
 
@@ -181,7 +181,10 @@ def ask(
       UserError: there is no such split, or the model cannot be run.
     """
     names = model_loader.class_names(path)
-    if problem := classes_lib.unlike(names, found.classes):
+    if labels.are_numbers(names) and len(names) == len(found.classes):
+        names = found.classes
+    if set(names) != set(found.classes):
+        problem = classes_lib.unlike(names, found.classes)
         raise UserError(f"--model={name}: the data have {problem}; name a model of these classes")
     order = [names.index(label) for label in found.classes]
     asked, left_out = held_out(found, splits)
