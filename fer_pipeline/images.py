@@ -159,6 +159,27 @@ def to_face(image: np.ndarray) -> np.ndarray:
       TypeError: for other dtypes; values in 0..1 used as grey levels would give a black image.
       ValueError: for other shapes.
     """
+    image = _with_channels(image)
+    if image.shape == FACE_SHAPE:
+        return image.copy()
+    levels = pictures.to_grey(image) if image.shape[-1] >= 3 else image[..., 0]
+    if levels.shape != FACE_SHAPE[:2]:
+        levels = resizing.resize(levels, IMAGE_SIZE)
+    return levels[..., np.newaxis].copy()
+
+
+def to_colour(image: np.ndarray) -> np.ndarray:
+    """Converts what ``to_face`` takes, with its errors, to colours of the same grey levels.
+
+    Returns:
+      uint8 ``[H, W, 3]``, RGB.
+    """
+    image = _with_channels(image)
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
+
+
+def _with_channels(image: np.ndarray) -> np.ndarray:
+    """Checks an array of pixels, and gives grey levels a channel: uint8 ``[H, W, C]``."""
     image = np.asarray(image)
     if image.dtype != np.uint8:
         raise TypeError(f"a face wants uint8 grey levels 0..255, not {image.dtype}")
@@ -166,12 +187,7 @@ def to_face(image: np.ndarray) -> np.ndarray:
         image = image[..., np.newaxis]
     if image.ndim != 3 or not 1 <= image.shape[-1] <= 4 or image.size == 0:
         raise ValueError(f"a face wants [H, W], [H, W, 1] or [H, W, 3], not {image.shape}")
-    if image.shape == FACE_SHAPE:
-        return image.copy()
-    levels = pictures.to_grey(image) if image.shape[-1] >= 3 else image[..., 0]
-    if levels.shape != FACE_SHAPE[:2]:
-        levels = resizing.resize(levels, IMAGE_SIZE)
-    return levels[..., np.newaxis].copy()
+    return image
 
 
 def read_face(encoded: bytes) -> np.ndarray:

@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,9 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
+    from fer_pipeline.inference.faces.program import Picture
     from fer_pipeline.inference.model_loader import Model
+    from fer_pipeline.inference.results import Prediction
 
 #: Where faces are: a source as for ``--data``, or the faces.
 Data = str | os.PathLike[str] | Splits
@@ -250,11 +252,31 @@ def export_model(
     ]
 
 
-def predict(*arguments: Any, **options: Any) -> Any:
-    """Names the expressions on pictures; see ``inference.predict``, which this is."""
-    from fer_pipeline import inference
+def predict(
+    pictures: Picture | Iterable[Picture],
+    *,
+    model: str | os.PathLike[str] | TrainedRun | None = None,
+    **options: Any,
+) -> list[Prediction]:
+    """Finds the faces in pictures and names their expressions, as the command ``predict`` does.
 
-    return inference.predict(*arguments, **options)
+    The whole of what it takes, returns and raises is in ``inference.faces.program.predict``::
+
+        for face in fer_pipeline.predict("photo.jpg"):
+            print(face.box, face.label)
+
+    Args:
+      pictures: paths of pictures, folders or films, Pillow images, or uint8 pixels; one or several.
+      model: a run, an export, or one of its files; None is the pretrained model.
+      **options: such as ``faces="never"``, which takes every picture as one face.
+
+    Returns:
+      A prediction a face. Where faces were looked for it has their box; a picture without one has
+      a prediction whose label is None.
+    """
+    from fer_pipeline.inference.faces import program
+
+    return program.predict(pictures, model=None if model is None else _path(model), **options)
 
 
 def _path(model: str | os.PathLike[str] | TrainedRun) -> str:

@@ -164,6 +164,23 @@ def read_colour(encoded: bytes) -> np.ndarray:
     return np.ascontiguousarray(_upright(colours, orientation))
 
 
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """The upright pixels of a Pillow image, converted as those of a file are.
+
+    Returns:
+      uint8 ``[H, W]`` for grey modes, ``[H, W, 3]`` for all others.
+
+    Raises:
+      UserError: its samples are of 12 or 32 bits.
+    """
+    image.load()
+    orientation = 1
+    with contextlib.suppress(Exception):  # Damaged metadata is ignored.
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    pixels = np.concatenate([strip for _, strip in _strips(image, None)]).astype(np.uint8)
+    return np.ascontiguousarray(_upright(pixels, orientation))
+
+
 @contextlib.contextmanager
 def _loaded(
     encoded: bytes,

@@ -5,7 +5,8 @@ from fer_pipeline import lazy
 __getattr__, __all__ = lazy.attach(
     __name__,
     {
-        "predictor": ["predict", "predictions"],
+        "faces.program": ["predict"],
+        "predictor": ["predictions"],
         "classifier": ["open_classifier"],
         "results": ["Prediction", "Unreadable"],
         "pretrained": ["pretrained_path"],

@@ -1,24 +1,19 @@
-"""Pictures in, predictions out: as a stream for the command, as a list for a program."""
+"""Pictures in, predictions out, as a stream; ``faces.program`` makes a list of it."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from fer_pipeline import cores
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import classifier as classifier_lib
-from fer_pipeline.inference import reading, sources, streaming
+from fer_pipeline.inference import reading, streaming
 from fer_pipeline.inference.classifier import Classifier
 from fer_pipeline.inference.reading import Face
-from fer_pipeline.inference.results import Prediction, Unreadable, printable
+from fer_pipeline.inference.results import Prediction, Unreadable
 from fer_pipeline.inference.sources import Source
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Pictures that go through together, and the bytes of files after which there are no more.
 _BATCH, _BATCH_BYTES = 64, 2**20
@@ -109,77 +104,3 @@ def _classified(faces: Sequence[Face], classify: Classifier) -> list[list[float]
     import numpy as np
 
     return classify(np.stack([face.pixels for face in faces])).tolist() if faces else []
-
-
-def predict(
-    pictures: str | os.PathLike[str] | np.ndarray | Iterable[str | os.PathLike[str] | np.ndarray],
-    *,
-    model: str | os.PathLike[str] | None = None,
-    tta: bool = False,
-    trust: bool = False,
-    on_bad_image: str = "fail",
-    read: Read = reading.read_whole,
-) -> list[Prediction]:
-    """Names the expression on pictures of faces.
-
-    Args:
-      pictures: a path, glob or folder, or several; or pixels 0..255 as uint8: faces
-        ``[N, 48, 48, 1]``, a picture ``[H, W]`` or ``[H, W, 3]`` (RGB), or several of these.
-      model: a .tflite file, a SavedModel folder, an export's ``model.json`` or ``.keras``, an
-        export or a run directory; None for the pretrained model.
-      tta: whether to average a face and its mirror image: a little better, in twice the time.
-      trust: whether a SavedModel or Keras file may ask for more than an export needs.
-      on_bad_image: ``"skip"`` leaves out what cannot be read, ``"fail"`` raises.
-      read: finds the faces in a picture file; by default it is one face as a whole.
-
-    Returns:
-      A prediction a face, in order.
-
-    Raises:
-      UserError: a picture cannot be read, or the model cannot be opened or run.
-      TypeError: pixels are not uint8.
-      ValueError: they are no picture.
-    """
-    if isinstance(pictures, str | os.PathLike):
-        pictures = [pictures]
-    elif not hasattr(pictures, "ndim"):
-        pictures = list(pictures)
-    is_path = [isinstance(one, str | os.PathLike) for one in pictures]
-    if not any(is_path):
-        return _of_arrays(pictures, model=model, tta=tta, trust=trust)
-    if not all(is_path):
-        raise TypeError("paths and arrays together; ask for one kind at a time")
-    # "-" is a file here, and standard input the program's own.
-    names = (os.fspath(one) for one in pictures)
-    found = sources.expand("./-" if name == sources.STDIN else name for name in names)
-    answers = []
-    with contextlib.closing(
-        predictions(found, model=model, tta=tta, trust=trust, read=read)
-    ) as parts:
-        for one in itertools.chain.from_iterable(parts):
-            if isinstance(one, Prediction):
-                answers.append(one)
-            elif on_bad_image == "fail":
-                raise UserError(f"{printable(one.file)}: {one.problem}")
-    return answers
-
-
-def _of_arrays(
-    pictures: np.ndarray | Iterable[np.ndarray],
-    *,
-    model: str | os.PathLike[str] | None,
-    tta: bool,
-    trust: bool,
-) -> list[Prediction]:
-    import numpy as np
-
-    from fer_pipeline import images
-
-    if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
-        pictures = [pictures]
-    faces = [images.to_face(np.asarray(picture)) for picture in pictures]
-    if not faces:
-        return []
-    names = classifier_lib.class_names(model, trust=trust)
-    with classifier_lib.open_classifier(model, tta=tta, trust=trust) as classify:
-        return [Prediction.of(row, names) for row in classify(np.stack(faces)).tolist()]

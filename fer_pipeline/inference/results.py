@@ -32,7 +32,8 @@ class Prediction:
     Attributes:
       file: the picture's name; None for an array. Bytes that are not UTF-8 are surrogates, as
         ``os.fsdecode`` makes them.
-      frame: the number of the frame in a video, from 0; None for pictures.
+      frame: the number of the frame in a video, or of an array among several, from 0; None for
+        other pictures.
       box: left, top, width and height of the face in pixels; None where the picture was taken
         whole or no face was found.
       track: the number of the face in a video, from 1; None for pictures.

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import keras
 
     from fer_pipeline.datasets.splits import Splits
+    from fer_pipeline.evaluation.metrics import Evaluation
+    from fer_pipeline.evaluation.mistakes import Mistakes
+    from fer_pipeline.evaluation.temperature import Fitted
     from fer_pipeline.training.checkpoints import Checkpoint
     from fer_pipeline.training.loop import EpochHook, EpochLog, EpochTiming, Trained
 
@@ -198,42 +201,20 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
 
     With ``config.calibrate`` the weights of both have their temperature folded in.
     """
-    from fer_pipeline.evaluation import metrics as metrics_lib
-    from fer_pipeline.evaluation import mistakes, plots, reliability, report
+    from fer_pipeline.evaluation import mistakes, report
     from fer_pipeline.evaluation import temperature as temperature_lib
-    from fer_pipeline.models.networks import build_model, build_training_model
+    from fer_pipeline.models.networks import build_training_model
 
     path, splits, config = opened.path, opened.splits, opened.config
     print("\nevaluating the float32 network", flush=True)
     checkpoint = checkpoints.load_end(path, config.export_checkpoint)
-    num_classes = len(splits.classes)
-    reference_model = build_model(config.model, num_classes)
-    reference_model.set_weights(checkpoint.weights)
-    fitted = None
-    if config.calibrate:
-        with precision.true_float32():
-            fitted = temperature_lib.calibrate(reference_model, splits)
-    weights = temperature_lib.fold(checkpoint.weights, fitted.value if fitted else None)
-    reference_model.set_weights(weights)
+    reference_model, weights, fitted = calibrated_reference(opened, checkpoint.weights)
     # On this host alone, whatever devices it was trained on.
-    trained_network = build_training_model(config.model, num_classes, dtype_policy=config.precision)
+    trained_network = build_training_model(
+        config.model, len(splits.classes), dtype_policy=config.precision
+    )
     trained_network.set_weights(weights)
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    results, described = {}, {}
-    for name, split in parts.items():
-        if name == "test" and splits.selected_on == "test":
-            results[name], described[name] = results["validation"], described["validation"]
-            continue
-        with precision.true_float32():
-            predictions = metrics_lib.predict(reference_model, split)
-        results[name] = metrics_lib.score(predictions, split.labels, splits.classes)
-        described[name] = metrics_lib.as_json(results[name])
-        # The test images come last, or are the validation images.
-        wrong = mistakes.find(split, predictions.probabilities)
-        if name != "train":
-            described[name]["without_duplicates"] = metrics_lib.without_duplicates(
-                predictions, split, splits.train, splits.classes
-            )
+    results, described, wrong = score_splits(reference_model, splits)
     metrics = {
         "epochs": len(trained.history),
         "checkpoint": config.export_checkpoint,
@@ -248,21 +229,89 @@ def evaluate(opened: Run, trained: Trained) -> Checkpoint:
         # Of the network that is delivered, which rounds otherwise.
         fitted = fitted._replace(after=test.calibration, accuracy_after=test.accuracy)
         metrics["temperature"] = temperature_lib.as_json(fitted)
-    figure = reliability.diagram(test.calibration, fitted.before if fitted else None)
-    plots.save(figure, path / run_dir.RELIABILITY_FIGURE)
-    title = f"{test.confusion.sum():,} test images, accuracy {test.accuracy:.1%}"
-    figure = plots.confusion_matrix(test.confusion, splits.classes, title=title)
-    plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
-    plots.save(plots.architecture(reference_model), path / run_dir.ARCHITECTURE_FIGURE)
+    draw_evaluation(opened, reference_model, test, fitted)
     mistakes.save(wrong, path / run_dir.CONFIDENTLY_WRONG)
     atomic_files.write_json(path / run_dir.METRICS, metrics)
     report.update(path)
+    print_evaluation(results, metrics)
+    return checkpoint._replace(weights=weights)
+
+
+def calibrated_reference(
+    opened: Run, weights: Sequence[np.ndarray]
+) -> tuple[keras.Model, list[np.ndarray], Fitted | None]:
+    """The float32 network, and its weights with the temperature that is folded into them.
+
+    That is None where ``config.calibrate`` is off or the validation images do not tell.
+    """
+    from fer_pipeline.evaluation import temperature as temperature_lib
+    from fer_pipeline.models.networks import build_model
+
+    model = build_model(opened.config.model, len(opened.splits.classes))
+    model.set_weights(weights)
+    if not opened.config.calibrate:
+        return model, list(weights), None
+    with precision.true_float32():
+        fitted = temperature_lib.calibrate(model, opened.splits)
+    folded = temperature_lib.fold(weights, fitted.value if fitted else None)
+    model.set_weights(folded)
+    return model, folded, fitted
+
+
+def score_splits(
+    model: keras.Model, splits: Splits
+) -> tuple[dict[str, Evaluation], dict[str, dict[str, Any]], Mistakes]:
+    """Metrics of every split by its name, the same for ``metrics.json``, and the test's mistakes.
+
+    Where the test images are the validation images they are asked about once.
+    """
+    from fer_pipeline.evaluation import metrics as metrics_lib
+    from fer_pipeline.evaluation import mistakes
+
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    results, described = {}, {}
+    for name, split in parts.items():
+        if name == "test" and splits.selected_on == "test":
+            results[name], described[name] = results["validation"], described["validation"]
+            continue
+        with precision.true_float32():
+            predictions = metrics_lib.predict(model, split)
+        results[name] = metrics_lib.score(predictions, split.labels, splits.classes)
+        described[name] = metrics_lib.as_json(results[name])
+        # The test images come last, or are the validation images.
+        wrong = mistakes.find(split, predictions.probabilities)
+        if name != "train":
+            described[name]["without_duplicates"] = metrics_lib.without_duplicates(
+                predictions, split, splits.train, splits.classes
+            )
+    return results, described, wrong
+
+
+def draw_evaluation(
+    opened: Run, model: keras.Model, test: Evaluation, fitted: Fitted | None
+) -> None:
+    """Draws reliability, confusion matrix and architecture."""
+    from fer_pipeline.evaluation import plots, reliability
+
+    path, classes = opened.path, opened.splits.classes
+    figure = reliability.diagram(test.calibration, fitted.before if fitted else None)
+    plots.save(figure, path / run_dir.RELIABILITY_FIGURE)
+    title = f"{test.confusion.sum():,} test images, accuracy {test.accuracy:.1%}"
+    figure = plots.confusion_matrix(test.confusion, classes, title=title)
+    plots.save(figure, path / run_dir.CONFUSION_MATRIX_FIGURE)
+    plots.save(plots.architecture(model), path / run_dir.ARCHITECTURE_FIGURE)
+
+
+def print_evaluation(results: dict[str, Evaluation], metrics: dict[str, Any]) -> None:
+    """Prints a line a split, the temperature if one was looked for, and the classes."""
+    from fer_pipeline.evaluation import metrics as metrics_lib
+    from fer_pipeline.evaluation import temperature as temperature_lib
+
     for name, result in results.items():
         print(f"{name:10}  accuracy {result.accuracy:.4f}  loss {result.loss:.4f}")
-    if config.calibrate:
+    if metrics["calibrate"]:
         print(temperature_lib.describe(metrics.get("temperature")))
-    print(metrics_lib.format_report(test), flush=True)
-    return checkpoint._replace(weights=weights)
+    print(metrics_lib.format_report(results["test"]), flush=True)
 
 
 def compare_with_reference(

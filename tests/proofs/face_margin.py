@@ -1,7 +1,7 @@
 """Finds FER-2013's faces in larger scenes and compares the answers for both crops.
 
     pip install '.[faces]' scikit-image && \
-        python tests/proofs/face_margin.py --data=fer2013.zip --run_dir=runs/NAME
+        python tests/proofs/face_margin.py --data=fer2013.zip
 
 A face of the data set has no hair and no neck, and detectors know faces by their heads. So every
 48x48 crop is put in the place of the face in one of two portraits in the public domain, enlarged
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import io
+import multiprocessing
 import sys
 import zipfile
 from pathlib import Path
@@ -30,13 +31,17 @@ import detectors
 
 from fer_pipeline import images
 from fer_pipeline.classes import CLASS_NAMES
-from fer_pipeline.inference import keras_loader, model_loader
+from fer_pipeline.inference import model_loader, pretrained
 from fer_pipeline.inference.faces import crops, detector
 
 _DATA = flags.DEFINE_string("data", None, "fer2013.zip", required=True)
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "A run that was trained on it.", required=True)
+_MODEL = flags.DEFINE_string("model", None, "A file, an export or a run; else the pretrained one.")
 _CHOOSE = flags.DEFINE_bool("choose", False, "Training images, and a table of many squares.")
 _COUNT = flags.DEFINE_integer("count", 500, "Images.")
+_WORKERS = flags.DEFINE_integer("workers", 2, "Processes that compose and search.")
+
+#: The square that the package cuts; ``cut`` changes the module's own.
+SIDE, UP = crops.SIDE, crops.UP
 
 #: Sides of a pasted crop in pixels, by turns.
 SIZES = (72, 144, 288)
@@ -123,37 +128,44 @@ def cut(scene: np.ndarray, box: tuple, side: float, up: float) -> np.ndarray:
     return crops.cut(scene, box)
 
 
+def find(job: tuple[int, np.ndarray]) -> tuple[np.ndarray, tuple, tuple | None]:
+    """A crop in a portrait, the place it was put at, and the box that the detector finds there."""
+    i, crop = job
+    scene, (left, top, size) = compose(crop, SIZES[i % 3], list(PORTRAITS)[i // 3 % 2])
+    centre = np.array([left, top]) + size / 2
+    near = [
+        face.box
+        for face in open_detector()(scene)
+        if np.abs(np.add(face.box[:2], np.divide(face.box[2:], 2)) - centre).max() < 0.4 * size
+    ]
+    return scene, (left, top, size, size), near[0] if near else None
+
+
+@functools.cache
+def open_detector() -> detector.Detector:
+    return detector.open_detector()
+
+
 def main(_) -> None:
     faces, labels = read("train" if _CHOOSE.value else "test", _COUNT.value)
-    detect = detector.open_detector()
-    scenes, boxes, places = [], [], []
-    for i, crop in enumerate(faces):
-        scene, (left, top, size) = compose(crop, SIZES[i % 3], list(PORTRAITS)[i // 3 % 2])
-        centre = np.array([left, top]) + size / 2
-        near = [
-            face.box
-            for face in detect(scene)
-            if np.abs(np.add(face.box[:2], np.divide(face.box[2:], 2)) - centre).max() < 0.4 * size
-        ]
-        scenes.append(scene)
-        boxes.append(near[0] if near else None)
-        places.append((left, top, size, size))
+    with multiprocessing.get_context("spawn").Pool(_WORKERS.value) as pool:
+        scenes, places, boxes = zip(*pool.imap(find, enumerate(faces), 8), strict=True)
     found = [i for i, box in enumerate(boxes) if box]
     print(f"found {len(found)} of {len(faces)}: {len(found) / len(faces):.1%}")
 
-    model = model_loader.reference_model(Path(_RUN_DIR.value))
+    path = Path(_MODEL.value) if _MODEL.value else pretrained.pretrained_path()
+    model = model_loader.open_model(path)
 
     def right(chosen: list[np.ndarray]) -> np.ndarray:
-        rows = keras_loader.predict_probabilities(model, np.stack(chosen))
-        return rows.argmax(axis=1) == labels[found]
+        return model(np.stack(chosen)).argmax(axis=1) == labels[found]
 
     original = right([images.to_face(faces[i]) for i in found])
     print(f"original crops: {original.mean():.2%}")
     exact = right([cut(scenes[i], places[i], 1.0, 0.0) for i in found])
     print(f"cut at the known place: {exact.mean():.2%}")
 
-    sides = (1.0, 1.06, 1.09, 1.12, 1.15, 1.18, 1.24, 1.4) if _CHOOSE.value else (crops.SIDE,)
-    ups = (0.0, 0.03, 0.06) if _CHOOSE.value else (crops.UP,)
+    sides = (1.0, 1.06, 1.09, 1.12, 1.15, 1.18, 1.24, 1.4) if _CHOOSE.value else (SIDE,)
+    ups = (0.0, 0.03, 0.06) if _CHOOSE.value else (UP,)
     measured = {
         (s, u): right([cut(scenes[i], boxes[i], s, u) for i in found]) for s in sides for u in ups
     }

@@ -8,6 +8,7 @@ __getattr__, __all__ = lazy.attach(
         "detector": ["Face", "open_detector"],
         "crops": ["cut"],
         "annotate": ["Mark", "draw"],
-        "photographs": ["open_reader"],
+        "photographs": ["open_finder", "open_reader"],
+        "program": ["predict"],
     },
 )

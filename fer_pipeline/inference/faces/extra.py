@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from fer_pipeline.errors import UserError
 
+_HOW = "pip install 'fer_pipeline[faces]' (from a checkout '.[faces]')"
+
 
 def missing(purpose: str) -> UserError:
     """The error for somebody who wants ``purpose`` ("to find faces") without the extra."""
-    return UserError(f"{purpose}: pip install 'fer_pipeline[faces]' (from a checkout '.[faces]')")
+    return UserError(f"{purpose}: {_HOW}")
+
+
+def is_missing(problem: str) -> bool:
+    """Whether that is what the text of an error says."""
+    return problem.endswith(_HOW)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,11 +15,16 @@ from fer_pipeline.inference import reading
 from fer_pipeline.inference.results import Prediction, Unreadable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fer_pipeline.inference.predictor import Read
     from fer_pipeline.inference.sources import Source
 
 #: Whether faces are looked for: always, never, or in all but pictures of one face.
 Faces = Literal["auto", "always", "never"]
+
+#: The faces in a picture: uint8 ``[H, W]`` or ``[H, W, C]``, C from 1 to 4.
+Find = Callable[["np.ndarray"], list[reading.Face]]
 
 #: With ``auto``, pictures up to this many pixels wide and high are faces cut out already.
 _CUT_OUT = 64
@@ -31,8 +36,8 @@ ORIGIN = "fer_pipeline.predict --annotated"
 _LOOKED_AT = 2**16
 
 
-def open_reader(faces: Faces, *, smallest: float = 40) -> Read:
-    """Makes the function that reads the faces in a picture file.
+def open_finder(faces: Faces, *, smallest: float = 40) -> Find:
+    """Makes the function that finds the faces in a picture.
 
     * ``"never"``: every picture is one face.
     * ``"always"``: faces are looked for in every picture.
@@ -45,21 +50,20 @@ def open_reader(faces: Faces, *, smallest: float = 40) -> Read:
 
     Returns:
       A function for any number of threads. Its faces are in order from left to right. It raises
-      UserError, without the file's name, for a picture that cannot be read, and where the extra
-      ``faces`` is needed and not installed.
+      UserError where the extra ``faces`` is needed and not installed, and the errors of
+      ``images.to_face`` for what is no picture.
     """
-    if faces == "never":
-        return reading.read_whole
     of_thread = threading.local()
 
-    def read(source: Source) -> list[reading.Face]:
+    def find(picture: np.ndarray) -> list[reading.Face]:
         from fer_pipeline import images
+
+        picture = images.to_colour(picture)
+        height, width = picture.shape[:2]
+        if faces == "never" or (faces == "auto" and max(height, width) <= _CUT_OUT):
+            return [reading.Face(images.to_face(picture))]
         from fer_pipeline.inference.faces import crops, detector
 
-        picture = images.read_colour(reading.read_bytes(source.path))
-        height, width = picture.shape[:2]
-        if faces == "auto" and max(height, width) <= _CUT_OUT:
-            return [reading.Face(images.to_face(picture))]
         if not hasattr(of_thread, "detect"):
             of_thread.detect = detector.open_detector(smallest=smallest)
         found = sorted(of_thread.detect(picture), key=lambda face: face.box[:2])
@@ -68,6 +72,23 @@ def open_reader(faces: Faces, *, smallest: float = 40) -> Read:
         return [
             reading.Face(crops.cut(picture, face.box), box=whole_pixels(face.box)) for face in found
         ]
+
+    return find
+
+
+def open_reader(faces: Faces, *, smallest: float = 40) -> Read:
+    """Makes the function that reads the faces in a picture file; see ``open_finder``.
+
+    It raises UserError, without the file's name, for a picture that cannot be read, too.
+    """
+    if faces == "never":
+        return reading.read_whole
+    find = open_finder(faces, smallest=smallest)
+
+    def read(source: Source) -> list[reading.Face]:
+        from fer_pipeline import images
+
+        return find(images.read_colour(reading.read_bytes(source.path)))
 
     return read
 

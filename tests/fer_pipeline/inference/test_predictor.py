@@ -4,7 +4,6 @@ import contextlib
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fer_pipeline import inference
 from fer_pipeline.classes import CLASS_NAMES
@@ -43,57 +42,10 @@ def lit(seventh):
     return image
 
 
-@pytest.fixture
-def pictures(tmp_path):
-    paths = [tmp_path / f"{i:02}.png" for i in range(20)]
-    for i, path in enumerate(paths):
-        Image.fromarray(lit(i % 7)).save(path)
-    return paths
-
-
-def test_the_package_offers_it():
-    assert inference.predict is predictor.predict
-    assert inference.Prediction is Prediction
-
-
-def test_every_picture_has_its_answer_in_order(pictures, opened):
-    found = predictor.predict(pictures[0].parent, model="m")
-    assert [one.file for one in found] == list(map(str, pictures))
-    assert [one.label for one in found] == [CLASS_NAMES[i % 7] for i in range(20)]
-    assert list(found[0].probabilities) == list(CLASS_NAMES)
-    assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-6)
-    assert {(one.frame, one.box) for one in found} == {(None, None)}
-    assert opened == ["m"]
-
-
-def test_arrays_are_converted_as_files_are(opened):
-    tall = lit(2).repeat(2, axis=0)
-    found = predictor.predict([lit(0), tall, np.stack([lit(5)] * 3, axis=-1)], model="m")
-    assert [one.label for one in found] == [CLASS_NAMES[i] for i in (0, 2, 5)]
-    assert [one.file for one in found] == [None] * 3
-    faces = np.stack([lit(i) for i in range(7)])[..., np.newaxis]
-    assert [one.label for one in predictor.predict(faces, model="m")] == list(CLASS_NAMES)
-    assert [one.label for one in predictor.predict(lit(4), model="m")] == [CLASS_NAMES[4]]
-    with pytest.raises(TypeError, match="uint8"):
-        predictor.predict(faces / 255, model="m")
-    with pytest.raises(TypeError, match="paths and arrays"):
-        predictor.predict([lit(0), "a.png"], model="m")
-
-
-def test_an_unreadable_picture_is_named_or_left_out(pictures, opened):
-    pictures[3].write_bytes(pictures[3].read_bytes()[:50])
-    # A list that can be read once only.
-    with pytest.raises(UserError, match=r"03\.png: not a readable image \(truncated PNG\?\)$"):
-        predictor.predict(iter(pictures), model="m")
-    found = predictor.predict(iter(pictures), model="m", on_bad_image="skip")
-    assert [one.file for one in found] == [str(p) for p in pictures if p != pictures[3]]
-
-
 def test_no_model_is_opened_for_nothing(opened):
     found = [*predictor.predictions(expand(["no.png", "none.png"]), model="m")]
     problem = "cannot be read (No such file or directory)"
     assert found == [[Unreadable("no.png", problem)], [Unreadable("none.png", problem)]]
-    assert predictor.predict([]) == []
     assert opened == []
 
 
@@ -137,7 +89,7 @@ def test_a_model_that_gives_nan_is_refused(monkeypatch):
 def test_the_pretrained_model_is_the_default(tmp_path, monkeypatch, opened):
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="no pretrained model; name one with --model"):
-        predictor.predict(lit(0))
+        inference.predict(lit(0))
     (tmp_path / "model_int8.tflite").touch()
-    assert predictor.predict(lit(0))[0].label == "angry"
+    assert inference.predict(lit(0))[0].label == "angry"
     assert opened == [str(tmp_path / "model_int8.tflite")]
