@@ -31,8 +31,7 @@ Exports the network of a training run to <run_dir>/export, or audits an export.
 _RUN_DIR = flags.DEFINE_string(
     "run_dir",
     None,
-    "The run; with --verify_only or --formats=web also the folder of an export, and with the latter "
-    "pretrained.",
+    "The run; with --verify_only or --formats=web also the folder of an export, or pretrained.",
 )
 _FORMATS = flags.DEFINE_list(
     "formats",

@@ -37,10 +37,10 @@ class Browser:
         command = [find(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         command += ["--remote-debugging-pipe", f"--user-data-dir={self._profile}"]
         command += ["--no-first-run", "--disable-extensions", "--disable-dev-shm-usage", *flags]
-        # The browser reads from descriptor 3 and writes to 4.
+        # The browser reads from descriptor 3 and writes to 4. (Plain sh knows ten descriptors.)
         script = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
-            ["sh", "-c", script, "sh", *command],
+            ["bash", "-c", script, "bash", *command],
             pass_fds=(to_browser, from_browser),
             stderr=subprocess.DEVNULL,
         )
@@ -105,20 +105,12 @@ class Page:
     def __init__(self, browser, address, *, width=1200, height=900, dark=False, scale=1):
         self._browser = browser
         self._target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = browser.call(
-            "Target.attachToTarget", targetId=self._target, flatten=True
-        )["sessionId"]
+        self._session = browser.call("Target.attachToTarget", targetId=self._target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "DOM", "Network", "Log"):
             self.call(f"{domain}.enable")
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=scale,
-            mobile=width < 600,
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.look_like(width=width, height=height, dark=dark, scale=scale)
         self.call("Page.navigate", url=address)
 
     def __enter__(self):
@@ -129,6 +121,13 @@ class Page:
 
     def call(self, method, **parameters):
         return self._browser.call(method, self._session, **parameters)
+
+    def look_like(self, *, width, height=900, dark=False, scale=1):
+        """Has the window another size and theme."""
+        size = {"width": width, "height": height, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", deviceScaleFactor=scale, **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def run(self, script):
         """The value of an expression, or of what its promise gives."""
@@ -178,7 +177,7 @@ class Page:
                 x=x,
                 y=y,
                 button="left",
-                buttons=kind != "Released",
+                buttons=int(kind != "Released"),
                 clickCount=1,
             )
 
@@ -201,6 +200,11 @@ class Page:
             for event in self._browser.events
             if event.get("method") == method and event.get("sessionId") == self._session
         ]
+
+    def forget_problems(self):
+        """Has ``problems`` start afresh."""
+        self.run("0")
+        self._browser.events.clear()
 
     def problems(self):
         """Uncaught errors, and what the content security policy forbade."""

@@ -183,4 +183,3 @@ def _check_weights(folder: Path, plain: keras.Model) -> float:
         why = missed[0] if missed else "its output holds NaN or infinity"
         raise UserError(f"{export_files.MODEL_WEIGHTS}: in float16 {why}; train the run further")
     return comparison.max_difference
-

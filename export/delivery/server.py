@@ -76,7 +76,7 @@ def find_file(folder: Path, target: str) -> Path | None:
         if path.is_dir():
             path = (path / "index.html").resolve()
         return path if path.is_relative_to(folder) and path.is_file() else None
-    except OSError:  # A name that is too long, a link to itself.
+    except (OSError, RuntimeError):  # A name that is too long, a link to itself.
         return None
 
 
@@ -87,10 +87,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._folder = folder
         super().__init__(*arguments)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._answer(with_content=True)
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self._answer(with_content=False)
 
     def _answer(self, *, with_content: bool) -> None:

@@ -1,4 +1,4 @@
-"""Puts the web page of an export where it is wanted: into the export, or into a folder of its own."""
+"""Puts the web page of an export into that export, or into a folder of its own."""
 
 from __future__ import annotations
 
@@ -84,4 +84,3 @@ def _tell(folder: Path, finds: bool, say: Callable[[str], None]) -> None:
             "warning: it finds no faces by itself, and the visitor marks them; for that, "
             "pip install 'fer_pipeline[web]' (from a checkout '.[web]') and start again"
         )
-

@@ -114,7 +114,8 @@ def _missing(problem: str) -> UserError:
 def _find() -> tuple[_Read, str]:
     if Path("node_modules/@litertjs/core").is_dir():
         return _from_folder(Path())
-    cache = Path(os.environ.get("npm_config_cache") or Path.home() / ".npm")
+    named = os.environ.get("npm_config_cache")  # noqa: SIM112 (npm's own name for it)
+    cache = Path(named or Path.home() / ".npm")
     paths = {package: _cached(cache, digest) for package, digest in _PACKAGES.items()}
     if not all(path.is_file() for path in paths.values()):
         raise _missing("LiteRT.js is neither in node_modules here nor in npm's cache")

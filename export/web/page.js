@@ -9,12 +9,12 @@ const IN_PICTURES = 40, IN_FILMS = 64, LARGEST = 5e7; // pixels: smallest faces,
 
 const at = (id) => document.getElementById(id);
 const canvas = at("canvas"), pen = canvas.getContext("2d", { willReadFrequently: true });
-const shown = { image: null, faces: [], chosen: 0, drawn: null }; // drawn: the visitor's square
-let about, classify, detect, stream, busy = Promise.resolve();
+export const shown = { image: null, faces: [], chosen: 0, drawn: null }; // drawn: the visitor's square
+let about, classify, detect, stream, busy = Promise.resolve(); // Without detect the visitor marks.
 
-const percent = (part) => `${(100 * part).toFixed(1)} %`;
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const best = (values) => values.indexOf(Math.max(...values));
-const cut = (image, [left, top, side]) => part(image, left, top, side, side);
+const cut = (image, square) => (square ? part(image, square[0], square[1], square[2], square[2]) : image);
 
 function say(text, wrong = false) {
   at("status").classList.toggle("wrong", wrong);
@@ -22,9 +22,8 @@ function say(text, wrong = false) {
 }
 
 /** One thing after the other: the networks work for one caller at a time. */
-function enqueue(task) {
-  busy = busy.then(task).catch((error) => say(`That did not work: ${error.message}`, true));
-}
+const enqueue = (task) =>
+  (busy = busy.then(task).catch((error) => say(`That did not work: ${error.message}`, true)));
 
 /** Opens a .tflite file: a function of its input's values that gives its outputs. */
 async function openModel(file) {
@@ -62,16 +61,22 @@ export async function find(image, smallest = IN_PICTURES) {
     faces = found.map(({ edges }) => ({ edges, square: toSquare(edges) }));
     if (faces.length === 1 && faces[0].square[2] >= FILLS * longer) faces = whole;
   }
-  for (const face of faces)
-    face.probabilities = await answer(face.square ? cut(image, face.square) : image);
+  for (const face of faces) face.probabilities = await answer(cut(image, face.square));
   return faces;
 }
 
 /** Draws a picture or a frame on the canvas and reads its pixels. */
-export function read(source, width, height) {
+function read(source, width, height) {
   Object.assign(canvas, { width, height });
   pen.drawImage(source, 0, 0);
   return { data: pen.getImageData(0, 0, width, height).data, width, height, channels: 4 };
+}
+
+/** The pixels of a picture's file, upright, as they are stored; null if it cannot be read. */
+export async function decode(file) {
+  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => null);
+  const small = bitmap && bitmap.width * bitmap.height <= LARGEST;
+  return small ? read(bitmap, bitmap.width, bitmap.height) : null;
 }
 
 function draw() {
@@ -90,9 +95,9 @@ function draw() {
 
 function showBars(probabilities) {
   [...at("bars").children].forEach((row, i) => {
-    row.classList.toggle("first", Boolean(probabilities) && i === best(probabilities));
-    row.children[1].firstChild.style.setProperty("--part", probabilities?.[i] ?? 0);
-    row.lastChild.textContent = probabilities ? percent(probabilities[i]) : "";
+    row.classList.toggle("first", i === best(probabilities));
+    row.children[1].firstChild.style.setProperty("--part", probabilities[i] ?? 0);
+    row.lastChild.textContent = percent(probabilities[i] ?? 0);
   });
 }
 
@@ -100,7 +105,7 @@ function show(chosen) {
   const { faces } = shown, face = faces[chosen];
   shown.chosen = chosen;
   draw();
-  showBars(face?.probabilities);
+  showBars(face?.probabilities ?? []);
   at("next").hidden = stream || faces.length < 2;
   canvas.ariaLabel = `${stream ? "Camera" : "Picture"}, faces found: ${faces.length}`;
   if (!face) return say("No face in sight.");
@@ -118,13 +123,11 @@ async function look(image, smallest) {
 
 async function open(file) {
   stop();
-  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const bitmap = await createImageBitmap(file, options).catch(() => null);
-  if (!bitmap || bitmap.width * bitmap.height > LARGEST)
-    return say("Choose a JPEG, PNG or WebP of up to 50 million pixels; that is none.", true);
-  await look(read(bitmap, bitmap.width, bitmap.height), IN_PICTURES);
+  const image = await decode(file);
+  if (!image) return say("Choose a JPEG, PNG or WebP of up to 50 million pixels; that is none.", true);
+  await look(image, IN_PICTURES);
   if (shown.faces.length) return;
-  const { width, height } = bitmap, side = 0.6 * Math.min(width, height);
+  const { width, height } = image, side = 0.6 * Math.min(width, height);
   place([(width - side) / 2, (height - side) / 2, side]);
   say(`${detect ? "No face was found." : "This page cannot find faces by itself."} Drag a ` +
     "square around one, or move it with the arrow keys and size it with + and −.");
@@ -154,9 +157,9 @@ canvas.onpointerdown = (event) => {
 
 canvas.onkeydown = (event) => {
   const step = Math.ceil((shown.drawn?.[2] ?? 0) / 10);
-  const grow = [-step / 2, -step / 2, step], shrink = grow.map((v) => -v);
-  const move = { ArrowLeft: [-step, 0, 0], ArrowRight: [step, 0, 0], ArrowUp: [0, -step, 0],
-    ArrowDown: [0, step, 0], "+": grow, "-": shrink }[event.key];
+  const half = step / 2, move = { "+": [-half, -half, step], "-": [half, half, -step],
+    ArrowLeft: [-step, 0, 0], ArrowRight: [step, 0, 0],
+    ArrowUp: [0, -step, 0], ArrowDown: [0, step, 0] }[event.key];
   if (!shown.drawn || !move) return;
   event.preventDefault();
   place(shown.drawn.map((value, i) => value + move[i]));
@@ -167,14 +170,13 @@ async function watch() {
   stream = await navigator.mediaDevices?.getUserMedia({ video: wanted }).catch(() => null);
   if (!stream) return say("No camera may be used here. Allow it, or choose a picture.", true);
   const mine = video.srcObject = stream;
-  await video.play();
   at("camera").textContent = "Stop the camera";
-  const step = async () => {
+  await video.play();
+  enqueue(async function step() {
     if (stream !== mine) return;
     await look(read(video, video.videoWidth, video.videoHeight), IN_FILMS);
     requestAnimationFrame(() => enqueue(step));
-  };
-  enqueue(step);
+  });
 }
 
 function stop() {
@@ -215,7 +217,6 @@ async function start() {
   } catch {
     return say(`${file} cannot be opened: it is damaged or missing. Export the page again.`, true);
   }
-  // Without it the visitor marks the face.
   detect = about.detector && await openModel(about.detector).then(detector, () => null);
   for (const id of ["file", "camera"]) at(id).disabled = false;
   say("Choose a picture of a face, or use the camera.");
