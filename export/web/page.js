@@ -32,7 +32,7 @@ async function openModel(file) {
   const [{ dtype, shape }] = model.getInputDetails();
   const kind = dtype === "uint8" ? Uint8Array : Float32Array;
   return async (values) => {
-    const tensor = new Tensor(kind.from(values), [...shape]), outputs = await model.run(tensor);
+    const tensor = new Tensor(new kind(values), [...shape]), outputs = await model.run(tensor);
     const found = outputs.map((output) => output.toTypedArray().slice());
     for (const one of [tensor, ...outputs]) one.delete(); // LiteRT's memory is freed by hand.
     return found;
