@@ -202,7 +202,7 @@ function describe({ name, size, accuracy, images, data, labels }) {
   at("accuracy").textContent = `${percent(accuracy)} of ${images} faces (${data})`;
   at("bars").replaceChildren(...labels.map((label) => {
     const row = at("row").content.cloneNode(true);
-    row.querySelector("b").textContent = label;
+    row.querySelector("span").textContent = label;
     return row;
   }));
 }

@@ -39,7 +39,8 @@ function scaled(values, blocks, length, size, step) {
       const { start, weights } = rows[row], to = (block * size + row) * step;
       for (let i = 0; i < weights.length; i++) {
         const from = (block * length + start + i) * step, weight = weights[i];
-        for (let k = 0; k < step; k++) found[to + k] += fround(weight * values[from + k]);
+        for (let k = 0; k < step; k++)
+          found[to + k] = fround(found[to + k] + fround(weight * values[from + k]));
       }
     }
   return found;
