@@ -110,7 +110,7 @@ PREPARE = """(async () => {
     return [0, 1, 2, 3, 6, 4, 5].map((i) => found[i]);
   };
 
-  window.racers = { litert, api, gear };
+  window.racers = { litert, api, gear, nothing: async () => [] };
   window.race = async (name, first, last) => {
     const rows = [];
     for (let number = first; number < last; number++) {
@@ -128,6 +128,7 @@ NAMES = {
     "litert": "the page's model_int8.tflite",
     "api": "@vladmandic/face-api 1.7.15",
     "gear": "@vladmandic/human 3.3.6",
+    "nothing": "the canvas alone, part of all three",
 }
 
 
