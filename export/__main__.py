@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from export.formats import litertjs, web
 from export.spec import artifacts
 from export.spec.gates import ACCURACY_GATE_IMAGES
 from fer_pipeline import gpus, run_dir
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import export_files
+from fer_pipeline.inference import export_files, pretrained
 from fer_pipeline.terminal import cli
 
 if TYPE_CHECKING:
@@ -23,16 +24,32 @@ Exports the network of a training run to <run_dir>/export, or audits an export.
   python -m export --run_dir=runs/NAME                      every format
   python -m export --run_dir=runs/NAME --formats=int8       some formats
   python -m export --run_dir=runs/NAME --verify_only        audit what is there
+  python -m export --run_dir=runs/NAME --formats=web        a web page, added to what is there
+  python -m export --run_dir=pretrained --formats=web       a page of the pretrained model, in web/
 """
 
 _RUN_DIR = flags.DEFINE_string(
-    "run_dir", None, "The run; with --verify_only also the folder of an export."
+    "run_dir",
+    None,
+    "The run; with --verify_only or --formats=web also the folder of an export, or pretrained.",
 )
 _FORMATS = flags.DEFINE_list(
     "formats",
     None,
     f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}. The new export "
-    "holds these alone.",
+    "holds these alone. And web, a page that answers in a browser, added to the others or, named "
+    "alone, to the export that is there.",
+)
+_LITERTJS = flags.DEFINE_string(
+    "litertjs",
+    None,
+    "Of web: a folder with npm's package @litertjs/core; by default node_modules or npm's cache.",
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Of web: write the page into this folder and leave the export alone; by default the run's "
+    "export/web, and web for a folder without a run.",
 )
 _DATA = flags.DEFINE_string(
     "data",
@@ -91,7 +108,27 @@ _TRUST = flags.DEFINE_bool(
 )
 
 #: Flags that --verify_only has no use for.
-_OF_EXPORTING = ("formats", "export_checkpoint", "calibrate", "mirror", "tflite_batch")
+_OF_EXPORTING = (
+    "formats",
+    "export_checkpoint",
+    "calibrate",
+    "mirror",
+    "tflite_batch",
+    "litertjs",
+    "output_dir",
+)
+
+#: Flags of the page, and those that a page alone has no use for.
+_OF_WEB = ("litertjs", "output_dir")
+_NOT_OF_WEB = (
+    "data",
+    "export_checkpoint",
+    "calibrate",
+    "mirror",
+    "tflite_batch",
+    "max_accuracy_drop",
+    "on_bad_image",
+)
 
 #: Flags that it has no use for without --data.
 _OF_MEASURING = ("max_accuracy_drop", "on_bad_image")
@@ -106,19 +143,28 @@ def main(argv: list[str]) -> None:
         raise UserError("--run_dir is needed: the run to export")
     _refuse_ignored()
     run = Path(_RUN_DIR.value)
+    if not run.exists() and run == Path(pretrained.NAME):
+        run = pretrained.FOLDER
     run_dir.recover_export(run)
     if not run.is_dir():
         raise UserError(f"--run_dir={run}: no such directory")
     with cli.narration():
         if _VERIFY_ONLY.value:
             _verify(run)
+        elif _formats()[1]:
+            _export_with_page(run)
         else:
-            _export(run)
+            _export(run, _FORMATS.value)
 
 
 def _refuse_ignored() -> None:
     """Raises UserError at a flag that would have no effect."""
     ignored = {"trust": "belongs to --verify_only"}
+    others, with_page = _formats()
+    if not with_page:
+        ignored |= dict.fromkeys(_OF_WEB, "belongs to --formats=web")
+    elif not others:
+        ignored |= dict.fromkeys(_NOT_OF_WEB, "has no effect with --formats=web alone")
     if _VERIFY_ONLY.value:
         ignored = dict.fromkeys(_OF_EXPORTING, "has no effect with --verify_only")
         if not _DATA.value:
@@ -182,13 +228,37 @@ def _conclusion(folder: Path, found: Audit) -> str:
     return f"{said} {golden}; {measured}{ungated}"
 
 
-def _export(run: Path) -> None:
+def _formats() -> tuple[list[str], bool]:
+    """The formats that are asked for without the page, and whether that is."""
+    wanted = [name.strip() for name in _FORMATS.value or ()]
+    return [name for name in wanted if name != web.NAME], web.NAME in wanted
+
+
+def _export_with_page(run: Path) -> None:
+    from export.delivery import web as page
+
+    others, _ = _formats()
+    # Before anything is trained or written.
+    litertjs.read(_LITERTJS.value)
+    is_export = (run / export_files.MANIFEST).is_file()
+    if is_export and others:
+        raise UserError(f"--run_dir={run}: is an export and no run; a page alone can be made of it")
+    if others or not (is_export or (run / run_dir.EXPORT).is_dir()):
+        _export(run, others or [web.FORMATS[0]])
+    if is_export or _OUTPUT_DIR.value:
+        source = run if is_export else run / run_dir.EXPORT
+        page.write_folder(source, Path(_OUTPUT_DIR.value or web.NAME), litert=_LITERTJS.value)
+    else:
+        page.add_to_export(run, litert=_LITERTJS.value)
+
+
+def _export(run: Path, formats: list[str] | None) -> None:
     from export import again
 
     again.export_again(
         run,
         data=_DATA.value,
-        formats=_FORMATS.value,
+        formats=formats,
         export_checkpoint=_EXPORT_CHECKPOINT.value,
         calibrate=_CALIBRATE.value,
         mirror=_MIRROR.value,

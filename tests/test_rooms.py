@@ -38,6 +38,7 @@ ENTRY_POINTS = {
     "fer_pipeline.__main__",
     "export.__main__",
     "export.pretrained",
+    "export.serve",
 }
 
 #: Packages cannot choose when they are imported: this one ends at Ctrl-C as soon as it is.

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from export.delivery.manifest import SCHEMA, format_hash_line, list_files
+from export.formats import web
 from export.spec import artifacts
 from export.spec.artifacts import ARTIFACTS
 from export.spec.gates import Gate
@@ -35,6 +36,9 @@ _MAX_LEFT = 2**16
 _COMPANIONS = frozenset(
     {export_files.LABELS, export_files.GOLDEN, export_files.MODEL_CARD, export_files.REPORT}
 )
+
+#: The files that a page in it may have.
+_PAGE = frozenset(f"{web.NAME}/{name}" for name in web.NAMES)
 
 #: The largest number where there is no other limit.
 _ENDLESS = sys.float_info.max
@@ -185,7 +189,7 @@ def _unaccounted(folder: Path, manifest: dict[str, Any], listed: set[str]) -> It
     expected = {path for name in manifest["artifacts"] for path in _files_of(name)}
     # A pretrained folder has the weights without an artifact that opens them.
     weights = {export_files.MODEL_WEIGHTS} if "pretrained" in manifest else set()
-    for name in listed - _COMPANIONS - weights - expected:
+    for name in listed - _COMPANIONS - weights - _PAGE - expected:
         yield f"{folder / name}: is listed, but of no artifact of the manifest"
     for name in (expected | {export_files.GOLDEN}) - listed:
         yield f"{folder / name}: is not listed by the manifest"

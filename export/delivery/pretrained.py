@@ -6,10 +6,8 @@ is an export like any other to whoever opens or audits it.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +62,12 @@ def pack(run: Path, target: Path, *, say: Callable[[str], None] = print) -> dict
         ``metrics.json``; it takes more than ``MAX_SIZE``; a file does not answer as the network
         does; or ``target`` is no such folder or cannot be written. Nothing is changed then.
     """
-    _check_target(target)
+    staging.check_replaceable(target, "a pretrained model", lambda: _is_pretrained(target))
     run_dir.recover_export(run)
     source = run / run_dir.EXPORT
     if not source.is_dir():
         raise UserError(f"{source}: not there; export the run first")
-    with contents.unreplaced(source), _workshop(target) as folder:
+    with contents.unreplaced(source), staging.beside(target) as folder:
         given = contents.check_files(source)
         metrics = _check_source(run, source, given)
         for name in _COPIED:
@@ -97,7 +95,7 @@ def pack(run: Path, target: Path, *, say: Callable[[str], None] = print) -> dict
         for name, listed in integrity.listed_files(contents.check_files(folder)).items():
             if name in _COPIED and listed.sha256 != given["files"][name]["sha256"]:
                 raise UserError(f"{source / name}: was not copied as it is; pack it again")
-        _replace(folder, target)
+        staging.replace(folder, target)
     say(format_reports(reports, golden=True))
     size = sum((target / name).stat().st_size for name in _names(target))
     say(f"{target}: {size:,} bytes in {len(_names(target))} files, each verified where it lies")
@@ -108,34 +106,11 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def _check_target(target: Path) -> None:
-    """Refuses to write where something else is."""
-    if not target.parent.is_dir():
-        raise UserError(f"--output_dir={target}: {target.parent} is no directory; make it first")
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise UserError(f"--output_dir={target}: is no directory; name another one")
-    if target.is_dir() and any(target.iterdir()):
-        try:
-            before = integrity.read(target)
-        except (OSError, ValueError):
-            before = {}
-        if "pretrained" not in before:
-            raise UserError(
-                f"--output_dir={target}: holds other files than a pretrained model; name another "
-                "directory or empty it"
-            )
-
-
-@contextlib.contextmanager
-def _workshop(target: Path) -> Iterator[Path]:
-    """An empty folder on the target's disk, which is gone in the end if it was not moved."""
-    with staging.no_room_explained(target):
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-        try:
-            (folder / "next").mkdir()
-            yield folder / "next"
-        finally:
-            shutil.rmtree(folder)
+def _is_pretrained(folder: Path) -> bool:
+    try:
+        return "pretrained" in integrity.read(folder)
+    except (OSError, ValueError):
+        return False
 
 
 def _check_source(run: Path, source: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -214,19 +189,3 @@ def _check_weights(folder: Path, plain: keras.Model) -> float:
         why = missed[0] if missed else "its output holds NaN or infinity"
         raise UserError(f"{export_files.MODEL_WEIGHTS}: in float16 {why}; train the run further")
     return comparison.max_difference
-
-
-def _replace(folder: Path, target: Path) -> None:
-    """Puts the new folder in the place of the old one, which is left in the workshop."""
-    staging.flush(folder)
-    if target.is_dir() and staging.exchange(folder, target):
-        return
-    previous = folder.with_name("previous")
-    if target.is_dir():
-        target.rename(previous)
-    try:
-        folder.rename(target)
-    except OSError:
-        if previous.is_dir():
-            previous.rename(target)
-        raise

@@ -88,7 +88,7 @@ def no_room_explained(run: Path) -> Iterator[None]:
         ) from error
 
 
-def publish(workshop: Workshop) -> None:
+def publish(workshop: Workshop, *, drop_failed: bool = True) -> None:
     """Puts the new export in the place of the run's export, and drops an older failed one.
 
     Where the system can exchange two directories (Linux' ``renameat2``), there is an export at
@@ -105,7 +105,58 @@ def publish(workshop: Workshop) -> None:
             target.rename(workshop.next.with_name(run_dir.PREVIOUS))
         workshop.next.rename(target)
         _flush_names(workshop.run)
-    shutil.rmtree(workshop.run / run_dir.EXPORT_FAILED, ignore_errors=True)
+    if drop_failed:
+        shutil.rmtree(workshop.run / run_dir.EXPORT_FAILED, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """An empty folder on the target's disk, which is gone in the end if it was not moved."""
+    with no_room_explained(target):
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+        try:
+            (folder / "next").mkdir()
+            yield folder / "next"
+        finally:
+            shutil.rmtree(folder)
+
+
+def check_replaceable(target: Path, what: str, is_older: Callable[[], bool]) -> None:
+    """Refuses to write where something else is.
+
+    Args:
+      target: what ``--output_dir`` names.
+      what: the folder is, with its article.
+      is_older: whether what lies there may be replaced; asked where there is anything.
+
+    Raises:
+      UserError: it holds something else, is no folder, or lies in none.
+    """
+    if not target.parent.is_dir():
+        raise UserError(f"--output_dir={target}: {target.parent} is no directory; make it first")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UserError(f"--output_dir={target}: is no directory; name another one")
+    if target.is_dir() and any(target.iterdir()) and not is_older():
+        raise UserError(
+            f"--output_dir={target}: holds other files than {what}; name another directory or "
+            "empty it"
+        )
+
+
+def replace(folder: Path, target: Path) -> None:
+    """Puts a folder from ``beside`` in the place of an older one, which is left in its place."""
+    flush(folder)
+    if target.is_dir() and exchange(folder, target):
+        return
+    previous = folder.with_name("previous")
+    if target.is_dir():
+        target.rename(previous)
+    try:
+        folder.rename(target)
+    except OSError:
+        if previous.is_dir():
+            previous.rename(target)
+        raise
 
 
 def exchange(first: Path, second: Path) -> bool:

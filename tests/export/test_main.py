@@ -124,6 +124,15 @@ def test_help_imports_no_tensorflow():
             "--on_bad_image: has no effect with --verify_only but no --data",
         ),
         (["--run_dir={run}", "--trust"], "--trust: belongs to --verify_only"),
+        (["--run_dir={run}", "--litertjs=x"], "--litertjs: belongs to --formats=web"),
+        (
+            ["--run_dir={run}", "--formats=web", "--mirror"],
+            "--mirror: has no effect with --formats",
+        ),
+        (
+            ["--run_dir={run}", "--formats=web", "--litertjs={run}"],
+            "holds no @litertjs/core; type: npm",
+        ),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arguments, words):

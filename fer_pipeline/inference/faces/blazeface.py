@@ -122,10 +122,12 @@ def open_network(network: Network) -> Run:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    path = str(_path(network.file))
+    path = find_file(network)
+    if path is None:
+        raise missing("to find faces")
     # LiteRT names its delegate on stderr, whatever its log level. The lock is for the descriptor.
     with _opening, native_log.redirected(os.devnull):
-        interpreter = Interpreter(path, num_threads=1)
+        interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
     [entry] = interpreter.get_input_details()
     # Both have one row an anchor; boxes and points are 16 numbers, the score is one.
@@ -141,9 +143,8 @@ def open_network(network: Network) -> Run:
     return run
 
 
-def _path(name: str) -> Path:
-    """Where the package has put a network, found without importing the package."""
+def find_file(network: Network) -> Path | None:
+    """Where the package has put a network, found without importing it; None if it is not there."""
     spec = importlib.util.find_spec(_PACKAGE)
-    if spec and spec.origin and (path := Path(spec.origin).parent / "data" / name).is_file():
-        return path
-    raise missing("to find faces")
+    path = spec and spec.origin and Path(spec.origin).parent / "data" / network.file
+    return path if path and path.is_file() else None

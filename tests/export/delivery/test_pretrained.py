@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export import audit
-from export.delivery import contents, pretrained, staging
+from export.delivery import contents, pretrained
 from export.formats import keras_files
 from export.spec import golden
 from fer_pipeline import run_dir
@@ -209,18 +209,6 @@ def test_one_that_is_too_large_leaves_the_old_one(run, packed, tmp_path, monkeyp
         pretrained.pack(run, target)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
     assert list(tmp_path.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("exchange", [True, False])
-def test_the_new_folder_takes_the_place_of_the_old_one(tmp_path, monkeypatch, exchange):
-    if not exchange:
-        monkeypatch.setattr(staging, "exchange", lambda first, second: False)
-    new, target = tmp_path / "work/next", tmp_path / "pretrained"
-    for folder, text in ((new, "new"), (target, "old")):
-        folder.mkdir(parents=True)
-        (folder / "file").write_text(text)
-    pretrained._replace(new, target)
-    assert (target / "file").read_text() == "new"
 
 
 def test_other_files_are_not_replaced(run, tmp_path):

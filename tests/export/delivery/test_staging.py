@@ -281,3 +281,15 @@ def test_a_link_that_leads_nowhere_is_replaced(tmp_path):
         _write(workshop.next, "new")
         staging.publish(workshop)
     assert _read(tmp_path) == "new"
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_new_folder_takes_the_place_of_the_old_one(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(staging, "exchange", lambda first, second: False)
+    new, target = tmp_path / "work/next", tmp_path / "page"
+    for folder, text in ((new, "new"), (target, "old")):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(text)
+    staging.replace(new, target)
+    assert (target / "file").read_text() == "new"

@@ -1,0 +1,147 @@
+"""A web page that answers in the visitor's browser: a folder for any web server.
+
+The page itself lies in ``export/web``. Its model is a TFLite file of the export as it is, which
+LiteRT.js runs, and so is the network that finds faces.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from export.formats import litertjs
+from export.spec.artifacts import ARTIFACTS
+from fer_pipeline.errors import UserError
+from fer_pipeline.inference import export_files
+from fer_pipeline.inference.faces import blazeface, crops, detector
+
+#: The name that ``--formats`` takes, and that of the folder in an export.
+NAME = "web"
+
+#: What a page asks first: the model and what is to be said of it.
+ABOUT = "page.json"
+
+_PAGE = Path(__file__).parents[1] / "web"
+_HTML = "index.html"
+_STATIC = ("page.css", "page.js", "faces.js", "pixels.js")
+
+#: The folder of LiteRT.js, and its licence, which its packages lack.
+_LITERT, _LICENSE = "litert", "LICENSE"
+
+#: Formats that can answer, the one that is taken first: small and quick, then exact.
+FORMATS = ("int8", "float32", "float16", "dynamic_range")
+
+#: LiteRT.js names a package by another; a page without a bundler needs this to find it.
+_IMPORTS = '{"imports": {"@litertjs/wasm-utils": "./litert/wasm-utils.js"}}'
+
+#: What the browser lets the page do (https://www.w3.org/TR/CSP3/). It may ask its own server for
+#: files and no other for anything. The import map is the one script that is written in the page.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval' "
+        f"'sha256-{base64.b64encode(hashlib.sha256(_IMPORTS.encode()).digest()).decode()}'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "media-src 'self' blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+)
+
+#: Every file that a page may have.
+NAMES = frozenset(
+    {
+        _HTML,
+        ABOUT,
+        *_STATIC,
+        export_files.MODEL_CARD,
+        detector.NETWORK.file,
+        *(ARTIFACTS[name].path for name in FORMATS),
+        *(f"{_LITERT}/{name}" for name in (*litertjs.NAMES, _LICENSE)),
+    }
+)
+
+
+def write(
+    folder: Path,
+    source: Path,
+    manifest: dict[str, Any],
+    runtime: Mapping[str, bytes],
+    *,
+    formats: Sequence[str] = FORMATS,
+) -> bool:
+    """Writes a page.
+
+    Args:
+      folder: to write into; made if it is not there.
+      source: the export whose model it shows.
+      manifest: of that export, checked.
+      runtime: from ``litertjs.read``.
+      formats: which file to take, the first that is there.
+
+    Returns:
+      Whether it finds faces: the network for that comes with the extra ``web``.
+
+    Raises:
+      UserError: the export has no file that a browser can run.
+    """
+    name = _choose(source, manifest, formats)
+    entry = manifest["artifacts"][name]
+    network = blazeface.find_file(detector.NETWORK)
+    (folder / _LITERT).mkdir(parents=True)
+    contents = {f"{_LITERT}/{file}": content for file, content in runtime.items()}
+    contents[f"{_LITERT}/{_LICENSE}"] = (_PAGE / "LICENSE.litert").read_bytes()
+    for path in (source / entry["path"], source / export_files.MODEL_CARD, network):
+        if path:
+            contents[path.name] = path.read_bytes()
+    for file in _STATIC:
+        contents[file] = (_PAGE / file).read_bytes()
+    html = (_PAGE / _HTML).read_text("utf-8")
+    html = html.replace("@POLICY@", POLICY).replace("@IMPORTS@", _IMPORTS)
+    contents[_HTML] = html.encode()
+    about = _about(manifest, name, network and network.name)
+    contents[ABOUT] = f"{json.dumps(about, indent=2, allow_nan=False)}\n".encode()
+    for file, content in contents.items():
+        (folder / file).write_bytes(content)
+    return network is not None
+
+
+def _choose(source: Path, manifest: dict[str, Any], formats: Sequence[str]) -> str:
+    name = next((name for name in formats if name in manifest["artifacts"]), None)
+    if name is None:
+        raise UserError(
+            f"{source}: has no file that a browser can run; export with --formats={FORMATS[0]},web"
+        )
+    if manifest.get("tflite_batch", 1) != 1:
+        raise UserError(
+            f"{source}: its TFLite files take {manifest['tflite_batch']} images a call, and a page "
+            "wants 1; export again with --tflite_batch=1"
+        )
+    return name
+
+
+def _about(manifest: dict[str, Any], name: str, network: str | None) -> dict[str, Any]:
+    """What the page shows and needs to know of its model."""
+    entry, evaluation = manifest["artifacts"][name], manifest["evaluation"]
+    [end], [start] = entry["outputs"], entry["inputs"]
+    return {
+        "model": entry["path"],
+        "name": f"{manifest['run'].get('model', 'notebook')}, {name}",
+        "size": entry["size"],
+        "accuracy": entry["accuracy"],
+        "images": evaluation.get("images", 0),
+        "data": evaluation.get("source") or "its own data",
+        "card": export_files.MODEL_CARD,
+        "labels": manifest["labels"],
+        "input": start["shape"][1],
+        "scale": end["quantization"]["scale"] if end["quantization"] else 1.0,
+        "detector": network,
+        "side": crops.SIDE,
+        "up": crops.UP,
+    }

@@ -1,0 +1,110 @@
+"""The server of a page: files of its folder with their types, and nothing else."""
+
+import http.client
+import threading
+
+import pytest
+
+from export.delivery import server
+from fer_pipeline.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("served")
+    (root / "secret.txt").write_text("secret")
+    page = root / "page"
+    (page / "litert").mkdir(parents=True)
+    (page / "index.html").write_text("<p>page</p>")
+    (page / "page.js").write_text("1")
+    (page / "model.tflite").write_bytes(b"\0")
+    (page / "litert/x.wasm").write_bytes(b"\0asm")
+    (page / "out.txt").symlink_to("../secret.txt")
+    (page / "outside").symlink_to("..")
+    (page / "in.js").symlink_to("page.js")
+    (page / "loop").symlink_to("loop")
+    return page
+
+
+@pytest.fixture(scope="module")
+def ask(folder):
+    with server.open_server(folder, 0) as opened:
+        thread = threading.Thread(target=opened.serve_forever, daemon=True)
+        thread.start()
+
+        def ask(target, method="GET"):
+            connection = http.client.HTTPConnection(*opened.server_address)
+            connection.request(method, target)
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+            return answer, content
+
+        yield ask
+        opened.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "content"),
+    [
+        ("/", "text/html; charset=utf-8", b"<p>page</p>"),
+        ("/index.html?x=1", "text/html; charset=utf-8", b"<p>page</p>"),
+        ("/page.js", "text/javascript; charset=utf-8", b"1"),
+        ("/in.js", "text/javascript; charset=utf-8", b"1"),
+        ("/litert/x.wasm", "application/wasm", b"\0asm"),
+        ("/model.tflite", "application/octet-stream", b"\0"),
+    ],
+)
+def test_files_come_with_their_types(ask, target, kind, content):
+    answer, found = ask(target)
+    assert (answer.status, answer.getheader("Content-Type"), found) == (200, kind, content)
+    assert answer.getheader("X-Content-Type-Options") == "nosniff"
+    policy = answer.getheader("Content-Security-Policy")
+    assert "connect-src 'self'" in policy
+    assert "default-src 'none'" in policy
+    answer, found = ask(target, "HEAD")
+    assert (answer.status, found) == (200, b"")
+    assert answer.getheader("Content-Length") == str(len(content))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/../secret.txt",
+        "/litert/../../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "/..%5csecret.txt",
+        "/out.txt",
+        "/outside/secret.txt",
+        "//etc/passwd",
+        "/%2fetc/passwd",
+        "/page.js%00.html",
+        "/litert/",
+        "/loop",
+        "/nothing",
+        "/" + 300 * "x",
+    ],
+)
+def test_nothing_else_is_served(ask, target):
+    answer, content = ask(target)
+    assert answer.status == 404
+    assert b"secret" not in content.replace(b"secret.txt", b"")
+    assert answer.getheader("X-Content-Type-Options") == "nosniff"
+
+
+def test_only_reading_is_allowed(ask):
+    assert ask("/page.js", "POST")[0].status == 501
+
+
+def test_a_folder_without_a_page_or_a_port_in_use_is_named(folder, tmp_path):
+    with pytest.raises(UserError, match=r"holds no page \(index.html\)"):
+        server.open_server(tmp_path, 0)
+    with server.open_server(folder, 0) as opened:
+        port = opened.server_address[1]
+        assert opened.server_address[0] == "127.0.0.1"
+        with pytest.raises(UserError, match=f"--port={port}: .*name another one"):
+            server.open_server(folder, port)
+    with pytest.raises(UserError, match="--port=70000: "):
+        server.open_server(folder, 70000)
