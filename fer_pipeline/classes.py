@@ -7,7 +7,6 @@ Where a function takes classes, those of FER-2013 are only the default.
 from __future__ import annotations
 
 import csv
-import io
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -43,7 +42,10 @@ def parse(text: str) -> tuple[str, ...] | None:
     """
     if text == AUTO:
         return None
-    rows = list(csv.reader([text], skipinitialspace=True))
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True))
+    except csv.Error as error:
+        raise ValueError("holds a line break, or a name without an end") from error
     names = tuple(rows[0]) if rows else ()
     if problem := problem_of(names):
         raise ValueError(problem)
@@ -52,9 +54,7 @@ def parse(text: str) -> tuple[str, ...] | None:
 
 def as_text(names: Sequence[str]) -> str:
     """Classes in the form that ``parse`` reads."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
-    return line.getvalue()
+    return ",".join(map(quoted, names))
 
 
 def problem_of(names: Sequence[str]) -> str | None:
@@ -110,7 +110,9 @@ def listed(names: Sequence[str]) -> str:
 
 def quoted(name: str) -> str:
     """A name as it stands in a list with commas."""
-    return f'"{name}"' if "," in name else name
+    # A blank at the start would be skipped as one between two names.
+    plain = not name.startswith(" ") and not set('",') & set(name)
+    return name if plain else '"{}"'.format(name.replace('"', '""'))
 
 
 def unlike(names: Sequence[str], others: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ import dataclasses
 import html
 import io
 import json
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from export.formats import metadata, mirror
 from export.spec import golden, io_spec
 from fer_pipeline import run_dir
 from fer_pipeline.config import Config
+from fer_pipeline.datasets import description as data_description
 from fer_pipeline.datasets import splits as splits_lib
-from fer_pipeline.datasets import synthetic
+from fer_pipeline.datasets import splitting, synthetic
 from fer_pipeline.errors import UserError
-from fer_pipeline.evaluation import plots
-from fer_pipeline.inference import model_loader, results
-from fer_pipeline.stages import opening
+from fer_pipeline.evaluation import description_figure, description_page, plots
+from fer_pipeline.inference import labels, model_loader, results, strangers
+from fer_pipeline.stages import description, opening
 
 #: In the order in which folders are sorted.
 NAMES = ("<a>, $b", "müde 😴", "very | happy")
@@ -131,6 +133,24 @@ def test_a_file_of_an_export_names_its_classes_wherever_it_lies(run, litert, tmp
         fer_pipeline.predict(images[:1], model=moved)
 
 
+def test_labels_that_unpack_to_more_than_they_say_are_not_unpacked(tmp_path):
+    path = tmp_path / "bomb.tflite"
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("labels.txt", bytes(2**24))
+        content = bytearray(path.read_bytes())
+        # The size in the directory.
+        at = content.rindex(b"PK\1\2") + 24
+        content[at : at + 4] = (20).to_bytes(4, "little")
+        path.write_bytes(content)
+        tracemalloc.start()
+        assert labels.find(path) is None
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+        tracemalloc.stop()
+        with pytest.raises(UserError, match=r"holds more than it says|other than DEFLATE"):
+            strangers.check_archive(path)
+
+
 def test_a_run_and_a_file_are_evaluated_on_faces_of_the_same_classes(run, faces):
     own = fer_pipeline.evaluate(run)
     assert own.balanced_accuracy == pytest.approx(run.metrics["test"]["balanced_accuracy"])
@@ -177,6 +197,14 @@ def test_answers_are_written_with_their_classes():
     assert len(dataclasses.asdict(one)["probabilities"]) == 3
 
 
+def test_a_class_that_is_called_as_a_column_of_the_csv_has_another():
+    names = ("left", "right", "label")
+    one = results.Prediction.of([0.25, 0.5, 0.25], names, file="a.png", box=(1, 2, 3, 4))
+    [row] = csv.DictReader(io.StringIO(results.writer("csv", names)([one])))
+    assert (row["left"], row["label"]) == ("1", "right")
+    assert (row["p(left)"], row["right"], row["p(label)"]) == ("0.25", "0.5", "0.25")
+
+
 def test_what_an_export_promises_counts_its_classes():
     assert io_spec.parse_labels(io_spec.format_labels(NAMES)) == NAMES
     assert io_spec.get_io_spec("int8", num_classes=3)["outputs"][0]["shape"] == [1, 3]
@@ -197,6 +225,44 @@ def test_a_mirrored_network_of_three_classes_averages_both_sides():
     found = mirror.averaged(lambda image: image[:, 0, :3, 0])(tf.constant(images))
     sides = images[0, 0, :3, 0], images[0, 0, ::-1, 0][:3]
     np.testing.assert_allclose(found[0], np.mean(sides, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [3, 42])
+def test_data_of_any_classes_are_described(count):
+    names = (*NAMES, "$x_{$", *(f"class {i}" for i in range(count)))[-count:]
+    labels = np.arange(4 * count, dtype=np.int32) % count
+    images = np.random.default_rng(0).integers(0, 256, (4 * count, 48, 48, 1)).astype(np.uint8)
+    groups = np.repeat(np.array([splits_lib.TRAIN, splits_lib.TEST], np.int8), 2 * count)
+    faces = splits_lib.Faces(images, labels, groups, classes=names)
+    found = data_description.describe("synthetic", faces, splitting.positions("x", faces))
+    figure = description_figure.draw(found)
+    bars, *means = figure.axes
+    assert len(means) == min(count, 40)
+    assert bars.get_xlabel() == ("" if count == 3 else "the first 40 of 42 classes")
+    assert not any(text.get_parse_math() for text in bars.get_xticklabels())
+    answers = np.eye(count, dtype=np.float32)[labels[::-1]]
+    doubts = description.doubted(found, answers, np.flatnonzero(groups), [])
+    page = description_page.build(found, lambda places: ["name"] * len(places), doubts)
+    assert page.count("<tr>") < 250
+    assert names[-1] in page
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (("B", "a\u0308"), ("B", "a\u0308")),
+        (("b", "\u00c4"), ("b", "\u00c4")),
+        (("b", "c"), ("\u00e4", "b")),
+        (("b", "\u00e4", "\u00c4"), ("\u00e4", "b")),
+        (None, ("\u00e4", "b")),
+    ],
+)
+def test_data_are_read_as_a_model_names_them(monkeypatch, names, read):
+    def fake(source, classes=("\u00e4", "b"), **options):
+        return splits_lib.Faces(None, None, None, classes=classes)
+
+    monkeypatch.setattr(description.datasets, "read", fake)
+    assert description.read_as_named("faces", names, "fail").classes == read
 
 
 def test_figures_of_many_classes_leave_names_out():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,7 +55,7 @@ def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
     if not (folder / "index.html").is_file():
         raise UserError(f"{folder}: holds no page (index.html); --formats=web makes one")
     try:
-        return ThreadingHTTPServer((HOST, port), partial(_Handler, folder))
+        return _Server((HOST, port), partial(_Handler, folder))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--port={port}: {reason}; name another one, or 0 for any") from error
@@ -67,7 +68,10 @@ def find_file(folder: Path, target: str) -> Path | None:
       folder: resolved.
       target: of the request line, such as ``/page.js?x``.
     """
-    parts = [unquote(part) for part in urlsplit(target).path.split("/")[1:]]
+    try:
+        parts = [unquote(part) for part in urlsplit(target).path.split("/")[1:]]
+    except ValueError:  # An address of another kind, such as http://[.
+        return None
     if any(part in (".", "..") or set(part) & set("/\\\0") for part in parts):
         return None
     try:
@@ -78,6 +82,14 @@ def find_file(folder: Path, target: str) -> Path | None:
         return path if path.is_relative_to(folder) and path.is_file() else None
     except (OSError, RuntimeError):  # A name that is too long, a link to itself.
         return None
+
+
+class _Server(ThreadingHTTPServer):
+    """Says nothing of browsers that go away before they have everything."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

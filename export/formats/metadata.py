@@ -32,6 +32,7 @@ from export.spec.io_spec import (
 )
 from fer_pipeline import __version__
 from fer_pipeline.classes import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
+from fer_pipeline.inference import labels
 from fer_pipeline.inference.export_files import LABELS
 
 #: A table of the schema: values by field number. A value is text, a table, a list of tables or of
@@ -150,7 +151,7 @@ def find_problems(
 ) -> tuple[str, ...]:
     """What is wrong with the metadata of a format's file, a line each; empty when nothing."""
     try:
-        found, labels = read(content, name)
+        found, text = read(content, name)
     except ValueError as error:
         return (str(error),)
     lines = []
@@ -159,7 +160,7 @@ def find_problems(
         if theirs | {_DESCRIPTION: ""} != ours | {_DESCRIPTION: ""}:
             lines.append("its metadata describes other inputs or outputs")
             break
-    if labels != format_labels(classes):
+    if text != format_labels(classes):
         lines.append(f"its {LABELS} holds other labels")
     return tuple(lines)
 
@@ -177,8 +178,10 @@ def read(content: bytes, name: str) -> tuple[tuple[Table, Table], str]:
         like = {_SUBGRAPHS: [{_GRAPH_INPUTS: [image], _GRAPH_OUTPUTS: [probabilities]}]}
         [graph] = _unpack(model, like)[_SUBGRAPHS]
         [[source], [target]] = graph.values()
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return (source, target), archive.read(LABELS).decode()
+        text = labels.in_archive(io.BytesIO(content))
+        if text is None:
+            raise ValueError(f"there is no {LABELS}")
+        return (source, target), text
     except _UNREADABLE as error:
         raise ValueError(f"its metadata cannot be read ({error})") from error
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer_pipeline import classes as classes_lib
 from fer_pipeline.datasets.splits import Split, Splits, chunks
 from fer_pipeline.datasets.splitting import content_hashes
 from fer_pipeline.errors import UserError
@@ -214,11 +215,13 @@ _Wanted = dict[str, list[tuple[int | None, int]]]
 
 
 def _index(lines: Sequence[Line], classes: Sequence[str]) -> _Wanted:
-    numbers = {name: label for label, name in enumerate(classes)}
+    # The list may be of the same folders under the names that a flag gave them.
+    place_of = classes_lib.matcher(classes)
     found: _Wanted = {}
     for line in lines:
-        # A label that no class has matches nothing.
-        label = None if line.label is None else numbers.get(line.label, -1)
+        label = None if line.label is None else place_of(line.label)
+        if label is None and line.label is not None:
+            label = -1  # No class has it: it means nothing.
         found.setdefault(line.digest or line.text, []).append((label, line.number))
     return found
 

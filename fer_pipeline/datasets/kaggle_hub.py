@@ -13,8 +13,8 @@ from fer_pipeline.errors import UserError
 #: How a source begins that is on Kaggle.
 PREFIX = "kaggle:"
 
-#: Owner, name and version.
-_HANDLE = re.compile(r"([\w.-]+)/([\w.-]+)(?:/versions/(\d+))?", re.ASCII)
+#: Owner, name and version. Neither of the first two is ``..``: both are folders of the cache.
+_HANDLE = re.compile(r"(\w[\w.-]*)/(\w[\w.-]*)(?:/versions/(\d+))?", re.ASCII)
 
 #: Files that hold the faces of FER-2013, whatever lies beside them.
 _KNOWN_FILES = ("fer2013.csv", "icml_face_data.csv")

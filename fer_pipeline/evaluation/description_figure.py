@@ -6,30 +6,37 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fer_pipeline.datasets.description import Description
+from fer_pipeline.evaluation import page
 
 #: Okabe and Ito's blue and vermilion, which the colour-blind tell apart, and a grey.
 _COLOURS = ("#0072b2", "#d55e00", "#7f7f7f")
 
 
 def draw(found: Description) -> Figure:
-    """Draws the counts as grouped bars, with the mean faces below the classes."""
-    classes, splits = len(found.classes), len(found.splits)
+    """Draws the counts as grouped bars, with the mean faces below the classes.
+
+    Of more than 40 classes it draws the first 40.
+    """
+    names = found.classes[: page.MOST_CLASSES]
+    classes, splits = len(names), len(found.splits)
     figure = Figure(figsize=(max(6, 1.3 * classes), 4.6), layout="constrained")
     grid = figure.add_gridspec(2, classes, height_ratios=(3, 1.3))
     axis = figure.add_subplot(grid[0, :])
     width = 0.8 / splits
-    for i, (name, counts) in enumerate(zip(found.splits, found.counts, strict=True)):
+    for i, (name, counts) in enumerate(zip(found.splits, found.counts[:, :classes], strict=True)):
         at = np.arange(classes) + (i - (splits - 1) / 2) * width
         bars = axis.bar(at, counts, width, label=name, color=_COLOURS[i])
         labels = [f"{count:,}" for count in counts]
         axis.bar_label(bars, labels, fontsize=8, rotation=90 if splits > 2 else 0, padding=2)
     axis.margins(x=0.02, y=0.16)
     axis.set_xlim(-0.5, classes - 0.5)
-    axis.set_xticks(range(classes), found.classes)
+    axis.set_xticks(range(classes), names, parse_math=False)
     axis.set_ylabel("images")
+    if classes < len(found.classes):
+        axis.set_xlabel(f"the first {classes} of {len(found.classes):,} classes")
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=splits, frameon=False)
-    for label, image in enumerate(found.means):
+    for label, image in enumerate(found.means[:classes]):
         face = figure.add_subplot(grid[1, label])
         face.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
         face.axis("off")

@@ -333,8 +333,24 @@ def _doubts(found: Description, names_of: Namer, doubted: Doubted) -> Markup:
     )
 
 
+def _largest(found: Description, doubts: Doubts) -> Markup:
+    """The largest counts off the diagonal of so many classes that no page has room for it."""
+    label, counted = np.nonzero(doubts.joint)
+    order = np.argsort(-doubts.joint[label, counted], kind="stable")
+    rows = [
+        (found.classes[i], found.classes[j], f"{doubts.joint[i, j]:,}")
+        for i, j in zip(label[order], counted[order], strict=True)
+        if i != j
+    ]
+    caption = "The largest counts off the diagonal of the confident joint."
+    head = ("the label", "the model counts it to", "images")
+    return _table(caption, head, rows[: page.MOST_CLASSES], class_="files")
+
+
 def _joint(found: Description, doubts: Doubts) -> Markup:
-    """The confident joint, shaded by the share of its row."""
+    """The confident joint, shaded by the share of its row; of many classes its largest counts."""
+    if len(found.classes) > page.MOST_CLASSES:
+        return _largest(found, doubts)
     head = [element("td"), *(element("th", name, scope="col") for name in found.classes)]
     rows = []
     for i, name in enumerate(found.classes):

@@ -12,6 +12,9 @@ import numpy as np
 from fer_pipeline import atomic_files
 from fer_pipeline.evaluation.markup import Markup, element
 
+#: Classes that pages and figures show one by one.
+MOST_CLASSES = 40
+
 
 def document(title: str, body: Markup, *, generator: str) -> str:
     """A page as HTML, in the looks of ``report.css``.

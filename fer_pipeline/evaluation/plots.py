@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from fer_pipeline import atomic_files
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.splits import Split, Splits, class_counts
+from fer_pipeline.evaluation.page import MOST_CLASSES
 
 if TYPE_CHECKING:
     import keras
@@ -29,16 +30,13 @@ _HELD_OUT = {"color": _VALIDATION, "linestyle": "--"}
 #: README shows figures about 800 pixels wide.
 _DPI = 110
 
-#: Classes that are drawn and named one by one; of more the figures show the first, or no names.
-_MOST_CLASSES = 40
-
 
 def samples(split: Split, classes: Sequence[str] = CLASS_NAMES, *, columns: int = 9) -> Figure:
     """Draws a row of examples for every class, evenly spaced through the split.
 
     Of more than 40 classes it draws the first 40.
     """
-    classes = classes[:_MOST_CLASSES]
+    classes = classes[:MOST_CLASSES]
     rows = len(classes)
     figure = Figure(figsize=(0.75 * columns + 1.1, 0.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -77,14 +75,14 @@ def counts(splits: Splits) -> Figure:
         places = np.arange(len(classes)) + (i - (len(parts) - 1) / 2) * width
         counts = class_counts(split, len(classes))
         bars = axis.bar(places, counts, width, label=name, color=colour)
-        if len(classes) > _MOST_CLASSES:
+        if len(classes) > MOST_CLASSES:
             continue
         labels = [f"{count:,}" for count in counts]
         # Three bars of a class, or two of many, have no room for labels side by side.
         upright = len(parts) > 2 or len(classes) > len(CLASS_NAMES)
         axis.bar_label(bars, labels, fontsize=8, rotation=90 if upright else 0, padding=2)
     axis.margins(y=0.16)
-    if len(classes) <= _MOST_CLASSES:
+    if len(classes) <= MOST_CLASSES:
         turned = {"rotation": 90} if len(classes) > len(CLASS_NAMES) else {}
         axis.set_xticks(range(len(classes)), classes, parse_math=False, **turned)
     else:
@@ -135,7 +133,7 @@ def confusion_matrix(
     figure = Figure(figsize=(6.6 * larger, 5.8 * larger), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for i, j in np.ndindex(*confusion.shape) if len(classes) <= _MOST_CLASSES // 2 else ():
+    for i, j in np.ndindex(*confusion.shape) if len(classes) <= MOST_CLASSES // 2 else ():
         axis.text(
             j,
             i,
@@ -145,7 +143,7 @@ def confusion_matrix(
             fontsize=8.5,
             color="white" if share[i, j] > 0.62 else "black",
         )
-    if len(classes) <= _MOST_CLASSES:
+    if len(classes) <= MOST_CLASSES:
         turned = {"rotation": 30 if len(classes) <= len(CLASS_NAMES) else 90, "ha": "right"}
         axis.set_xticks(range(len(classes)), classes, parse_math=False, **turned)
         axis.set_yticks(range(len(classes)), classes, parse_math=False)

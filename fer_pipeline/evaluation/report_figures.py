@@ -13,9 +13,6 @@ from fer_pipeline.evaluation.report_tables import per_run, scroll
 #: Shares of a row from which a cell of the confusion matrix is so dark that its text changes.
 _MID, _HIGH = 0.52, 0.72
 
-#: Classes of the largest confusion matrix that is shown, and rows of what is shown in its place.
-_MOST_CLASSES = 40
-
 
 def curves(runs: Sequence[RunData]) -> Markup | None:
     """Loss, accuracy and learning rate by epoch: of one run, or the validation of several."""
@@ -126,7 +123,7 @@ def confusion_matrix(run: RunData) -> Markup | None:
     if not test:
         return None
     names = run.classes
-    if len(names) > _MOST_CLASSES:
+    if len(names) > page.MOST_CLASSES:
         return _confusions(test.confusion, names)
     head = [element("td"), *(element("th", name, scope="col") for name in names)]
     rows = []
@@ -158,7 +155,7 @@ def _confusions(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Mar
     head = ("the face is", "the network says", "images", "of the class")
     rows = [
         (names[i], names[j], f"{count:,}", f"{count / sum(confusion[i]):.1%}")
-        for count, i, j in sorted(pairs, key=lambda pair: -pair[0])[:_MOST_CLASSES]
+        for count, i, j in sorted(pairs, key=lambda pair: -pair[0])[: page.MOST_CLASSES]
     ]
     table = element(
         "table",

@@ -7,12 +7,12 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import integrity
+from fer_pipeline.inference import integrity, strangers
 from fer_pipeline.inference.export_files import LABELS, MANIFEST
 
 #: Bytes of the largest file of labels that is read: a thousand names of the longest kind.
@@ -78,10 +78,21 @@ def _inside(path: Path) -> str | None:
     if path.is_dir():
         asset = path / "assets" / LABELS
         return _read(asset) if asset.is_file() else None
-    # A TFLite file without metadata is no archive, and other files have no labels.
-    with contextlib.suppress(*_NO_ARCHIVE), zipfile.ZipFile(path) as archive:
-        if archive.getinfo(LABELS).file_size <= _MOST_BYTES:
-            return archive.read(LABELS).decode(errors="replace")
+    with open(path, "rb") as file:
+        return in_archive(file)
+
+
+def in_archive(file: BinaryIO) -> str | None:
+    """The text of the labels in the archive at a file's end; None where there are none.
+
+    A TFLite file without metadata is no archive, and other files have no labels.
+    """
+    with contextlib.suppress(*_NO_ARCHIVE), zipfile.ZipFile(file) as archive:
+        member = archive.getinfo(LABELS)
+        if member.compress_type in strangers.COMPRESSIONS and member.file_size <= _MOST_BYTES:
+            with archive.open(member) as labels:
+                # Without a number it would unpack all that is there, whatever the archive says.
+                return labels.read(_MOST_BYTES).decode(errors="replace")
     return None
 
 

@@ -114,7 +114,10 @@ def _rounded(one: Prediction) -> dict:
 
 
 def _csv_writer(classes: Sequence[str]) -> Writer:
-    header: list[Sequence[str]] = [("file", "frame", *_BOX, "track", "label", *classes)]
+    fixed = ("file", "frame", *_BOX, "track", "label")
+    # A class may be called as another column is, and a reader would take one for the other.
+    named = (f"p({name})" if name in fixed else name for name in classes)
+    header: list[Sequence[str]] = [(*fixed, *named)]
 
     def write(found: Sequence[Prediction]) -> str:
         lines = io.StringIO()

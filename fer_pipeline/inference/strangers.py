@@ -9,11 +9,13 @@ against a model that takes long or answers wrongly.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -34,9 +36,12 @@ MAX_COMPUTED = 2**30
 #: Bytes of a Keras model's configuration: 28 times what an export's takes.
 _MAX_CONFIG = 2**18
 
-#: Of an archive's members. ``zipfile`` unpacks these piece by piece and stops at the size that the
-#: archive says; with bzip2 and LZMA it unpacks whatever is there, and looks then.
-_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+#: Of an archive's members. ``zipfile`` unpacks these piece by piece where it is asked for so many
+#: bytes; with bzip2 and LZMA it unpacks whatever is there, and looks then.
+COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+
+#: Bytes that are unpacked at a time to count them.
+_PIECE = 2**20
 
 #: What the graph of an exported SavedModel is made of. None of it reaches outside the process.
 OPERATORS = frozenset(
@@ -183,16 +188,15 @@ def _functions_of(attributes: Iterable[Any]) -> Iterator[str]:
 def check_archive(path: Path) -> None:
     """Refuses a .zip (and so a .keras or .npz file) that unpacks to far more than an export's.
 
-    What ``zipfile`` gives of a member is never more than the archive says of it.
-
     Raises:
-      UserError: it would, or a member is compressed by other than DEFLATE.
+      UserError: it would, a member is compressed by other than DEFLATE, or holds more than the
+        archive says: Keras and ``zipfile`` would unpack that before they look.
       zipfile.BadZipFile: it is none.
       OSError: it cannot be read.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if any(member.compress_type not in _COMPRESSIONS for member in members):
+    if any(member.compress_type not in COMPRESSIONS for member in members):
         raise UserError(
             f"{path}: compressed by other than DEFLATE, which no export of this software is"
         )
@@ -202,6 +206,26 @@ def check_archive(path: Path) -> None:
             f"{path}: would unpack to {size / 1e6:,.0f} MB, more than {MAX_UNPACKED / 1e6:,.0f};"
             " no export of this software does"
         )
+    with zipfile.ZipFile(path) as archive:
+        if any(_holds_more(archive, member) for member in members):
+            raise UserError(f"{path}: holds more than it says; no export of this software does")
+
+
+def _holds_more(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Whether a deflated member unpacks to more than the archive says of it."""
+    if member.compress_type != zipfile.ZIP_DEFLATED:
+        return False
+    # Its bytes as they lie there; the checksum is of what they unpack to.
+    packed = copy.copy(member)
+    packed.compress_type, packed.file_size = zipfile.ZIP_STORED, member.compress_size
+    del packed.CRC
+    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with archive.open(packed) as file:
+        while part := file.read(_PIECE):
+            while part and size <= member.file_size:
+                size += len(unpacker.decompress(part, _PIECE))
+                part = unpacker.unconsumed_tail
+    return size > member.file_size
 
 
 def check_hdf5(file: Any, path: Path) -> None:

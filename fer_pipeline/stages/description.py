@@ -22,7 +22,6 @@ from fer_pipeline.evaluation import description_figure, description_page, label_
 from fer_pipeline.evaluation.description_page import Doubted
 from fer_pipeline.images import OnBadImage
 from fer_pipeline.inference import integrity, labels, model_loader, pretrained
-from fer_pipeline.run_record import classes_of
 from fer_pipeline.terminal.tables import format_table
 
 #: The files that a description consists of.
@@ -71,7 +70,8 @@ def describe(
     check_folder(folder, listing=bool(model or folds), overwrite=overwrite)
     path = model_path(model) if model else None
     record = training_record(path) if path else None
-    faces = read_as_trained(source, record, on_bad_image)
+    names = model_loader.class_names(path) if path else None
+    faces = read_as_named(source, names, on_bad_image)
     own = own_places(source, faces, record) if record else None
     found = description.describe(source, faces, own or splitting.positions(source, faces))
     doubted = None
@@ -84,13 +84,14 @@ def describe(
     return Described(found, doubted, write(found, doubted, folder, source))
 
 
-def read_as_trained(
-    source: str, record: Mapping[str, Any] | None, on_bad_image: OnBadImage
-) -> Faces:
-    """Reads a source, its classes in the order of a run's if they are the same ones."""
+def read_as_named(source: str, names: Sequence[str] | None, on_bad_image: OnBadImage) -> Faces:
+    """Reads a source, its classes as a model names and orders them if they are the same ones."""
     faces = datasets.read(source, on_bad_image=on_bad_image)
-    names = classes_of(record) if record else faces.classes
-    if names == faces.classes or set(names) != set(faces.classes):
+    if names is None or names == faces.classes:
+        return faces
+    places = set(map(classes_lib.matcher(names), faces.classes))
+    # Upper case and accents may be written otherwise, as by a training.
+    if len(faces.classes) != len(names) or places != set(range(len(names))):
         return faces
     return datasets.read(source, classes=names, on_bad_image=on_bad_image)
 

@@ -12,6 +12,7 @@ from fer_pipeline import classes
         ("no mask, mask", ("no mask", "mask")),
         ('"cats, small",dogs,"say ""hi"""', ("cats, small", "dogs", 'say "hi"')),
         ("auto,é", ("auto", "é")),
+        ('" a","b ",\'c\'', (" a", "b ", "'c'")),
     ],
 )
 def test_a_flag_lists_names_as_a_row_of_csv(text, names):
@@ -31,6 +32,7 @@ def test_auto_names_none():
         (",".join(map(str, range(1001))), "has 1,001 classes, where"),
         ("a,b,a", "names 'a' twice"),
         ("a,", "its class '' is blank"),
+        ("a\rb,c", "holds a line break, or a name without an end"),
         ("a,b\tc", "holds a line break, a control character"),
         ("a,b\udcff", "or bytes that are not UTF-8"),
     ],

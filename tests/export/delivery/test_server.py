@@ -1,6 +1,8 @@
 """The server of a page: files of its folder with their types, and nothing else."""
 
 import http.client
+import socket
+import struct
 import threading
 
 import pytest
@@ -92,6 +94,27 @@ def test_nothing_else_is_served(ask, target):
     assert answer.status == 404
     assert b"secret" not in content.replace(b"secret.txt", b"")
     assert answer.getheader("X-Content-Type-Options") == "nosniff"
+
+
+def test_whatever_a_client_does_no_traceback_is_shown(folder, capfd):
+    with server.open_server(folder, 0) as opened:
+        thread = threading.Thread(target=opened.serve_forever, daemon=True)
+        thread.start()
+        # With its reset pending, nothing more can be sent or read.
+        with socket.create_connection(opened.server_address) as gone:
+            gone.sendall(b"GET /index.html HTTP/1.1\r\n\r\n")
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with socket.create_connection(opened.server_address) as strange:
+            strange.sendall(b"GET http://[ HTTP/1.0\r\n\r\n")
+            assert strange.makefile("rb").readline().split()[1] == b"404"
+        opened.shutdown()
+        thread.join()
+    for error in (ConnectionResetError(), BrokenPipeError()):
+        try:
+            raise error
+        except ConnectionError:
+            opened.handle_error(None, ("127.0.0.1", 1))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_only_reading_is_allowed(ask):

@@ -117,6 +117,18 @@ def test_arrays_have_hashes_but_no_names(write_list):
     assert [line.text for line in found.unmatched] == ["face 3"]
 
 
+@pytest.mark.parametrize(
+    ("label", "train"), [("caf\u00e9", 1), ("CAFE\u0301", 1), ("dog", 0), ("cow", 0)]
+)
+def test_a_label_means_its_class_however_that_is_spelled(tmp_path, label, train):
+    images = np.arange(4, dtype=np.uint8).repeat(48 * 48).reshape(4, 48, 48, 1)
+    part = Split(images, np.arange(4, dtype=np.int32) % 2)
+    splits = Splits(part, part, part, classes=("Caf\u00e9", "dog"))
+    listed = tmp_path / "doubtful.csv"
+    listed.write_text(f"name,sha256,label\nx,{digest_of(2)},{label}\n", "utf-8")
+    assert exclusion.apply(splits, exclusion.read(listed))[1].train == train
+
+
 def test_a_class_without_images_ends_in_one_line(make_source, contents, write_list):
     listed = write_list("train/sad/Training_1.png", "train/sad/Training_2.png")
     with pytest.raises(UserError, match="leaves no training image of sad"):

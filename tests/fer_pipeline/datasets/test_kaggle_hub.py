@@ -162,7 +162,9 @@ def test_of_several_files_the_user_chooses(monkeypatch, make_source):
         kaggle_hub.resolve("kaggle:owner/faces")
 
 
-@pytest.mark.parametrize("name", ["", "faces", "owner/faces/3", "owner/../..", "a/b c", "/etc/x"])
+@pytest.mark.parametrize(
+    "name", ["", "faces", "owner/faces/3", "owner/../..", "../..", "a/..", "./b", "a/b c", "/x"]
+)
 def test_what_is_no_data_set_is_refused_without_asking(monkeypatch, name):
     give(monkeypatch, "never asked for")
     with pytest.raises(UserError, match="expected kaggle:OWNER/NAME"):
