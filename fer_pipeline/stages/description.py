@@ -76,8 +76,7 @@ def describe(
     found = description.describe(source, faces, own or splitting.positions(source, faces))
     doubted = None
     if path:
-        # Without the list that its run left out, other data and the same look alike.
-        known = bool(record) and not record.get("exclude")
+        known = tells_its_data(record)
         doubted = ask(found, path, splits, name=model, own=own is not None, known=known)
     elif folds:
         doubted = cross_validate(found, folds)
@@ -143,6 +142,15 @@ def training_record(path: Path) -> Mapping[str, Any] | None:
             known = isinstance(record, dict) and isinstance(record.get("fingerprint"), str)
             return record if known else None
     return None
+
+
+def tells_its_data(record: Mapping[str, Any] | None) -> bool:
+    """Whether a fingerprint other than a run's means other images.
+
+    Without the list that the run left out, or the labels of FER+ that it took in place of the
+    data's own, the same images have another one, too.
+    """
+    return bool(record) and not (record.get("exclude") or record.get("ferplus"))
 
 
 def own_places(source: str, faces: Faces, record: Mapping[str, Any]) -> Positions | None:

@@ -132,6 +132,20 @@ def test_a_runs_own_faces_are_known_by_their_fingerprint(source, tmp_path):
     assert description.own_places(str(source), faces, record | {"exclude": "gone.txt"}) is None
 
 
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (None, False),
+        ({"fingerprint": "0"}, True),
+        ({"fingerprint": "0", "exclude": None, "ferplus": None}, True),
+        ({"fingerprint": "0", "exclude": "list.csv"}, False),
+        ({"fingerprint": "0", "ferplus": "fer2013new.csv"}, False),
+    ],
+)
+def test_a_fingerprint_of_other_labels_tells_nothing_of_the_images(record, told):
+    assert description.tells_its_data(record) is told
+
+
 def test_what_a_model_was_trained_on_stands_beside_it(tmp_path):
     path = pretrained.pretrained_path()
     manifest = json.loads((path.parent / "manifest.json").read_text())
