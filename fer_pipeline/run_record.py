@@ -16,7 +16,7 @@ from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 
 #: Facts about a run that stand in ``config.json`` beside its settings.
-_FACTS = ("fingerprint", "devices", "versions", "teachers")
+_FACTS = ("fingerprint", "devices", "versions", "teachers", "initial_weights")
 
 #: Settings that say where and whether a run is written, and so are no part of it.
 _NOT_RECORDED = ("run_dir", "overwrite")
@@ -29,6 +29,7 @@ def to_record(
     devices: int,
     versions: Mapping[str, str],
     teachers: Sequence[str] = (),
+    initial_weights: str | None = None,
 ) -> dict[str, Any]:
     """The content of ``config.json``: the settings of a run and the facts about it.
 
@@ -38,6 +39,7 @@ def to_record(
       devices: how many train.
       versions: of the software.
       teachers: digests of the teachers' weights.
+      initial_weights: digest of the weights that it starts from; None where they are random.
     """
     record = dataclasses.asdict(config)
     for name in _NOT_RECORDED:
@@ -49,6 +51,7 @@ def to_record(
         "devices": devices,
         "versions": dict(versions),
         "teachers": list(teachers),
+        "initial_weights": initial_weights,
     }
 
 
@@ -78,7 +81,7 @@ def classes_of(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 def resume_key(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's record has to be the same when the run is continued."""
-    names = [*_fixed("always"), "fingerprint", "teachers"]
+    names = [*_fixed("always"), "fingerprint", "teachers", "initial_weights"]
     if record["deterministic"]:
         names += [*_fixed("deterministic"), "devices"]
     if depends_on_epochs(record):
@@ -118,8 +121,9 @@ def _fixed(when: config_lib.Fixed) -> list[str]:
 def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     """A run's record; a setting that an older version did not record had the default of today.
 
-    That is the notebook's recipe, without teachers, and FER-2013's classes. What the device decides
-    has no default.
+    That is the notebook's recipe, without teachers, from random weights, and FER-2013's classes.
+    What the device decides has no default.
     """
     known = known_resume_key(recipes.resolve(Config()))
-    return known | {"teachers": [], "classes": list(CLASS_NAMES)} | dict(record)
+    facts = {"teachers": [], "initial_weights": None, "classes": list(CLASS_NAMES)}
+    return known | facts | dict(record)

@@ -25,7 +25,7 @@ from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
 from fer_pipeline.models.networks import count_parameters
 from fer_pipeline.run_record import known_resume_key, resume_key, to_record, with_defaults
-from fer_pipeline.stages import teachers
+from fer_pipeline.stages import initial_weights, teachers
 from fer_pipeline.stages.finished import refuse_finished
 from fer_pipeline.training import checkpoints, loop
 
@@ -50,6 +50,7 @@ class Run(NamedTuple):
       config: the settings, those resolved that the device decides.
       record: the content of ``config.json``.
       devices: what trains.
+      initial: weights to start from, see ``loop.train``.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Run(NamedTuple):
     config: Config
     record: dict[str, Any]
     devices: Devices
+    initial: list[np.ndarray] | None = None
 
 
 def find_problem(
@@ -75,6 +77,7 @@ def find_problem(
         if config.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
         teachers.check(teachers.names(config.teacher))
+        initial_weights.check(path, config)
         if chief:
             check_run(path, config, exporting=exporting)
         if loading:
@@ -174,9 +177,15 @@ def open_run(
         splits = splits or load_data(config)
         check_classes(splits, config)
         teachers.check_classes(teachers.names(config.teacher), splits.classes)
+        start = initial_weights.of_run(path, config, splits.classes)
     trained_on = strategy_lib.training_gpus(devices)
     classes = classes_lib.as_text(splits.classes)
-    config = dataclasses.replace(loop.resolve(config, devices), threads=threads, classes=classes)
+    config = dataclasses.replace(
+        loop.resolve(config, devices),
+        threads=threads,
+        classes=classes,
+        init_weights=initial_weights.place(config.init_weights),
+    )
     if config.data not in (datasets.SYNTHETIC, datasets.ARRAYS):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
     record = to_record(
@@ -185,12 +194,13 @@ def open_run(
         devices=devices.replicas,
         versions=versions(),
         teachers=teachers.digests(teachers.names(config.teacher)),
+        initial_weights=start.digest,
     )
     hint = None if trained_on else gpus.unused_gpu_hint()
     if hint:
         _log(hint)
     _log(gpus.training_line(trained_on, config.precision, cores.usable()))
-    return Run(path, splits, config, record, devices)
+    return Run(path, splits, config, record, devices, start.weights)
 
 
 def _log(line: str) -> None:
