@@ -225,7 +225,7 @@ def _open(
     run: Path | None,
     resume_key: Mapping[str, Any],
     targets: np.ndarray | None,
-    initial: Sequence[np.ndarray] | None,
+    initial: Sequence[np.ndarray] | None = None,
 ) -> Session:
     build = functools.partial(
         networks.build_training_model,

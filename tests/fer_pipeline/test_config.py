@@ -13,6 +13,7 @@ from fer_pipeline.config import Config
 from fer_pipeline.errors import UserError
 
 FACTS = {"fingerprint": "f" * 64, "devices": 1, "versions": {"numpy": "2"}, "teachers": []}
+FACTS |= {"initial_weights": None}
 
 AUGMENT = "{!r} is none of flip, shift:0..24, rotate:0..180, zoom:0..0.9, cutout:0..48"
 
@@ -33,6 +34,7 @@ OUT_OF_RANGE = [
     ("temperature", 0.0, "must be a number above 0"),
     ("dropout", 1.0, "must be a number from 0 and below 1"),
     ("augment", "tilt:3", AUGMENT.format("tilt:3")),
+    ("freeze", "head", "must be a number of layers from 0, or backbone"),
     ("threads", 5000, "must be a whole number from 1 and up to 4,096"),
 ]
 
@@ -121,6 +123,7 @@ def test_settings_that_an_older_version_lacks_are_no_problem():
 def test_a_continued_run_needs_the_same_bits_of_settings_only_if_it_is_deterministic():
     always = {"batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint"}
     always |= {"model", "teachers", "classes", *recipes.RECIPES["notebook"]} - {"calibrate"}
+    always = always - {"init_weights"} | {"initial_weights", "freeze"}
     assert set(run_record.resume_key(record())) == always
     exact = run_record.resume_key(record(deterministic=True))
     assert set(exact) == always | {"threads", "jit_compile", "devices"}

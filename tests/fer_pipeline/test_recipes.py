@@ -28,6 +28,9 @@ def test_without_a_recipe_it_is_the_notebooks():
 
 
 def test_help_tells_what_a_setting_is_in_each():
-    assert recipes.values_of("batch_size") == "By the recipe: notebook: 64; tuned: 128."
-    assert recipes.values_of("dropout") == "By the recipe: notebook: its own; tuned: 0.1."
+    assert (
+        recipes.values_of("batch_size") == "By the recipe: notebook: 64; tuned: 128; finetune: 32."
+    )
+    assert recipes.values_of("dropout").startswith("By the recipe: notebook: its own; tuned: 0.1;")
+    assert recipes.values_of("init_weights").endswith("tuned: none; finetune: pretrained.")
     assert recipes.values_of("seed") == ""

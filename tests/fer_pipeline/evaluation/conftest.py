@@ -65,6 +65,7 @@ CONFIG = {
     "fingerprint": "ab" * 32,
     "versions": {"fer_pipeline": "0.1.0"},
     "teachers": [],
+    "init_weights": "/faces/runs/before",
 }
 
 
