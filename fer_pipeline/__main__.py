@@ -14,6 +14,7 @@ _HELP = ("--help", "-help", "-h")
 
 #: The module of each command, and what it does.
 _COMMANDS = {
+    "describe": ("fer_pipeline.describe", "shows what a data set holds, and which labels to doubt"),
     "train": ("fer_pipeline.train", "trains the network and exports it"),
     "evaluate": ("fer_pipeline.evaluate", "measures a run again, on other faces if asked"),
     "report": ("fer_pipeline.report", "shows a run, or several side by side, as a web page"),

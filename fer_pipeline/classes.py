@@ -105,7 +105,12 @@ def are_fer2013(names: Sequence[str]) -> bool:
 def listed(names: Sequence[str]) -> str:
     """Names for a message, the first of them if there are many."""
     more = f", ... ({len(names):,} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(map(quoted, names[:_SHOWN])) + more
+
+
+def quoted(name: str) -> str:
+    """A name as it stands in a list with commas."""
+    return f'"{name}"' if "," in name else name
 
 
 def unlike(names: Sequence[str], others: Sequence[str]) -> str | None:

@@ -219,6 +219,12 @@ class Config:
         above=0.0,
         below=1.0,
     )
+    exclude: str | None = _setting(
+        None,
+        "A list of training and validation images to leave out, such as fer_pipeline.describe's "
+        "doubtful.csv: a CSV file with a column sha256, or a text with an image's path in the "
+        "source or its content hash on each line. Test images always stay.",
+    )
     on_bad_image: str = _setting(
         "fail", "What to do about an image that cannot be read.", choices=("fail", "skip")
     )

@@ -99,6 +99,19 @@ def read_plain_header(encoded: bytes) -> tuple[str, int, int, int] | None:
     return None
 
 
+def read_header(encoded: bytes) -> tuple[str, int, int, str]:
+    """Format, width, height and Pillow's colour mode of an image, without decoding it.
+
+    Raises:
+      Exception: of any kind, for a damaged file.
+    """
+    plain = read_plain_header(encoded)
+    if plain and plain[0] == "JPEG":
+        return (*plain[:3], "L" if plain[3] == 1 else "RGB")
+    with _pillow().open(io.BytesIO(encoded), formats=FORMATS) as image:
+        return image.format, image.width, image.height, image.mode
+
+
 def read(encoded: bytes) -> tuple[np.ndarray, bool]:
     """Decodes an image to upright grey levels uint8 ``[H, W]``, and whether it had exactly these.
 

@@ -16,7 +16,7 @@ from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 
 #: Facts about a run that stand in ``config.json`` beside its settings.
-_FACTS = ("fingerprint", "devices", "versions", "teachers", "initial_weights")
+_FACTS = ("fingerprint", "devices", "versions", "teachers", "initial_weights", "exclude_sha256")
 
 #: Settings that say where and whether a run is written, and so are no part of it.
 _NOT_RECORDED = ("run_dir", "overwrite")
@@ -30,6 +30,7 @@ def to_record(
     versions: Mapping[str, str],
     teachers: Sequence[str] = (),
     initial_weights: str | None = None,
+    exclude_sha256: str | None = None,
 ) -> dict[str, Any]:
     """The content of ``config.json``: the settings of a run and the facts about it.
 
@@ -40,6 +41,7 @@ def to_record(
       versions: of the software.
       teachers: digests of the teachers' weights.
       initial_weights: digest of the weights that it starts from; None where they are random.
+      exclude_sha256: of the list of images that are left out; None without one.
     """
     record = dataclasses.asdict(config)
     for name in _NOT_RECORDED:
@@ -52,6 +54,7 @@ def to_record(
         "versions": dict(versions),
         "teachers": list(teachers),
         "initial_weights": initial_weights,
+        "exclude_sha256": exclude_sha256,
     }
 
 
@@ -81,7 +84,7 @@ def classes_of(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 def resume_key(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's record has to be the same when the run is continued."""
-    names = [*_fixed("always"), "fingerprint", "teachers", "initial_weights"]
+    names = [*_fixed("always"), "exclude_sha256", "fingerprint", "teachers", "initial_weights"]
     if record["deterministic"]:
         names += [*_fixed("deterministic"), "devices"]
     if depends_on_epochs(record):
@@ -124,6 +127,6 @@ def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     That is the notebook's recipe, without teachers, from random weights, and FER-2013's classes.
     What the device decides has no default.
     """
-    known = known_resume_key(recipes.resolve(Config()))
-    facts = {"teachers": [], "initial_weights": None, "classes": list(CLASS_NAMES)}
-    return known | facts | dict(record)
+    facts = {"teachers": [], "initial_weights": None, "exclude_sha256": None}
+    facts["classes"] = list(CLASS_NAMES)
+    return known_resume_key(recipes.resolve(Config())) | facts | dict(record)

@@ -28,6 +28,7 @@ ROOMS = (
 )
 
 ENTRY_POINTS = {
+    "fer_pipeline.describe",
     "fer_pipeline.train",
     "fer_pipeline.evaluate",
     "fer_pipeline.predict",

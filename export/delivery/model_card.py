@@ -13,6 +13,7 @@ from typing import Any
 
 from export.delivery import model_card_texts as texts
 from export.spec import io_spec
+from fer_pipeline import classes as classes_lib
 from fer_pipeline import datasets, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
@@ -111,7 +112,9 @@ def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         "Network": texts.NETWORKS["notebook" if network == "notebook" else "compact"].format(
             classes=_count(len(manifest["labels"]))
         ),
-        "Classes, in output order": ", ".join(map(_escaped, manifest["labels"])),
+        "Classes, in output order": ", ".join(
+            _escaped(classes_lib.quoted(name)) for name in manifest["labels"]
+        ),
         "Input": manifest["preprocessing"],
         "Output": manifest["postprocessing"],
         "Optimiser": _optimiser(config),

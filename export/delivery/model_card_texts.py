@@ -86,8 +86,8 @@ people, so **nothing is known of any difference between people.** That is a gap 
 MEASURES = """\
 Accuracy is the share of images whose most probable class is their label; loss is the mean
 cross-entropy in nats; precision, recall and F1 are given by class because a rare class hardly
-shows in the accuracy, and macro F1 is the plain mean of the classes' F1. A probability is the
-softmax' output."""
+shows in the accuracy; macro F1 is the plain mean of the classes' F1, and balanced accuracy that of
+the recall of those that occur. A probability is the softmax' output."""
 
 UNCALIBRATED = """\
 Whether it is calibrated has not been measured, so no threshold on it is recommended."""

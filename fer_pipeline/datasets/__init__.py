@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import problem_of
 from fer_pipeline.datasets import cache as cache_lib
-from fer_pipeline.datasets import files, folders, kaggle_csv, splitting
-from fer_pipeline.datasets.splits import Faces, Splits
+from fer_pipeline.datasets import exclusion, files, folders, kaggle_csv, splitting
+from fer_pipeline.datasets.exclusion import Excluded
+from fer_pipeline.datasets.splits import TEST, TRAIN, VALIDATION, Faces, Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.images import OnBadImage
 
@@ -40,6 +43,7 @@ class Loaded(NamedTuple):
       skipped: names of unreadable images or rows that were skipped.
       left_out: names of files among the images that are not images.
       decoded: whether images were decoded, not read from a cache.
+      excluded: what a list of images left out; None without one.
     """
 
     splits: Splits
@@ -48,6 +52,7 @@ class Loaded(NamedTuple):
     skipped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     decoded: bool = True
+    excluded: Excluded | None = None
 
 
 def load(
@@ -60,6 +65,7 @@ def load(
     cache: Cache = "memory",
     cache_dir: str | os.PathLike[str] | None = None,
     write_cache: bool = True,
+    exclude: str | os.PathLike[str] | None = None,
 ) -> Loaded:
     """Loads a data set.
 
@@ -79,25 +85,57 @@ def load(
         faces ``"none"`` is the same as ``"memory"``.
       cache_dir: ``$XDG_CACHE_HOME/fer_pipeline`` or ``~/.cache/fer_pipeline`` by default.
       write_cache: if False, ``"disk"`` reads an existing cache but writes none.
+      exclude: a file that lists training and validation images to leave out; see ``exclusion``.
 
     Raises:
       UserError: the source or an argument is wrong; says what to do.
     """
     source, kind = _check_arguments(source, validation_fraction, on_bad_image, cache)
     classes = _check_classes(source, kind, classes)
+    if exclude is not None:
+        # A mistake in it shows before anything is decoded.
+        exclusion.read(exclude)
     if kind == SYNTHETIC:
         from fer_pipeline.datasets import synthetic
 
-        return Loaded(synthetic.load(seed=0), SYNTHETIC, decoded=False)
+        splits, excluded = synthetic.load(seed=0), None
+        if exclude is not None:
+            splits, excluded = exclusion.apply(splits, exclusion.read(exclude))
+        return Loaded(splits, SYNTHETIC, decoded=False, excluded=excluded)
     decoded = True
     if cache == "disk":
         reading = (source, kind, classes, on_bad_image)
         faces, decoded = _read_cached(*reading, cache_dir, write=write_cache)
     else:
         faces = _decode(source, kind, classes, on_bad_image, stream=cache == "none")
-    splits = splitting.split(source, faces, validation_fraction=validation_fraction, seed=seed)
+    splits, excluded = split(
+        source, faces, validation_fraction=validation_fraction, seed=seed, exclude=exclude
+    )
     name = source_name(source)
-    return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded)
+    return Loaded(splits, name, faces.converted, faces.skipped, faces.left_out, decoded, excluded)
+
+
+def split(
+    source: str,
+    faces: Faces,
+    *,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    exclude: str | os.PathLike[str] | None = None,
+) -> tuple[Splits, Excluded | None]:
+    """Splits what ``read`` gave, and leaves out the images that a file lists.
+
+    The arguments are those of ``load``, and so are the errors.
+    """
+    places = splitting.positions(source, faces, validation_fraction=validation_fraction, seed=seed)
+    splits = splitting.select(faces, places)
+    if exclude is None:
+        return splits, None
+
+    def names_of() -> list[list[str]]:
+        return [names(source, faces, part) for part in places[:3]]
+
+    return exclusion.apply(splits, exclusion.read(exclude), names_of)
 
 
 def read(
@@ -106,10 +144,10 @@ def read(
     classes: Classes = classes_lib.AUTO,
     on_bad_image: OnBadImage = "fail",
 ) -> Faces:
-    """Reads all images of a source into memory, to be split by ``splitting.split``.
+    """Reads all images of a source into memory, to be split by ``split``.
 
     Args:
-      source: as for ``load``, but not the synthetic faces, whose splits are drawn independently.
+      source: as for ``load``.
       classes: as for ``load``.
       on_bad_image: as for ``load``.
 
@@ -117,7 +155,48 @@ def read(
       UserError: the source is wrong; says what to do.
     """
     source, kind = _check_arguments(source, None, on_bad_image, "memory")
-    return _decode(source, kind, _check_classes(source, kind, classes), on_bad_image)
+    classes = _check_classes(source, kind, classes)
+    if kind == SYNTHETIC:
+        from fer_pipeline.datasets import synthetic
+
+        return _joined(synthetic.load(seed=0))
+    return _decode(source, kind, classes, on_bad_image)
+
+
+def _joined(splits: Splits) -> Faces:
+    """Three splits as the faces of one source."""
+    parts = splits[:3]
+    sizes = [len(part.labels) for part in parts]
+    return Faces(
+        images=np.concatenate([part.images for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        groups=np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), sizes),
+    )
+
+
+def names(source: str | os.PathLike[str], faces: Faces, places: np.ndarray) -> list[str]:
+    """Names images: by their paths in the source, or as ``"row 17"`` of a CSV file.
+
+    Those of other sources are numbered from 0, as in ``"face 17"``.
+
+    Args:
+      source: where ``faces`` came from.
+      faces: all images of it.
+      places: int64 ``[M]``, which of them.
+    """
+    if faces.rows is None:
+        return [f"face {place}" for place in places]
+    found, rows = image_files(source, faces.classes), faces.rows[places]
+    return [f"row {row}" if found is None else found.path(row) for row in rows]
+
+
+def image_files(source: str | os.PathLike[str], classes: Sequence[str]) -> files.Files | None:
+    """The image files of a source, by the numbers in ``Faces.rows``; None where it has none.
+
+    ``classes`` are those of its ``Faces``: the numbers depend on their order.
+    """
+    listing = _list_images(*_check_arguments(source, None, "fail", "memory"), tuple(classes))
+    return listing.files if listing else None
 
 
 def check(

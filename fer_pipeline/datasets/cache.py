@@ -93,6 +93,7 @@ def load(folder: Path) -> Faces | None:
             skipped=tuple(about["skipped"].tolist()),
             left_out=tuple(about["left_out"].tolist()),
             classes=tuple(about["classes"].tolist()),
+            rows=about.get("rows"),
         )
     except Exception:  # Damaged files make NumPy raise many kinds.
         return None
@@ -168,8 +169,9 @@ def _write(partial: Path, faces: Faces) -> None:
     # Images that could not be read leave room at the end.
     os.truncate(partial / _IMAGES, count * int(np.prod(FACE_SHAPE)))
     checksums = [zlib.crc32(np.ascontiguousarray(chunk)) for chunk in chunks(faces.images, _CHUNK)]
-    notes = faces._asdict()
-    del notes["images"], notes["hashes"]
+    notes = {name: value for name, value in faces._asdict().items() if value is not None}
+    notes.pop("hashes", None)
+    del notes["images"]
     np.savez(partial / _ABOUT, checksums=np.array(checksums, np.uint32), **notes)
     for path in partial.iterdir():
         with open(path, "rb") as file:

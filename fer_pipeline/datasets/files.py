@@ -32,8 +32,9 @@ _WAY_OUT = "restore or remove it, or pass --on_bad_image=skip"
 class FolderFiles:
     """Files below a folder, by their paths relative to it.
 
-    ``name`` returns a file's printable name for messages. ``read`` returns its bytes, or the first
-    ``most`` of them, and may be called from several threads.
+    ``name`` returns a file's printable name for messages, ``path`` the same without the folder.
+    ``read`` returns its bytes, or the first ``most`` of them, and may be called from several
+    threads.
 
     Raises:
       UserError: a file is gone, too large, may not be read or is damaged in its archive.
@@ -45,6 +46,9 @@ class FolderFiles:
 
     def name(self, i: int) -> str:
         return printable(os.path.join(self._root, self._names[i]))
+
+    def path(self, i: int) -> str:
+        return printable(self._names[i])
 
     def read(self, i: int, most: int | None = None) -> bytes:
         try:
@@ -75,6 +79,9 @@ class ZipFiles:
 
     def name(self, i: int) -> str:
         return printable(os.path.join(self._path, self._members[i].filename))
+
+    def path(self, i: int) -> str:
+        return printable(self._members[i].filename)
 
     def read(self, i: int, most: int | None = None) -> bytes:
         member = self._members[i]

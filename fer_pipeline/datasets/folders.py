@@ -250,5 +250,6 @@ def decode(
         tuple(skipped),
         listing.left_out,
         np.concatenate(hashes) if stream else None,
-        listing.classes,
+        rows=good,
+        classes=listing.classes,
     )

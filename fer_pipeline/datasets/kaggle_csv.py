@@ -65,7 +65,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
         counted as a spreadsheet does: the header is row 1.
     """
     source = os.fspath(path)
-    pixels, labels, groups, skipped = bytearray(), [], [], []
+    pixels, labels, groups, numbers, skipped = bytearray(), [], [], [], []
     with warnings.catch_warnings():
         # NumPy before 2.3 only warns of text that is not a number.
         warnings.simplefilter("error", DeprecationWarning)
@@ -92,6 +92,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
                 continue
             labels.append(label)
             groups.append(group)
+            numbers.append(number)
     if not labels:
         raise UserError(f"{source}: no faces below its header; fetch the file again")
     return Faces(
@@ -99,6 +100,7 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
         labels=np.array(labels, np.int32),
         groups=np.array(groups, np.int8),
         skipped=tuple(skipped),
+        rows=np.array(numbers, np.int64),
     )
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fer_pipeline import datasets
+from fer_pipeline.datasets import exclusion
 from fer_pipeline.datasets.splits import TRAIN, Faces, Splits, fingerprint
-from fer_pipeline.datasets.splitting import split
 from fer_pipeline.errors import UserError
 from fer_pipeline.run_record import classes_of
 
-#: Settings of a run that its validation images depend on.
-_SPLITTING = ("seed", "validation_fraction")
+#: Settings of a run that its training and validation images depend on.
+_SPLITTING = ("seed", "validation_fraction", "exclude")
 
 #: Settings of how images are read.
 _READING = ("cache", "cache_dir")
@@ -49,12 +49,14 @@ def load(
     Raises:
       UserError: as ``datasets.load``.
     """
+    if data is None and config.get("exclude"):
+        _check_list(config["exclude"], config.get("exclude_sha256"))
     bad = on_bad_image or config.get("on_bad_image") or "fail"
     splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
     source = data or config["data"]
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)
-    if data is not None and "validation_fraction" in splitting:
+    if data is not None and splitting.keys() - {"seed"}:
         faces = datasets.read(data, classes=classes_of(config), on_bad_image=bad)
         return _split_if_own(data, faces, splitting, config.get("fingerprint"))
     reading = {name: config[name] for name in _READING if data is None and name in config}
@@ -64,16 +66,25 @@ def load(
     return RunData(splits, found, found == config.get("fingerprint"))
 
 
+def _check_list(path: str, expected: str | None) -> None:
+    """Raises UserError where the list of left out images is not the one of the run."""
+    if exclusion.digest(path) != expected:
+        raise UserError(
+            f"--exclude={path}: has changed since the run was started with it; restore it, or "
+            "name the data with --data"
+        )
+
+
 def _split_if_own(
     source: str, faces: Faces, splitting: dict[str, Any], expected: str | None
 ) -> RunData:
     """Splits the images of a source as in the run if they are the run's."""
     # The run's split of other images may leave a part empty, which is no error.
     with contextlib.suppress(UserError):
-        splits = split(source, faces, **splitting)
+        splits, _ = datasets.split(source, faces, **splitting)
         if fingerprint(splits) == expected:
             return RunData(splits, expected, True)
     if (faces.groups == TRAIN).all():
         raise UserError(f"{source}: nothing but training images; add a test/ folder")
-    splits = split(source, faces)
+    splits, _ = datasets.split(source, faces)
     return RunData(splits, fingerprint(splits), False)

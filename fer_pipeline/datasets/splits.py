@@ -99,6 +99,8 @@ class Faces(NamedTuple):
       skipped: names of unreadable images that were skipped.
       left_out: names of files among the images that are not images.
       hashes: ``splitting.pixel_hashes(images)``, if they are known already.
+      rows: int64 ``[N]``, where each is in its source: the number of its file in the listing, or
+        its row in the CSV, as a spreadsheet counts. None where the source has no such places.
       classes: what the labels mean, in their order.
     """
 
@@ -109,6 +111,7 @@ class Faces(NamedTuple):
     skipped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     hashes: np.ndarray | None = None
+    rows: np.ndarray | None = None
     classes: tuple[str, ...] = CLASS_NAMES
 
 

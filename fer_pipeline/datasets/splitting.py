@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,10 +24,46 @@ from fer_pipeline.datasets.splits import (
 from fer_pipeline.errors import UserError
 
 
+class Positions(NamedTuple):
+    """Where the images of each split are among all of a source: int64, ascending.
+
+    ``validation`` and ``test`` are the same array where ``selected_on`` is ``"test"``.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    selected_on: str
+
+
 def split(
     source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
 ) -> Splits:
-    """Splits a source's images.
+    """Splits a source's images, as ``positions`` says; the arguments are the same.
+
+    Returns:
+      The splits, their images in the source's order. Contiguous parts of arrays are views, others
+      are copies; ``LazyImages`` stay lazy.
+
+    Raises:
+      UserError: as ``positions``.
+    """
+    return select(
+        faces, positions(source, faces, validation_fraction=validation_fraction, seed=seed)
+    )
+
+
+def select(faces: Faces, places: Positions) -> Splits:
+    """The images of each split."""
+    train, validation = _select(faces, places.train), _select(faces, places.validation)
+    test = validation if places.selected_on == "test" else _select(faces, places.test)
+    return Splits(train, validation, test, places.selected_on, tuple(faces.classes))
+
+
+def positions(
+    source: str, faces: Faces, *, validation_fraction: float | None = None, seed: int = 0
+) -> Positions:
+    """Decides which image of a source belongs to which split.
 
     Without ``validation_fraction``:
 
@@ -45,10 +82,6 @@ def split(
       validation_fraction: between 0 and 1, or None. Images of the same photograph stay
         together; see ``near_duplicates.group``.
       seed: of the split of the training images.
-
-    Returns:
-      The splits, their images in the source's order. Contiguous parts of arrays are views, others
-      are copies; ``LazyImages`` stay lazy.
 
     Raises:
       UserError: there are no test images; or a class has no image for training, for the test, or
@@ -88,9 +121,7 @@ def split(
         if missing.any() and (use == "training" or groups[part[0]] != TRAIN):
             names = classes_lib.listed(_chosen(faces.classes, missing))
             raise UserError(f"{source}: no {use} image of {names}; every class needs one")
-    train, validation = _select(faces, train), _select(faces, validation)
-    test = validation if selected_on == "test" else _select(faces, test)
-    return Splits(train, validation, test, selected_on, tuple(faces.classes))
+    return Positions(train, validation, test, selected_on)
 
 
 def _chosen(names: Sequence[str], chosen: np.ndarray) -> list[str]:
@@ -134,15 +165,24 @@ def pixel_hashes(images: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def _select(faces: Faces, positions: np.ndarray) -> Split:
+def content_hashes(images: np.ndarray) -> list[str]:
+    """SHA-256 of each image's pixels: uint8 ``[N, 48, 48, 1]`` -> N texts of 64 hex digits.
+
+    The pixels are those after the conversion to 48x48 grey, row by row, so an image has the same
+    hash in a folder, a .zip and a CSV file.
+    """
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+
+
+def _select(faces: Faces, places: np.ndarray) -> Split:
     """Selects the images at ascending positions: int64 ``[N]``."""
-    return Split(_images_at(faces, positions), faces.labels[positions])
+    return Split(_images_at(faces, places), faces.labels[places])
 
 
-def _images_at(faces: Faces, positions: np.ndarray) -> np.ndarray | LazyImages:
+def _images_at(faces: Faces, places: np.ndarray) -> np.ndarray | LazyImages:
     images = faces.images
     if isinstance(images, LazyImages):
-        return images.subset(positions)
-    if positions.size and positions[-1] - positions[0] + 1 == positions.size:
-        return images[positions[0] : positions[-1] + 1]
-    return images[positions]
+        return images.subset(places)
+    if places.size and places[-1] - places[0] + 1 == places.size:
+        return images[places[0] : places[-1] + 1]
+    return images[places]

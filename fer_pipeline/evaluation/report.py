@@ -7,14 +7,19 @@ and pictures are inside, and there is no script.
 from __future__ import annotations
 
 import functools
-import importlib.resources
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fer_pipeline import atomic_files, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
-from fer_pipeline.evaluation import report_data, report_figures, report_summary, report_tables
+from fer_pipeline.evaluation import (
+    page,
+    report_data,
+    report_figures,
+    report_summary,
+    report_tables,
+)
 from fer_pipeline.evaluation.markup import Markup, element, join
 from fer_pipeline.evaluation.report_data import RunData
 
@@ -111,25 +116,7 @@ def build(runs: Sequence[Path], *, folder: Path) -> str:
         element("main", _notes(found), *(section for *_, section in sections), id="figures"),
         element("footer", _footer(found), class_="soft"),
     )
-    return f"<!DOCTYPE html>\n{element('html', _head(title), body, lang='en')}\n"
-
-
-def _head(title: str) -> Markup:
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="generator", content=GENERATOR),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        # Ours, so it needs no escaping, which inside of this element would not be undone.
-        element("style", Markup(_style())),
-    )
-
-
-@functools.cache
-def _style() -> str:
-    return importlib.resources.files(__package__).joinpath("report.css").read_text("utf-8")
+    return page.document(title, body, generator=GENERATOR)
 
 
 def _heading(runs: Sequence[RunData], title: str) -> Markup:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
+from fer_pipeline.evaluation import page
 from fer_pipeline.evaluation import report_charts as charts
 from fer_pipeline.evaluation.markup import Markup, element, join
 from fer_pipeline.evaluation.report_data import Epoch, RunData
@@ -218,7 +215,7 @@ def wrong_faces(run: RunData) -> Markup | None:
     ):
         true, said = names[label], names[int(row.argmax())]
         text = f"A face labelled {true} that the network calls {said}, with {row.max():.1%}"
-        picture = element("img", src=_png(image), alt=text, width=48, height=48)
+        picture = element("img", src=page.picture(image), alt=text, width=48, height=48)
         lines = element(
             "p",
             element("b", f"{said} {row.max():.1%}"),
@@ -228,12 +225,3 @@ def wrong_faces(run: RunData) -> Markup | None:
         items.append(element("li", picture, lines, title=f"test image {place}"))
     lead = "The network is most certain of these wrong names: what it says, and what the label is."
     return join(element("p", lead, class_="soft"), element("ul", items, class_="faces"))
-
-
-def _png(image: np.ndarray) -> str:
-    """A grey image as a ``data:`` address."""
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(image[..., 0]).save(content, "png", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -19,6 +19,7 @@ from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, run_d
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.config import Config
+from fer_pipeline.datasets import exclusion
 from fer_pipeline.datasets.splits import Splits, class_counts, class_table, fingerprint
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
@@ -78,6 +79,8 @@ def find_problem(
             raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
         teachers.check(teachers.names(config.teacher))
         initial_weights.check(path, config)
+        if config.exclude:
+            exclusion.read(config.exclude)
         if chief:
             check_run(path, config, exporting=exporting)
         if loading:
@@ -101,7 +104,8 @@ def check_run(path: Path, config: Config, *, exporting: bool) -> None:
     """
     run_dir.check_usable(path)
     if (path / run_dir.CONFIG).exists() and not config.overwrite:
-        run_dir.check_same_config(path, read_record(path), known_resume_key(config))
+        known = known_resume_key(config) | {"exclude_sha256": list_digest(config)}
+        run_dir.check_same_config(path, read_record(path), known)
         refuse_finished(path, config, exporting=exporting)
     if (path / run_dir.CONFIG).exists():
         run_dir.check_free(path)
@@ -174,7 +178,7 @@ def open_run(
     with strategy_lib.errors_on_all_workers(devices):
         if problem:
             raise problem
-        splits = splits or load_data(config)
+        splits = _thinned(splits, config) if splits else load_data(config)
         check_classes(splits, config)
         teachers.check_classes(teachers.names(config.teacher), splits.classes)
         start = initial_weights.of_run(path, config, splits.classes)
@@ -188,6 +192,8 @@ def open_run(
     )
     if config.data not in (datasets.SYNTHETIC, datasets.ARRAYS):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
+    if config.exclude:
+        config = dataclasses.replace(config, exclude=os.path.abspath(config.exclude))
     record = to_record(
         config,
         fingerprint=fingerprint(splits),
@@ -195,6 +201,7 @@ def open_run(
         versions=versions(),
         teachers=teachers.digests(teachers.names(config.teacher)),
         initial_weights=start.digest,
+        exclude_sha256=list_digest(config),
     )
     hint = None if trained_on else gpus.unused_gpu_hint()
     if hint:
@@ -236,6 +243,20 @@ def check_classes(splits: Splits, config: Config) -> None:
         )
 
 
+def list_digest(config: Config) -> str | None:
+    """SHA-256 of the list of images that are left out; None without one."""
+    return exclusion.digest(config.exclude) if config.exclude else None
+
+
+def _thinned(splits: Splits, config: Config) -> Splits:
+    """Faces that were given as arrays, without those that a list leaves out."""
+    if not config.exclude:
+        return splits
+    splits, excluded = exclusion.apply(splits, exclusion.read(config.exclude))
+    _log(exclusion.describe(excluded))
+    return splits
+
+
 def load_data(config: Config) -> Splits:
     """Loads the faces and says what they are."""
     print(f"data: {config.data}", flush=True)
@@ -248,6 +269,7 @@ def load_data(config: Config) -> Splits:
         on_bad_image=config.on_bad_image,
         cache=config.cache,
         cache_dir=config.cache_dir,
+        exclude=config.exclude,
     )
     seconds = time.perf_counter() - started
     print(class_table(loaded.splits))
@@ -264,6 +286,8 @@ def load_data(config: Config) -> Splits:
             f"{len(loaded.left_out):,} files that are no images were left out ({kinds}), first "
             f"{loaded.left_out[0]}"
         )
+    if loaded.excluded:
+        print(exclusion.describe(loaded.excluded))
     print(f"loaded in {seconds:.1f} s", flush=True)
     return loaded.splits
 

@@ -12,8 +12,14 @@ from fer_pipeline import recipes, run_dir, run_record
 from fer_pipeline.config import Config
 from fer_pipeline.errors import UserError
 
-FACTS = {"fingerprint": "f" * 64, "devices": 1, "versions": {"numpy": "2"}, "teachers": []}
-FACTS |= {"initial_weights": None}
+FACTS = {
+    "fingerprint": "f" * 64,
+    "devices": 1,
+    "versions": {"numpy": "2"},
+    "teachers": [],
+    "initial_weights": None,
+    "exclude_sha256": None,
+}
 
 AUGMENT = "{!r} is none of flip, shift:0..24, rotate:0..180, zoom:0..0.9, cutout:0..48"
 
@@ -122,8 +128,8 @@ def test_settings_that_an_older_version_lacks_are_no_problem():
 
 def test_a_continued_run_needs_the_same_bits_of_settings_only_if_it_is_deterministic():
     always = {"batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint"}
-    always |= {"model", "teachers", "classes", *recipes.RECIPES["notebook"]} - {"calibrate"}
-    always = always - {"init_weights"} | {"initial_weights", "freeze"}
+    always |= {"model", "teachers", "classes", "exclude_sha256", "initial_weights", "freeze"}
+    always |= {*recipes.RECIPES["notebook"]} - {"calibrate", "init_weights"}
     assert set(run_record.resume_key(record())) == always
     exact = run_record.resume_key(record(deterministic=True))
     assert set(exact) == always | {"threads", "jit_compile", "devices"}

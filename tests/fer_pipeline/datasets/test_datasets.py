@@ -329,3 +329,20 @@ def test_sources_that_are_none_are_refused(tmp_path):
 def test_arguments_are_checked(options, said):
     with pytest.raises(UserError, match=said):
         datasets.load("synthetic", **options)
+
+
+def test_classes_of_ones_own_go_through_the_cache_and_a_cut(make_source, make_png, tmp_path):
+    names = ("b, c", "a", "ü")
+    paths = [f"train/{name}/{i}.png" for name in names for i in range(8)]
+    paths += [f"test/{name}/0.png" for name in names]
+    root = make_source.folder({path: make_png(level) for level, path in enumerate(paths)})
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache", "validation_fraction": 0.25}
+    first, second = (datasets.load(root, **options) for _ in range(2))
+    assert (first.decoded, second.decoded) == (True, False)
+    assert first.splits.classes == second.splits.classes == ("a", "b, c", "ü")
+    assert np.bincount(second.splits.validation.labels).tolist() == [2, 2, 2]
+    # Another order is another entry.
+    third = datasets.load(root, classes='ü,"b, c",a', **options)
+    assert third.decoded
+    assert third.splits.classes == ("ü", "b, c", "a")
+    assert third.splits.test.images[:][:, 0, 0, 0].tolist() == [26, 24, 25]

@@ -95,7 +95,8 @@ def train_run(path, trained=3, **config):
 
 def finish_run(path, *, classes=CLASS_NAMES, **config):
     """A run with everything."""
-    train_run(path, **config)
+    own = {} if tuple(classes) == CLASS_NAMES else {"classes": list(classes)}
+    train_run(path, **config | own)
     found = measured(classes=classes)
     write_json(
         path / "metrics.json",

@@ -1,11 +1,13 @@
 """What counts as finished, and as the same run."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
 from fer_pipeline import atomic_files, datasets, recipes, run_dir
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import cluster, strategy
@@ -28,6 +30,8 @@ CONFIG = {
     "teachers": [],
     "initial_weights": None,
     "freeze": "0",
+    "classes": list(CLASS_NAMES),
+    "exclude_sha256": None,
     **recipes.RECIPES["notebook"],
 }
 
@@ -320,3 +324,27 @@ def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
         "4 files that are no images were left out (no ending 1, .heic 1, .txt 2), first a/notes.txt"
     )
     assert said in capsys.readouterr().out.splitlines()
+
+
+def test_a_run_is_continued_only_with_the_list_of_its_start(tmp_path, capsys):
+    run, listed = tmp_path / "run", tmp_path / "list.txt"
+    images = np.arange(14, dtype=np.uint8).repeat(48 * 48).reshape(14, 48, 48, 1)
+    part = Split(images, np.arange(14, dtype=np.int32) % 7)
+    listed.write_text(f"{hashlib.sha256(images[0].tobytes()).hexdigest()}\n")
+    config = Config(data=datasets.ARRAYS, run_dir=str(run), exclude=str(listed))
+    opened = opening.open_run(run, recipes.resolve(config), splits=Splits(part, part, part))
+    assert len(opened.splits.train.labels) == len(opened.splits.validation.labels) == 13
+    assert len(opened.splits.test.labels) == 14
+    assert "left out 1 training and 1 validation images, by 1 line\n" in capsys.readouterr().out
+    digest = hashlib.sha256(listed.read_bytes()).hexdigest()
+    assert opened.record["exclude_sha256"] == digest
+    run.mkdir()
+    opening.write_record(run, opened.record)
+    assert refuse(run, exclude=str(listed)) is None
+    moved = listed.rename(tmp_path / "moved.txt")
+    assert refuse(run, exclude=str(moved)) is None
+    assert "started with another --exclude list" in str(refuse(run))
+    moved.write_text("other\n")
+    said = str(refuse(run, exclude=str(moved)))
+    assert "started with another --exclude list; pass that, or --overwrite" in said
+    assert "no such.txt: No such file" in str(refuse(run, exclude=str(tmp_path / "no such.txt")))
