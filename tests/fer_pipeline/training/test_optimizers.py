@@ -129,6 +129,11 @@ def test_adam_is_keras_own():
     assert optimizer.get_config() == plain.get_config()
 
 
+def _place(weight):
+    """``head/kernel``: the path without the model's name, which is another for every model."""
+    return weight.path.partition("/")[2]
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
 @pytest.mark.parametrize("frozen", [("first",), ("first", "hidden", "wide", "norm")])
 def test_what_is_frozen_stays_and_the_rest_goes_by_the_same_rule(name, frozen):
@@ -138,12 +143,12 @@ def test_what_is_frozen_stays_and_the_rest_goes_by_the_same_rule(name, frozen):
         model = network()
         for layer in model.layers:
             layer.trainable = layer.name not in names
-        before = dict(zip([w.path for w in model.weights], model.get_weights(), strict=True))
+        before = {_place(weight): weight.numpy() for weight in model.weights}
         optimizer = optimizers.make(name, 0.01, model=model, weight_decay=0.1)
         optimizer.build(model.trainable_variables)
-        given = {v.path: some(*v.shape, seed=len(v.path)) for v in model.trainable_variables}
+        given = {_place(v): some(*v.shape, seed=len(_place(v))) for v in model.trainable_variables}
         optimizer.apply(list(given.values()), model.trainable_variables)
-        found.append({weight.path: weight.numpy() for weight in model.weights})
+        found.append({_place(weight): weight.numpy() for weight in model.weights})
         for path, value in found[-1].items():
             moves = path in given
             assert (value != before[path]).any() == moves, path
