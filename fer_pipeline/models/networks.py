@@ -60,7 +60,7 @@ def freeze(model: keras.Model, first: int | None) -> None:
     an optimizer or a step is made of the model.
     """
     layers = [layer for layer in model.layers if layer.weights]
-    for layer in layers[: -1 if first is None else first]:
+    for layer in layers[:-1][:first]:
         layer.trainable = False
 
 

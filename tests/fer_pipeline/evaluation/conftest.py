@@ -65,7 +65,6 @@ CONFIG = {
     "fingerprint": "ab" * 32,
     "versions": {"fer_pipeline": "0.1.0"},
     "teachers": [],
-    "init_weights": "/faces/runs/before",
 }
 
 
