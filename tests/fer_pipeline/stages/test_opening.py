@@ -27,10 +27,11 @@ CONFIG = {
     "threads": 2,
     "devices": 1,
     "jit_compile": False,
-    "model": "notebook",
     "class_weight": "none",
     "ferplus_labels": "majority",
     "teachers": [],
+    "initial_weights": None,
+    "freeze": "0",
     "exclude_sha256": None,
     "classes": list(CLASS_NAMES),
     **recipes.RECIPES["notebook"],
@@ -92,6 +93,10 @@ def refuse(path, *, chief=True, exporting=False, **options):
         ({"data": "no/such/place"}, "no/such/place: no such file"),
         ({"validation_fraction": 0.5}, "--validation_fraction: the synthetic faces"),
         ({"teacher": "no/such/run"}, "no/such/run"),
+        ({"init_weights": "no/such"}, "--init_weights=no/such: no such file or folder; name 'pre"),
+        ({"init_weights": "."}, "--init_weights=.: holds no weights; name 'pretrained', a run"),
+        ({"freeze": 2}, "--freeze=2: random weights have to be trained; add --init_weights or"),
+        ({"freeze": 13, "init_weights": "pretrained"}, "--model=notebook has 12 layers with"),
     ],
 )
 @pytest.mark.parametrize("chief", [True, False])
@@ -205,7 +210,14 @@ def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_
 
 
 def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_path):
-    new = ("deterministic", "seed", "model", "teachers", *recipes.RECIPES["tuned"])
+    new = (
+        "deterministic",
+        "seed",
+        "teachers",
+        "initial_weights",
+        "freeze",
+        *recipes.RECIPES["tuned"],
+    )
     old = {name: value for name, value in CONFIG.items() if name not in new}
     old |= {"batch_size": 64, "learning_rate": 5e-4}
     atomic_files.write_json(tmp_path / run_dir.CONFIG, old)
@@ -273,6 +285,7 @@ def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
         ({"teachers": ["abc"]}, "other teachers"),
         ({"class_weight": "balanced"}, "--class_weight=none, not balanced"),
         ({"ferplus_labels": "distribution"}, "--ferplus_labels=majority, not distribution"),
+        ({"initial_weights": "abc"}, "other --init_weights"),
         # Of how many epochs there will be these depend from their first step on.
         ({"schedule": "linear"}, "--schedule=plateau, not linear"),
     ],
