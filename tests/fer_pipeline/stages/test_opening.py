@@ -342,13 +342,13 @@ def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
 
 def test_a_run_is_continued_only_with_the_list_of_its_start(tmp_path, capsys):
     run, listed = tmp_path / "run", tmp_path / "list.txt"
-    images = np.arange(14, dtype=np.uint8).repeat(48 * 48).reshape(14, 48, 48, 1)
-    part = Split(images, np.arange(14, dtype=np.int32) % 7)
+    images = np.arange(21, dtype=np.uint8).repeat(48 * 48).reshape(21, 48, 48, 1)
+    part = Split(images, np.arange(21, dtype=np.int32) % 7)
     listed.write_text(f"{hashlib.sha256(images[0].tobytes()).hexdigest()}\n")
     config = Config(data=datasets.ARRAYS, run_dir=str(run), exclude=str(listed))
     opened = opening.open_run(run, recipes.resolve(config), splits=Splits(part, part, part))
-    assert len(opened.splits.train.labels) == len(opened.splits.validation.labels) == 13
-    assert len(opened.splits.test.labels) == 14
+    assert len(opened.splits.train.labels) == len(opened.splits.validation.labels) == 20
+    assert len(opened.splits.test.labels) == 21
     assert "left out 1 training and 1 validation images, by 1 line\n" in capsys.readouterr().out
     digest = hashlib.sha256(listed.read_bytes()).hexdigest()
     assert opened.record["exclude_sha256"] == digest
