@@ -163,7 +163,7 @@ def test_a_list_leaves_out_what_it_names(source, images, tmp_path):
 def test_a_run_finds_its_own_pictures_in_the_same_parts(source, images, tmp_path):
     splits = fer_pipeline.load_data(source, validation_fraction=0.2)
     config = {"data": str(source), "fingerprint": fingerprint(splits), "validation_fraction": 0.2}
-    config["classes"] = ",".join(CLASSES)
+    config["classes"] = list(CLASSES)
     copy = folder_of(tmp_path / "copy" / "inside", images)
     own = run_data.load(config, str(copy.parent))
     assert own.own
