@@ -89,7 +89,7 @@ class Config:
     classes: str = _setting(
         classes_lib.AUTO,
         "Names and order of the classes, 2 to 1,000 separated by commas (a name with a comma in "
-        "double quotes); 'auto' takes the folders in train/, sorted.",
+        "double quotes); 'auto' takes the folders in train/ or in the data, sorted.",
         parse=classes_lib.parse,
         fixed="always",
         from_data=True,
