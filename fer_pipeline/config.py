@@ -71,8 +71,8 @@ class Config:
     data: str = _setting(
         "synthetic",
         "Where the faces come from: 'synthetic'; a folder or .zip of train/<class>/ and "
-        "test/<class>/ images; Kaggle's fer2013.csv or icml_face_data.csv; or "
-        "kaggle:OWNER/NAME, which is downloaded.",
+        "test/<class>/ images, or of <class>/ images, which are cut by their content; "
+        "Kaggle's fer2013.csv or icml_face_data.csv; or kaggle:OWNER/NAME, which is downloaded.",
     )
     ferplus: str | None = _setting(
         None,
@@ -89,7 +89,7 @@ class Config:
     classes: str = _setting(
         classes_lib.AUTO,
         "Names and order of the classes, 2 to 1,000 separated by commas (a name with a comma in "
-        "double quotes); 'auto' takes the folders in train/, sorted.",
+        "double quotes); 'auto' takes the folders in train/ or in the data, sorted.",
         parse=classes_lib.parse,
         fixed="always",
         from_data=True,
@@ -235,7 +235,7 @@ class Config:
     validation_fraction: float | None = _setting(
         None,
         "Use this share of the training images for validation, in place of the source's own "
-        "validation images.",
+        "validation images. In a source without train/ it is of all but the test images.",
         above=0.0,
         below=1.0,
     )

@@ -282,6 +282,8 @@ def load_data(config: Config) -> Splits:
     )
     seconds = time.perf_counter() - started
     print(class_table(loaded.splits))
+    if loaded.cut:
+        print(loaded.cut)
     if loaded.relabelled:
         print(loaded.relabelled)
     if loaded.splits.selected_on == "test":

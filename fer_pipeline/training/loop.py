@@ -142,7 +142,7 @@ def train(
             session.save(best=is_best(state.history))
             # Printed only now: an epoch that is shown is saved.
             if chief:
-                progress.close(_summary(row, timing))
+                progress.close(*_summaries(row, timing))
                 for hook in hooks:
                     hook(state.history, state.timing)
             keras_callbacks.on_epoch_end(state.epoch - 1, keras_logs(row))
@@ -346,10 +346,11 @@ def _stop_if_asked(session: Session, request: interruption.Request, *, save: boo
     )
 
 
-def _summary(row: EpochLog, timing: EpochTiming) -> str:
-    seconds = timing.train_seconds + timing.validation_seconds
-    return (
-        f"loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.4f}  "
-        f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  "
-        f"{seconds:.1f} s  {timing.images_per_second:.0f} images/s"
-    )
+def _summaries(row: EpochLog, timing: EpochTiming) -> list[str]:
+    """What is said of an epoch, and two shorter versions for terminals of 80 characters."""
+    train, val = (row.train_loss, row.train_accuracy), (row.val_loss, row.val_accuracy)
+    seconds = f"{timing.train_seconds + timing.validation_seconds:.1f} s"
+    rate = f"{timing.images_per_second:.0f} images/s"
+    long = "loss {:.4f}  accuracy {:.4f}  val_loss {:.4f}  val_accuracy {:.4f}".format(*train, *val)
+    short = "loss {:.4f}  acc {:.4f}  val_loss {:.4f}  val_acc {:.4f}".format(*train, *val)
+    return [f"{long}  {seconds}  {rate}", f"{short}  {seconds}", short]
