@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fer_pipeline import augmentation
+from fer_pipeline import augmentation, freezing
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.errors import UserError
 
@@ -71,8 +71,8 @@ class Config:
     data: str = _setting(
         "synthetic",
         "Where the faces come from: 'synthetic'; a folder or .zip of train/<class>/ and "
-        "test/<class>/ images; Kaggle's fer2013.csv or icml_face_data.csv; or "
-        "kaggle:OWNER/NAME, which is downloaded.",
+        "test/<class>/ images, or of <class>/ images, which are cut by their content; "
+        "Kaggle's fer2013.csv or icml_face_data.csv; or kaggle:OWNER/NAME, which is downloaded.",
     )
     ferplus: str | None = _setting(
         None,
@@ -89,7 +89,7 @@ class Config:
     classes: str = _setting(
         classes_lib.AUTO,
         "Names and order of the classes, 2 to 1,000 separated by commas (a name with a comma in "
-        "double quotes); 'auto' takes the folders in train/, sorted.",
+        "double quotes); 'auto' takes the folders in train/ or in the data, sorted.",
         parse=classes_lib.parse,
         fixed="always",
         from_data=True,
@@ -99,16 +99,30 @@ class Config:
     )
     overwrite: bool = _setting(False, "Delete the run in --run_dir and start anew.")
     epochs: int = _setting(15, "Passes over the training images.", minimum=1)
-    model: str = _setting(
-        "notebook",
-        "The network: the notebook's, or a residual one at one of three widths.",
+    model: str | None = _setting(
+        None,
+        "The network: the notebook's, or a residual one at one of three widths. By default that of "
+        "a run or of the pretrained model in --init_weights, else the recipe's.",
         choices=("notebook", "compact", "tiny", "wide"),
         fixed="always",
     )
     recipe: str = _setting(
         "notebook",
         "Named set of default settings; a flag of its own overrides each of them.",
-        choices=("notebook", "tuned"),
+        choices=("notebook", "tuned", "finetune"),
+    )
+    init_weights: str | None = _setting(
+        None,
+        "Weights to start from: 'pretrained' is the model that comes with the package; or a run "
+        "directory; or an export's model_weights.h5 or .keras. The last layer starts anew where "
+        "the classes are others.",
+    )
+    freeze: str = _setting(
+        "0",
+        "How many layers with weights, from the first, keep those of --init_weights, batch "
+        "normalisation its moving statistics too; 'backbone' is all but the last.",
+        parse=freezing.parse,
+        fixed="always",
     )
     batch_size: int | None = _setting(None, "Images of a training step.", minimum=1, fixed="always")
     optimizer: str | None = _setting(
@@ -221,7 +235,7 @@ class Config:
     validation_fraction: float | None = _setting(
         None,
         "Use this share of the training images for validation, in place of the source's own "
-        "validation images.",
+        "validation images. In a source without train/ it is of all but the test images.",
         above=0.0,
         below=1.0,
     )
@@ -299,6 +313,8 @@ class Config:
             value = _plain(getattr(self, name))
             if name == "classes" and isinstance(value, (list, tuple)):
                 value = classes_lib.as_text(value)
+            if name == "freeze" and type(value) is int:
+                value = str(value)
             if problem := problem_of(name, value):
                 raise UserError(f"--{name}={value}: {problem}")
             object.__setattr__(self, name, value)

@@ -112,7 +112,8 @@ def load_data(source: str | os.PathLike[str] = datasets.SYNTHETIC, **options: An
     """Loads faces: three splits of uint8 ``[N, 48, 48, 1]`` images and int32 ``[N]`` labels.
 
     Args:
-      source: a folder or .zip of ``train/<class>/`` and ``test/<class>/``, Kaggle's CSV,
+      source: a folder or .zip of ``train/<class>/`` and ``test/<class>/`` or of ``<class>/``,
+        which is cut into splits by the content of its images, Kaggle's CSV,
         ``"kaggle:owner/name"``, or ``"synthetic"``.
       **options: the others of ``datasets.load``, such as ``validation_fraction=0.1`` and
         ``ferplus="fer2013new.csv"``.

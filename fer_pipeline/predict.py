@@ -11,7 +11,7 @@ from absl import flags
 
 from fer_pipeline import gpus
 from fer_pipeline.errors import UserError
-from fer_pipeline.terminal import cli
+from fer_pipeline.terminal import cli, tables
 
 if TYPE_CHECKING:
     from fer_pipeline.inference import results
@@ -130,6 +130,7 @@ def main(argv: list[str]) -> int:
         top=_TOP.value,
         everything=_ALL.value,
         width=sources.width(paths) if _FORMAT.value == "table" else 0,
+        columns=tables.columns(sys.stdout),
     )
     # The usual way to end a camera where there is no window.
     with contextlib.suppress(*[KeyboardInterrupt] if _CAMERA.value else []):

@@ -50,6 +50,7 @@ class Loaded(NamedTuple):
       decoded: whether images were decoded, not read from a cache.
       excluded: what a list of images left out; None without one.
       relabelled: what ``ferplus`` says of its labels; empty without them.
+      cut: how its splits were made, if the source has none; else empty.
     """
 
     splits: Splits
@@ -60,6 +61,7 @@ class Loaded(NamedTuple):
     decoded: bool = True
     excluded: Excluded | None = None
     relabelled: str = ""
+    cut: str = ""
 
 
 def load(
@@ -79,10 +81,12 @@ def load(
     """Loads a data set.
 
     Args:
-      source: ``"synthetic"``, a folder or .zip with ``train/<class>/`` and ``test/<class>/``,
-        ``fer2013.csv`` or ``icml_face_data.csv``, in a .zip or not, or ``"kaggle:owner/name"``.
+      source: ``"synthetic"``, a folder or .zip with ``train/<class>/`` and ``test/<class>/``, or
+        with ``<class>/`` alone, which ``hash_cut`` cuts into splits, ``fer2013.csv`` or
+        ``icml_face_data.csv``, in a .zip or not, or ``"kaggle:owner/name"``.
       classes: names and order of the classes, which have to be those of the source; ``"auto"``
-        takes the folders in ``train/``, sorted. CSV files and the synthetic faces have FER-2013's.
+        takes the folders in ``train/`` or in the source, sorted. CSV files and the synthetic faces
+        have FER-2013's.
       seed: of the split that ``validation_fraction`` makes; nothing else here depends on it.
       validation_fraction: part of the training images to validate on, in place of the source's
         own validation images; see ``splitting.split``. Refused for the synthetic faces, whose
@@ -121,11 +125,10 @@ def load(
     else:
         faces = _decode(path, kind, classes, on_bad_image, stream=cache == "none")
     faces, note = _relabel(path, faces, ferplus, ferplus_labels)
-    splits, excluded = split(
-        path, faces, validation_fraction=validation_fraction, seed=seed, exclude=exclude
-    )
+    places = splitting.positions(path, faces, validation_fraction=validation_fraction, seed=seed)
+    splits, excluded = _select(path, faces, places, exclude)
     about = (faces.converted, faces.skipped, faces.left_out, decoded)
-    return Loaded(splits, source_name(source), *about, excluded, note)
+    return Loaded(splits, source_name(source), *about, excluded, note, places.note)
 
 
 def split(
@@ -141,6 +144,16 @@ def split(
     The arguments are those of ``load``, and so are the errors.
     """
     places = splitting.positions(source, faces, validation_fraction=validation_fraction, seed=seed)
+    return _select(source, faces, places, exclude)
+
+
+def _select(
+    source: str,
+    faces: Faces,
+    places: splitting.Positions,
+    exclude: str | os.PathLike[str] | None,
+) -> tuple[Splits, Excluded | None]:
+    """The images of each split, without those that a file lists."""
     splits = splitting.select(faces, places)
     if exclude is None:
         return splits, None

@@ -1,9 +1,10 @@
 """Faces in class folders: ``train/<class>/*``, ``test/<class>/*``, on disk or inside a .zip.
 
-There may be a ``validation/``, ``valid/`` or ``val/`` folder too, and all of them may be in a
-parent folder, as in an archive that was packed with it (``fer2013/train/...``). Split and class
-folders are recognised in upper and lower case; which class folders there are, ``layout`` says.
-Files that operating systems create are ignored; other files that are not images are counted.
+There may be a ``validation/``, ``valid/`` or ``val/`` folder too, or no split folder at all
+(``<class>/*``), and all of them may be in a parent folder, as in an archive that was packed with it
+(``fer2013/train/...``). Split and class folders are recognised in upper and lower case; which class
+folders there are, ``layout`` says. Files that operating systems create are ignored; other files
+that are not images are counted.
 
 A source is first listed, by the names of its files, and then decoded, at once or as a stream.
 """
@@ -81,8 +82,10 @@ def list_zip(
 def scan_folder(root: str) -> tuple[list[str], set[str]]:
     """Finds the files in the split folders of ``root``, and all folders, as relative paths.
 
+    In a flat source, as ``layout`` says, the files are those beside and in the class folders.
+
     Raises:
-      UserError: there are no split folders, or one cannot be read or links back to itself.
+      UserError: there are no such folders, or one cannot be read or links back to itself.
     """
     folders: set[str] = set()
     level = [""]
@@ -92,10 +95,12 @@ def scan_folder(root: str) -> tuple[list[str], set[str]]:
         folders.update(level)
         if any(layout.last_part(folder) in layout.SPLITS for folder in level):
             break
-    prefix = layout.find_prefix(root, folders)
+    prefix, flat = layout.find_root(root, folders)
     names: list[str] = []
     splits = [f for f in level if f.startswith(prefix) and layout.last_part(f) in layout.SPLITS]
     todo = [(folder, (os.path.realpath(root),)) for folder in splits]
+    if flat:
+        todo = [(prefix.rstrip("/"), ())]
     while todo:
         folder, above = todo.pop()
         path = os.path.realpath(os.path.join(root, folder))

@@ -1,6 +1,7 @@
 """Finds the classes of a source, and the split and class of its images, from their paths.
 
-Paths are relative to the source, with ``/`` between their parts.
+Paths are relative to the source, with ``/`` between their parts. A source is flat if it has class
+folders and no folder that is named like a split; ``hash_cut`` makes its splits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import CLASS_NAMES, FEWEST, MOST, are_fer2013
 from fer_pipeline.datasets import files as files_lib
 from fer_pipeline.datasets.files import Files, printable
-from fer_pipeline.datasets.splits import PRIVATE_TEST, PUBLIC_TEST, TEST, TRAIN, VALIDATION
+from fer_pipeline.datasets.splits import PRIVATE_TEST, PUBLIC_TEST, TEST, TRAIN, UNSPLIT, VALIDATION
 from fer_pipeline.errors import UserError
 
 #: Names of split folders.
@@ -30,7 +31,7 @@ SPLITS = {
 #: CSV by the usage.
 FAMILIES = {"publictest": PUBLIC_TEST, "privatetest": PRIVATE_TEST}
 
-#: How many folders deep ``train/`` may be.
+#: How many folders deep ``train/``, or the class folders of a flat source, may be.
 MAX_DEPTH = 3
 
 
@@ -40,8 +41,8 @@ class Listing(NamedTuple):
     Attributes:
       files: the image files.
       labels: int32 ``[N]``.
-      groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST`` of ``splits``.
-      left_out: names of the other files in the split folders.
+      groups: int8 ``[N]``, ``TRAIN`` to ``UNSPLIT`` of ``splits``.
+      left_out: names of the other files in the split folders, or in those of a flat source.
       classes: what the labels mean, in their order.
     """
 
@@ -53,10 +54,13 @@ class Listing(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """An image by the parts of its name: its split, its class folder, and the name itself."""
+    """An image by the parts of its name: what its class folder lies in, that, and all of it.
+
+    ``top`` is ``""``, or a path that ends in ``/``.
+    """
 
     group: int
-    split: str
+    top: str
     folder: str
     name: str
 
@@ -82,25 +86,25 @@ def list_images(
       folders: all folders in it.
       files_of: opens the files of given names, to read those without an image's suffix.
       classes: names and order of the classes, which have to be those of the folders; None is the
-        folders in ``train/``, sorted. Where these are FER-2013's, in upper or lower case, the
-        classes have its names.
+        folders in ``train/``, or in a flat source, sorted. Where these are FER-2013's, in upper
+        or lower case, the classes have its names.
 
     Raises:
       UserError: an image is in no class folder; the classes are too few, too many or badly named;
         or a split or class is missing or one too many.
     """
-    prefix = find_prefix(source, folders)
-    found, left_out = _find_images(source, prefix, names, files_of)
-    splits = _find_splits(source, prefix, folders)
+    prefix, flat = find_root(source, folders)
+    found, left_out = _find_images(source, prefix, names, files_of, flat=flat)
+    tops = {UNSPLIT: prefix} if flat else _find_splits(source, prefix, folders)
     given = classes is not None
-    classes = tuple(classes if given else _find_classes(source, splits[TRAIN], folders, found))
+    classes = tuple(classes if given else _find_classes(source, tops, folders, found))
     label_of = classes_lib.matcher(classes)
     rows, present = [], set()
     for image in found:
         label = label_of(image.folder)
         if label is None:
-            where = printable(f"{source}/{prefix}{image.split}/{image.folder}")
-            problem = "not among --classes" if given else f"{splits[TRAIN]}/ has no such class"
+            where = printable(f"{source}/{image.top}{image.folder}")
+            problem = "not among --classes" if given else f"{tops[TRAIN]} has no such class"
             raise UserError(
                 f"{where}: {problem}; rename or remove it, the classes are "
                 f"{classes_lib.listed(classes)}"
@@ -108,7 +112,7 @@ def list_images(
         present.add((image.group, label))
         rows.append((image.half, label, image.name))
     rows.sort()
-    _check_complete(source, splits, folders, classes, present)
+    _check_complete(source, tops, folders, classes, present)
     return Listing(
         files_of([name for _, _, name in rows]),
         np.array([label for _, label, _ in rows], np.int32),
@@ -123,58 +127,63 @@ def _find_images(
     prefix: str,
     names: Iterable[str],
     files_of: Callable[[Sequence[str]], Files],
+    *,
+    flat: bool,
 ) -> tuple[list[_Image], tuple[str, ...]]:
-    """The images in split folders, and the names of the other files there."""
+    """The images in split folders, or in those of a flat source, and the other files there."""
     found, left_out = [], []
     for name in names:
-        split, *inner = name.removeprefix(prefix).split("/")
-        group = SPLITS.get(split.lower())
+        split = name.removeprefix(prefix).partition("/")[0]
+        group = UNSPLIT if flat else SPLITS.get(split.lower())
         if group is None or not name.startswith(prefix):
             continue
         if not files_lib.is_image(name, files_of):
             left_out.append(printable(f"{source}/{name}"))
             continue
-        if len(inner) < 2:
+        top = prefix if flat else f"{prefix}{split}/"
+        folder, inside, _ = name.removeprefix(top).partition("/")
+        if not inside:
             raise UserError(
-                f"{printable(f'{source}/{name}')}: in no class folder; move it to "
-                f"{prefix}{split}/<class>/"
+                f"{printable(f'{source}/{name}')}: in no class folder; move it to {top}<class>/"
             )
-        found.append(_Image(group, split, inner[0], name))
+        found.append(_Image(group, top, folder, name))
     return found, tuple(sorted(left_out))
 
 
 def _find_splits(source: str, prefix: str, folders: set[str]) -> dict[int, str]:
-    """The split folders by their group; there is ``train/``, and no two are for the same."""
+    """The split folders, with a ``/``, by group: ``train/``, and at most one of each other."""
     splits: dict[int, str] = {}
     for folder in sorted(f for f in folders if f.startswith(prefix)):
         group = SPLITS.get(folder[len(prefix) :].lower())
         if group in splits:
-            raise UserError(f"{source}: has both {splits[group]}/ and {folder}/; keep one of them")
+            raise UserError(f"{source}: has both {splits[group]} and {folder}/; keep one of them")
         if group is not None:
-            splits[group] = folder
+            splits[group] = f"{folder}/"
     if TRAIN not in splits:
-        others = ", ".join(f"{folder}/" for folder in splits.values())
+        others = ", ".join(splits.values())
         raise UserError(f"{source}: has {others} but no {prefix}train/; add the training images")
     return splits
 
 
 def _find_classes(
-    source: str, train: str, folders: set[str], found: Sequence[_Image]
+    source: str, tops: dict[int, str], folders: set[str], found: Sequence[_Image]
 ) -> tuple[str, ...]:
-    """The classes that the folders in ``train/`` are."""
-    inside = {f.removeprefix(f"{train}/") for f in folders if f.startswith(f"{train}/")}
-    names = {name for name in inside if "/" not in name}
-    with_images = {image.folder for image in found if image.group == TRAIN}
+    """The classes that the folders in ``train/``, or in a flat source, are."""
+    group = min(tops)
+    top = tops[group]
+    names = {f.removeprefix(top) for f in _children(folders, top)}
+    with_images = {image.folder for image in found if image.group == group}
     # A folder of something else beside FER-2013's is no eighth class.
     if are_fer2013(names) or are_fer2013(with_images):
         return CLASS_NAMES
     for name in sorted(names):
         if problem := classes_lib.problem_of_name(name):
-            raise UserError(f"{printable(f'{source}/{train}/{name}')}: {problem}; rename it")
+            raise UserError(f"{printable(f'{source}/{top}{name}')}: {problem}; rename it")
     if not FEWEST <= len(names) <= MOST:
         counted = {0: "no class folders", 1: f"one class folder, {min(names, default='')}"}
+        where = printable(f"{source}/{top}").rstrip("/")
         raise UserError(
-            f"{source}/{train}: has {counted.get(len(names), f'{len(names):,} class folders')}; "
+            f"{where}: has {counted.get(len(names), f'{len(names):,} class folders')}; "
             f"{FEWEST} to {MOST:,} classes can be told apart"
         )
     return tuple(sorted(names))
@@ -182,42 +191,71 @@ def _find_classes(
 
 def _check_complete(
     source: str,
-    splits: dict[int, str],
+    tops: dict[int, str],
     folders: set[str],
     classes: Sequence[str],
     present: set[tuple[int, int]],
 ) -> None:
-    """Checks that every split folder has an image of every class.
+    """Checks that every split folder, or a flat source, has an image of every class.
 
     ``present`` are the pairs of split and class that have one.
     """
     lower = {folder.lower() for folder in folders}
-    for group, folder in splits.items():
+    for group, top in tops.items():
         for label, name in enumerate(classes):
             if (group, label) not in present:
-                there = f"{folder}/{name}".lower() in lower
-                where = printable(f"{source}/{folder}/{name}")
-                raise UserError(
-                    f"{where}: {'no images in it' if there else 'not there'}; "
-                    f"every split needs images of {classes_lib.listed(classes)}"
-                )
+                there = f"{top}{name}".lower() in lower
+                where = printable(f"{source}/{top}{name}")
+                needed = f"every split needs images of {classes_lib.listed(classes)}"
+                if group == UNSPLIT:
+                    needed = "every folder is a class and needs images; add some or remove it"
+                raise UserError(f"{where}: {'no images in it' if there else 'not there'}; {needed}")
 
 
-def find_prefix(source: str, folders: set[str]) -> str:
-    """Finds the parent of the split folders: ``""``, or a path that ends in ``/``."""
+def find_root(source: str, folders: set[str]) -> tuple[str, bool]:
+    """Finds the parent of the split folders, or of the class folders of a flat source.
+
+    Args:
+      source: its name in error messages.
+      folders: all folders in it, or those of the first ``MAX_DEPTH`` levels.
+
+    Returns:
+      ``""``, or a path that ends in ``/``; and whether the source is flat.
+
+    Raises:
+      UserError: there are no folders, or several data sets, or splits below ``MAX_DEPTH`` levels.
+    """
     parents = {f[: len(f) - len(last_part(f))] for f in folders if last_part(f) in SPLITS}
     depth = min((parent.count("/") for parent in parents), default=MAX_DEPTH)
-    if depth >= MAX_DEPTH:
+    if depth >= MAX_DEPTH and (parents or not folders):
         found = sorted(folder for folder in folders if "/" not in folder)
         seen = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
         raise UserError(
-            f"{source}: no train/<class>/ folders in it (found {seen or 'no folders'}); "
-            "expected train/ and test/, each with a folder for every class"
+            f"{source}: no class folders in it (found {seen or 'no folders'}); expected a folder "
+            "for every class, or train/ and test/ with these in each"
         )
+    if not parents:
+        return _find_flat_root(folders), True
     nearest = sorted(parent for parent in parents if parent.count("/") == depth)
     if len(nearest) > 1:
         raise UserError(f"{source}: several data sets ({', '.join(nearest)}); pass one of them")
-    return nearest[0]
+    return nearest[0], False
+
+
+def _find_flat_root(folders: set[str]) -> str:
+    """The parent of class folders: archives are often packed with a folder around these."""
+    prefix = ""
+    for _ in range(MAX_DEPTH - 1):
+        inside = _children(folders, prefix)
+        if len(inside) != 1 or not _children(folders, f"{inside[0]}/"):
+            break
+        prefix = f"{inside[0]}/"
+    return prefix
+
+
+def _children(folders: set[str], top: str) -> list[str]:
+    """The folders directly in one that is given with its ``/``; ``""`` is the source."""
+    return [f for f in folders if f.startswith(top) and "/" not in f[len(top) :]]
 
 
 def last_part(folder: str) -> str:

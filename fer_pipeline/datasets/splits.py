@@ -14,8 +14,9 @@ from fer_pipeline.terminal.tables import format_table, shortened
 
 #: Where an image is in its source: in ``train/``, in ``validation/`` or ``val/``, in ``test/`` with
 #: one of Kaggle's two names, or in ``test/`` with another name. Sources list their images in this
-#: order, so without ``validation_fraction`` every split is contiguous.
-TRAIN, VALIDATION, PUBLIC_TEST, TEST, PRIVATE_TEST = range(5)
+#: order, so without ``validation_fraction`` every split is contiguous. Or it is in no split folder,
+#: and so are all the others.
+TRAIN, VALIDATION, PUBLIC_TEST, TEST, PRIVATE_TEST, UNSPLIT = range(6)
 
 
 class LazyImages:
@@ -99,7 +100,7 @@ class Faces(NamedTuple):
     Attributes:
       images: uint8 ``[N, 48, 48, 1]``.
       labels: int32 ``[N]``.
-      groups: int8 ``[N]``, ``TRAIN`` to ``PRIVATE_TEST``.
+      groups: int8 ``[N]``, ``TRAIN`` to ``UNSPLIT``.
       converted: number of images that were not 48x48 grey.
       skipped: names of unreadable images that were skipped.
       left_out: names of files among the images that are not images.

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_pipeline import classes as classes_lib
-from fer_pipeline.datasets import near_duplicates
+from fer_pipeline.datasets import hash_cut, near_duplicates
 from fer_pipeline.datasets.splits import (
     PRIVATE_TEST,
     PUBLIC_TEST,
     TRAIN,
+    UNSPLIT,
     VALIDATION,
     Faces,
     Split,
@@ -27,13 +28,15 @@ from fer_pipeline.errors import UserError
 class Positions(NamedTuple):
     """Where the images of each split are among all of a source: int64, ascending.
 
-    ``validation`` and ``test`` are the same array where ``selected_on`` is ``"test"``.
+    ``validation`` and ``test`` are the same array where ``selected_on`` is ``"test"``. ``note``
+    says how the splits were made, if the source has none.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     selected_on: str
+    note: str = ""
 
 
 def split(
@@ -85,6 +88,8 @@ def positions(
     ``validation/`` folder is then used as test if there is no ``test/``, and otherwise ignored.
     Without either, the validation images are used as test images too.
 
+    The images of a source without split folders are cut into all three, as ``hash_cut`` says.
+
     Args:
       source: its name in error messages.
       faces: all images of the source.
@@ -97,13 +102,13 @@ def positions(
         for a validation that is not split off.
     """
     labels, groups = faces.labels, faces.groups
+    if (groups == UNSPLIT).any():
+        return _cut_by_content(source, faces, validation_fraction)
     train, validation = np.flatnonzero(groups == TRAIN), np.flatnonzero(groups == VALIDATION)
     test = np.flatnonzero(groups >= PUBLIC_TEST)
     selected_on = "validation"
     if validation_fraction is not None:
-        hashes = faces.hashes
-        if hashes is None:
-            hashes = np.concatenate([pixel_hashes(chunk) for chunk in chunks(faces.images)])
+        hashes = _hashes_of(faces)
         photographs = near_duplicates.group(images_at(faces.images, train), hashes[train])
         cut = cut_validation(labels[train], photographs, validation_fraction, seed)
         if train.size and not cut.any():
@@ -131,6 +136,22 @@ def positions(
             names = classes_lib.listed(_chosen(faces.classes, missing))
             raise UserError(f"{source}: no {use} image of {names}; every class needs one")
     return Positions(train, validation, test, selected_on)
+
+
+def _cut_by_content(source: str, faces: Faces, validation_fraction: float | None) -> Positions:
+    """The splits of a source that has none."""
+    found = hash_cut.cut(
+        source, _hashes_of(faces), faces.labels, faces.classes, validation_fraction
+    )
+    places = [np.flatnonzero(found.parts == part) for part in range(3)]
+    return Positions(*places, selected_on="validation", note=hash_cut.describe(found))
+
+
+def _hashes_of(faces: Faces) -> np.ndarray:
+    """``pixel_hashes`` of all images."""
+    if faces.hashes is not None:
+        return faces.hashes
+    return np.concatenate([pixel_hashes(chunk) for chunk in chunks(faces.images)])
 
 
 def _chosen(names: Sequence[str], chosen: np.ndarray) -> list[str]:

@@ -20,6 +20,9 @@ Writer = Callable[[Sequence["Prediction"]], str]
 #: Digits after the point; the outputs of an 8-bit model count in steps of 0.004.
 _DIGITS = 6
 
+#: Characters of the end of a row that says where the face is.
+_ROOM = len("1234x1234 at 1234,1234")
+
 _BOX = ("left", "top", "width", "height")
 
 
@@ -91,6 +94,7 @@ def writer(
     top: int = 1,
     everything: bool = False,
     width: int = 0,
+    columns: int | None = None,
 ) -> Writer:
     """Makes the function that writes predictions.
 
@@ -100,10 +104,16 @@ def writer(
       top: how many of the most probable classes a row of the table names.
       everything: whether it has a column for each class, too.
       width: of its first column, for names that come later.
+      columns: of the terminal that the table goes to, or None. Where a row with a face's box has
+        no room, its second and further classes are in lines below it.
     """
     if kind == "json":
         return lambda found: "".join(f"{json.dumps(_rounded(one))}\n" for one in found)
-    return _csv_writer(classes) if kind == "csv" else _table_writer(classes, top, everything, width)
+    if kind == "csv":
+        return _csv_writer(classes)
+    row = 2 * (top + 2) + width + _ROOM + top * (len(max(classes, key=len)) + len(_percent(1)))
+    stacked = top > 1 and columns is not None and row > columns
+    return _table_writer(classes, top, everything, width, stacked=stacked)
 
 
 def _rounded(one: Prediction) -> dict:
@@ -147,7 +157,10 @@ def printable(name: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _table_writer(classes: Sequence[str], top: int, everything: bool, width: int) -> Writer:
+def _table_writer(
+    classes: Sequence[str], top: int, everything: bool, width: int, *, stacked: bool
+) -> Writer:
+    below, top = (top, 1) if stacked else (1, top)
     others = top - 1 + everything * len(classes)
     header = ["file", "expression", "probability", *(_ordinal(i) for i in range(2, top + 1))]
     header += classes if everything else []
@@ -166,7 +179,11 @@ def _table_writer(classes: Sequence[str], top: int, everything: bool, width: int
 
     def write(found: Sequence[Prediction]) -> str:
         nonlocal started
-        rows = [_cells(one, top, others) for one in found]
+        rows = []
+        for one in found:
+            rows.append(_cells(one, top, others))
+            for name, p in one.ranked()[1:below]:
+                rows.append(["", name, _percent(p), *[""] * others, ""])
         if not rows:
             return ""
         # Rows are written as they come, so that a later, longer name widens its own rows.

@@ -75,13 +75,53 @@ def _matches(pattern: str) -> list[str]:
     found: list[str] = []
     folder = None
     # Sorted by its parts, a folder comes right before what it holds.
-    for name in sorted(glob.iglob(pattern, recursive=True), key=lambda name: name.split(os.sep)):
+    for name in sorted(set(_glob(pattern)), key=lambda name: name.split(os.sep)):
         if folder is not None and name.startswith(folder):
             continue
         found.append(name)
         if os.path.isdir(name):
             folder = os.path.join(name, "")
     return found
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """As ``glob.iglob`` with ``**``, but no link leads back to a folder that it lies in.
+
+    ``iglob`` follows such a link forty times, and two of them in every order. Where ``**`` comes
+    last it means a folder here, and not also all that the folder holds.
+    """
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    place = parts.index("**")
+    head, tail = "".join(part + os.sep for part in parts[:place]), parts[place + 1 :]
+    if not head and not tail:
+        yield from glob.iglob("*")
+        return
+    for base in glob.iglob(head) if head else [""]:
+        if not tail:
+            yield base
+            continue
+        for folder in _folders(base, ()):
+            yield from _glob(os.path.join(glob.escape(folder), *tail))
+
+
+def _folders(path: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """A folder and all below it, less the hidden ones; ``above`` as in ``_below``."""
+    try:
+        status = os.stat(path or os.curdir)
+        names = sorted(os.listdir(path or os.curdir))
+    except OSError:
+        # No folder, or one that may not be read: no file in it is meant.
+        return
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    yield path
+    for name in names:
+        if not name.startswith("."):
+            yield from _folders(os.path.join(path, name), (*above, identity))
 
 
 def count(arguments: Sequence[str], *, without: str | None = None) -> int | None:

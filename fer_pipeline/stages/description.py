@@ -374,6 +374,8 @@ def table(described: Described) -> str:
         rows.append((f"{what}, in train", "-", *(f"{n:,}" for n in repeats.in_train[1:])))
     copies = found.copies
     lines = [format_table(rows)]
+    if found.places.note:
+        lines.append(found.places.note)
     lines += [f"{count:,} files: {name}" for name, count in found.formats[:3]]
     if len(found.formats) > 3:
         lines.append(f"and {len(found.formats) - 3:,} other formats or sizes")

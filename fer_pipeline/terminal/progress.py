@@ -10,6 +10,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from fer_pipeline.terminal import tables
+
 # One bar in one thread needs neither tqdm's monitor thread nor its lock between processes.
 tqdm.monitor_interval = 0
 tqdm.set_lock(threading.RLock())
@@ -80,10 +82,16 @@ class Progress:
         left = tqdm.format_interval((self._total - done) / rate)
         self._write(f"{done:,}/{self._total:,}  {rate:.2f} images/s  {left} left")
 
-    def close(self, summary: str) -> None:
-        """Replaces the bar by the title and ``summary``, and ends the line."""
+    def close(self, *summaries: str) -> None:
+        """Replaces the bar by the title and a summary, and ends the line.
+
+        Of several, the longest first, it is the first that a line of the terminal has room for.
+        """
         self._bar.close()
-        self._write(summary)
+        columns = tables.columns(self._stream)
+        room = None if columns is None else columns - len(f"{self._title}  ")
+        fitting = (one for one in summaries if room is None or len(one) <= room)
+        self._write(next(fitting, summaries[-1]))
 
     def _write(self, text: str) -> None:
         print(f"{self._title}  {text}", file=self._stream, flush=True)

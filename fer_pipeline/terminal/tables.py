@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 #: Rows of a class each that a table shows.
 _MOST = 40
+
+
+def columns(stream: TextIO) -> int | None:
+    """Characters of a line of the terminal that a stream writes to; None if it is none."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def shortened(rows: Sequence[Sequence[str]], most: int = _MOST) -> list[Sequence[str]]:

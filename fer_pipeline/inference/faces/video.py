@@ -139,7 +139,7 @@ def write(
       size. An odd last row or column is left out, since H.264 halves the colours.
 
     Raises:
-      UserError: it cannot be written, or there was no frame.
+      UserError: it cannot be written, there was no frame, or frames are one pixel high or wide.
     """
     import numpy as np
 
@@ -152,7 +152,7 @@ def write(
 
         def add(seconds: float, pixels: np.ndarray) -> None:
             nonlocal stream, last
-            stream = stream or _encoder(container, pixels)
+            stream = stream or _encoder(path, container, pixels)
             even = np.ascontiguousarray(pixels[: stream.height, : stream.width])
             frame = av.VideoFrame.from_ndarray(even, format="rgb24")
             last = max(last + 1, round(_TICKS * seconds))
@@ -170,8 +170,13 @@ def write(
         raise stopped
 
 
-def _encoder(container: av.container.OutputContainer, pixels: np.ndarray) -> Any:
+def _encoder(
+    path: str | os.PathLike[str], container: av.container.OutputContainer, pixels: np.ndarray
+) -> Any:
     height, width = (length - length % 2 for length in pixels.shape[:2])
+    if not (height and width):
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise UserError(f"{path}: not written, H.264 has no frames of {size} pixels")
     # The quick preset: on one core the slower ones take longer than the detector.
     stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

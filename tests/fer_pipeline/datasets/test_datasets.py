@@ -304,7 +304,7 @@ def test_sources_that_are_none_are_refused(tmp_path):
         datasets.load(text)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UserError, match=r"empty: no train/<class>/ folders in it"):
+    with pytest.raises(UserError, match=r"empty: no class folders in it"):
         datasets.load(empty)
 
 

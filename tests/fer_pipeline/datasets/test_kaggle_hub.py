@@ -89,6 +89,9 @@ def test_a_data_set_is_downloaded_once_and_read_as_its_folder_is(
     loaded = datasets.load("kaggle:owner/faces")
     plain = datasets.load(make_source.folder(faces, "plain"))
     assert loaded.name == "faces"
+    listed = datasets.image_files("kaggle:owner/faces", loaded.splits.classes)
+    assert listed.path(0) == "train/angry/1.png"
+    assert kaggle.asked == ["GetDataset", "DownloadDataset"]
     for one, other in zip(loaded.splits[:3], plain.splits[:3], strict=True):
         np.testing.assert_array_equal(one.images, other.images)
         np.testing.assert_array_equal(one.labels, other.labels)

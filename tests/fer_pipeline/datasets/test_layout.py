@@ -4,6 +4,7 @@ import pytest
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import files, folders
+from fer_pipeline.datasets.splits import UNSPLIT
 from fer_pipeline.errors import UserError
 
 
@@ -73,9 +74,59 @@ def test_fer2013_has_its_own_names_in_any_case(make_source, train_files, test_fi
         assert listing.classes == CLASS_NAMES
 
 
-def test_a_source_without_class_folders_is_refused(make_source, make_png):
-    said = refusal(make_source, {"happy/1.png": make_png(0), "sad/2.png": make_png(0)})
-    assert said.startswith(": no train/<class>/ folders in it (found happy, sad)")
+@pytest.mark.parametrize("around", ["", "faces/", "a/b/"])
+@pytest.mark.parametrize("names", [("dog", "cat", "Äffchen 🐒"), CLASS_NAMES])
+def test_folders_without_a_split_are_the_classes(make_source, make_png, around, names):
+    # One picture in a folder of its own, and a file that is none.
+    paths = [f"{around}{name.upper()}/{i}.png" for name in names for i in ("1", "later/2")]
+    contents = {path: make_png(level) for level, path in enumerate(paths)}
+    for listing in listings(make_source, contents | {f"{around}notes.txt": b"to do"}):
+        fer = names == CLASS_NAMES
+        assert listing.classes == (names if fer else tuple(sorted(n.upper() for n in names)))
+        assert listing.labels.tolist() == [label for label in range(len(names)) for _ in "12"]
+        assert set(listing.groups.tolist()) == {UNSPLIT}
+        [left_out] = listing.left_out
+        assert left_out.endswith(f"/{around}notes.txt")
+
+
+def test_classes_without_a_split_have_the_order_that_is_asked_for(make_source, make_png):
+    contents = {f"{name}/1.png": make_png(0) for name in "abc"}
+    for listing in listings(make_source, contents, ("c", "a", "b")):
+        names = [listing.files.path(i) for i in range(3)]
+        assert names == ["c/1.png", "a/1.png", "b/1.png"]
+        assert listing.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["1.png"], ": no class folders in it (found no folders); expected a folder for"),
+        (["a/1.png", "b/1.png", "2.png"], "/2.png: in no class folder; move it to <class>/"),
+        (["x/a/1.png", "x/b/1.png", "x/2.png"], "/x/2.png: in no class folder; move it to x/<cl"),
+        (["a/1.png"], ": has one class folder, a; 2 to 1,000 classes can be told apart"),
+        (["a/1.png", "b/1.txt"], "/b: no images in it; every folder is a class and needs images"),
+        # Deeper than a split is looked for; its folders are no classes.
+        (["x/y/z/train/a/1.png", "x/y/z/test/a/1.png"], ": no class folders in it (found x)"),
+        (["x/y/z/1.png", "x/y/z/2.png"], "/x/y: has one class folder, z; 2 to 1,000"),
+        (["a/1.png", "b/Test/c/1.png"], ": has b/Test/ but no b/train/; add the training images"),
+    ],
+)
+def test_a_source_without_splits_and_classes_is_refused(make_source, make_png, paths, said):
+    contents = {path: make_png(0) if path.endswith(".png") else b"to do" for path in paths}
+    assert refusal(make_source, contents).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("a", "b", "c"), "/c: not there; every folder is a class"),
+        (("a", "d"), "/b: not among --classes"),
+    ],
+)
+def test_folders_without_a_split_are_the_classes_asked_for(make_source, make_png, asked, said):
+    contents = {f"{name}/1.png": make_png(0) for name in "ab"}
+    with pytest.raises(UserError, match=said):
+        next(listings(make_source, contents, asked))
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,24 @@ def test_the_table_is_aligned_and_a_row_is_a_line():
 def test_so_many_expressions_are_named(top):
     row = results.writer("table", top=top)([WHOLE]).splitlines()[1]
     assert row.count("%") == top
+
+
+@pytest.mark.parametrize("columns", [None, 80, 200])
+def test_further_expressions_are_below_where_a_row_has_no_room(columns):
+    boxed = dataclasses.replace(WHOLE, box=(1000, 2000, 1300, 1400))
+    write = results.writer("table", top=3, width=12, columns=columns)
+    lines = (write([boxed, NOBODY]) + write([WHOLE])).splitlines()
+    if columns != 80:
+        assert lines[1].split("  ")[-1] == "1300x1400 at 1000,2000"
+        assert len(lines) == 4
+        return
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["file", "expression", "probability"]
+    assert lines[1].startswith("a b.png       happy")
+    assert lines[1].endswith("50.0 %  1300x1400 at 1000,2000")
+    assert [line.split() for line in lines[2:4]] == [
+        ["neutral", "25.0", "%"],
+        ["angry", "12.5", "%"],
+    ]
+    assert {line.rindex("%") for line in lines[1:4] if "%" in line} == {lines[1].index("%")}
+    assert [len(line.split()) for line in lines[4:]] == [3, 5, 3, 3]

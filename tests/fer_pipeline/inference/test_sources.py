@@ -120,3 +120,24 @@ def test_a_name_in_a_list_comes_before_the_list_ends():
     os.close(writer)
     assert list(names) == []
     os.close(reader)
+
+
+def test_a_glob_follows_no_link_back_to_a_folder_that_it_lies_in(tree, monkeypatch):
+    # Two of them: in every order there are more ways than can be walked.
+    (tree / "sub" / "deeper" / "up").symlink_to(tree)
+    (tree / "sub" / "deeper" / "[x]").mkdir()
+    (tree / "sub" / "deeper" / "[x]" / "f.webp").write_bytes(b"x")
+    deeper = [f"{tree}/sub/deeper/[x]/f.webp", f"{tree}/sub/deeper/e.webp"]
+    assert found(f"{tree}/**/*.webp")[0] == deeper
+    assert found(f"{tree}/**/**/*.webp")[0] == deeper
+    assert found(f"{tree}/s*/d*/[[]x]/**/*.webp")[0] == deeper[:1]
+    monkeypatch.chdir(tree)
+    assert found("**/*.webp")[0] == ["sub/deeper/[x]/f.webp", "sub/deeper/e.webp"]
+    assert found("**/sub/*.JPG")[0] == ["sub/c d.JPG"]
+    assert found("**")[0][-1] == "sub/deeper/e.webp"
+    assert found("none/**/*.png") == ([], {"none/**/*.png": "matches no file"})
+    # A link to a folder elsewhere is followed.
+    (tree.parent / "other").mkdir()
+    (tree.parent / "other" / "g.webp").write_bytes(b"x")
+    (tree / "link").symlink_to(tree.parent / "other")
+    assert found("**/g.webp")[0] == ["link/g.webp"]

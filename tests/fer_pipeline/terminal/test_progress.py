@@ -75,3 +75,12 @@ def test_a_terminal_line_is_overwritten_whole():
     assert wiped.isspace()
     assert len(wiped) >= len(bars[-1])
     assert last == "epoch 1/2  done\n"
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, "a" * 20), (30, "b" * 15), (20, "c" * 10)])
+def test_the_longest_summary_that_a_terminal_has_room_for_is_shown(monkeypatch, columns, shown):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    summaries = ("a" * 20, "b" * 15, "c" * 10)
+    for stream, wanted in ((Terminal(), shown), (io.StringIO(), summaries[0])):
+        Progress("epoch 1/2", 10, stream=stream).close(*summaries)
+        assert stream.getvalue().rpartition("\r")[2] == f"epoch 1/2  {wanted}\n"

@@ -19,6 +19,7 @@ from fer_pipeline.run_record import known_resume_key
 from fer_pipeline.terminal import interruption
 from fer_pipeline.training import checkpoints, loop
 from fer_pipeline.training import epoch as epoch_lib
+from fer_pipeline.training.state import EpochLog, EpochTiming
 
 #: The module whose sizes the tests shrink.
 NETWORK = "fer_pipeline.models.notebook_cnn"
@@ -266,3 +267,12 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_checkpoints(split
     ):
         loop.train(splits, diverging, run=tmp_path, log=lambda line: None)
     assert checkpoints.load_latest(tmp_path) is None
+
+
+def test_what_is_said_of_an_epoch_fits_a_terminal_of_80_characters():
+    row = EpochLog(100, 5e-4, 1.25, 0.5, 10.5, 0.25)
+    summaries = loop._summaries(row, EpochTiming(100, 100.0, 23.4, 12345.6))
+    assert summaries[0].endswith("  val_accuracy 0.2500  123.4 s  12346 images/s")
+    assert summaries[1].endswith("acc 0.5000  val_loss 10.5000  val_acc 0.2500  123.4 s")
+    assert [len(f"epoch 99/100  {one}") <= 80 for one in summaries] == [False, True, True]
+    assert len(f"epoch 10000/10000  {summaries[2]}") <= 80

@@ -115,3 +115,13 @@ def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"to read film.mp4: pip install 'fer_pipeline\[faces\]'"):
         next(video.read("film.mp4"))
+
+
+@pytest.mark.parametrize("size", [(64, 1), (1, 64)])
+def test_frames_of_one_row_or_column_are_refused(tmp_path, size):
+    with (
+        pytest.raises(UserError, match=rf"film\.mp4: not written, .* {size[0]}x{size[1]} pixels"),
+        video.write(tmp_path / "film.mp4") as add,
+    ):
+        add(0.0, np.zeros((size[1], size[0], 3), np.uint8))
+    assert not list(tmp_path.iterdir())
