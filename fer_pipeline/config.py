@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fer_pipeline import augmentation
+from fer_pipeline import augmentation, freezing
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.errors import UserError
 
@@ -99,16 +99,30 @@ class Config:
     )
     overwrite: bool = _setting(False, "Delete the run in --run_dir and start anew.")
     epochs: int = _setting(15, "Passes over the training images.", minimum=1)
-    model: str = _setting(
-        "notebook",
-        "The network: the notebook's, or a residual one at one of three widths.",
+    model: str | None = _setting(
+        None,
+        "The network: the notebook's, or a residual one at one of three widths. By default that of "
+        "a run or of the pretrained model in --init_weights, else the recipe's.",
         choices=("notebook", "compact", "tiny", "wide"),
         fixed="always",
     )
     recipe: str = _setting(
         "notebook",
         "Named set of default settings; a flag of its own overrides each of them.",
-        choices=("notebook", "tuned"),
+        choices=("notebook", "tuned", "finetune"),
+    )
+    init_weights: str | None = _setting(
+        None,
+        "Weights to start from: 'pretrained' is the model that comes with the package; or a run "
+        "directory; or an export's model_weights.h5 or .keras. The last layer starts anew where "
+        "the classes are others.",
+    )
+    freeze: str = _setting(
+        "0",
+        "How many layers with weights, from the first, keep those of --init_weights, batch "
+        "normalisation its moving statistics too; 'backbone' is all but the last.",
+        parse=freezing.parse,
+        fixed="always",
     )
     batch_size: int | None = _setting(None, "Images of a training step.", minimum=1, fixed="always")
     optimizer: str | None = _setting(
@@ -299,6 +313,8 @@ class Config:
             value = _plain(getattr(self, name))
             if name == "classes" and isinstance(value, (list, tuple)):
                 value = classes_lib.as_text(value)
+            if name == "freeze" and type(value) is int:
+                value = str(value)
             if problem := problem_of(name, value):
                 raise UserError(f"--{name}={value}: {problem}")
             object.__setattr__(self, name, value)

@@ -8,9 +8,12 @@ from typing import Any
 
 from fer_pipeline.config import Config
 
-#: The notebook's, and one that was tuned on FER-2013 (``BUILD_NOTES.md``).
+#: The notebook's; one that was tuned on FER-2013, and one for few images of other classes
+#: (``BUILD_NOTES.md``).
 RECIPES: dict[str, dict[str, Any]] = {
     "notebook": {
+        "model": "notebook",
+        "init_weights": None,
         "batch_size": 64,
         "learning_rate": 5e-4,
         "optimizer": "adam",
@@ -27,6 +30,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "calibrate": False,
     },
     "tuned": {
+        "model": "notebook",
+        "init_weights": None,
         "batch_size": 128,
         "learning_rate": 0.012,
         "optimizer": "muon",
@@ -42,6 +47,24 @@ RECIPES: dict[str, dict[str, Any]] = {
         "distill": 0.7,
         "calibrate": True,
     },
+    "finetune": {
+        "model": "compact",
+        "init_weights": "pretrained",
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "optimizer": "adamw",
+        "schedule": "linear",
+        "warmup": 0.1,
+        "weight_decay": 0.05,
+        "label_smoothing": 0.1,
+        "dropout": 0.2,
+        "normalization_momentum": 0.9,
+        "ema": 0.0,
+        "augment": "flip,shift:3,rotate:8,zoom:0.08",
+        "temperature": 2.0,
+        "distill": 0.7,
+        "calibrate": True,
+    },
 }
 
 
@@ -50,6 +73,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 _OTHER_RATES = {
     "notebook": {"muon": 0.012},
     "tuned": {"adam": 0.002, "adamw": 0.002},
+    "finetune": {"muon": 0.006},
 }
 
 
@@ -83,8 +107,9 @@ def values_of(name: str) -> str:
     """What a setting is in every recipe, for ``--help``; empty where recipes do not decide it."""
     if name not in RECIPES["notebook"]:
         return ""
+    none = "its own" if name == "dropout" else "none"
     shown = [
-        f"{recipe}: {'its own' if values[name] is None else values[name]}"
+        f"{recipe}: {none if values[name] is None else values[name]}"
         for recipe, values in RECIPES.items()
     ]
     if name == "learning_rate":

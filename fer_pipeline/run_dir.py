@@ -121,6 +121,8 @@ def check_same_config(run: Path, before: Mapping[str, Any], now: Mapping[str, An
             problem = "other images; pass"
         elif name == "teachers":
             problem = "other teachers, or they have been trained further; pass"
+        elif name == "initial_weights":
+            problem = "other --init_weights, or they have been trained further; pass"
         elif name == "exclude_sha256":
             problem = f"{'another' if before[name] else 'no'} --exclude list; pass that, or"
         elif name == "devices":

@@ -16,7 +16,15 @@ from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 
 #: Facts about a run that stand in ``config.json`` beside its settings.
-_FACTS = ("fingerprint", "devices", "versions", "teachers", "exclude_sha256", "ferplus_sha256")
+_FACTS = (
+    "fingerprint",
+    "devices",
+    "versions",
+    "teachers",
+    "initial_weights",
+    "exclude_sha256",
+    "ferplus_sha256",
+)
 
 #: Settings that say where and whether a run is written, and so are no part of it.
 _NOT_RECORDED = ("run_dir", "overwrite")
@@ -29,6 +37,7 @@ def to_record(
     devices: int,
     versions: Mapping[str, str],
     teachers: Sequence[str] = (),
+    initial_weights: str | None = None,
     exclude_sha256: str | None = None,
     ferplus_sha256: str | None = None,
 ) -> dict[str, Any]:
@@ -40,6 +49,7 @@ def to_record(
       devices: how many train.
       versions: of the software.
       teachers: digests of the teachers' weights.
+      initial_weights: digest of the weights that it starts from; None where they are random.
       exclude_sha256: of the list of images that are left out; None without one.
       ferplus_sha256: of the file of FER+ that the labels come from.
     """
@@ -53,6 +63,7 @@ def to_record(
         "devices": devices,
         "versions": dict(versions),
         "teachers": list(teachers),
+        "initial_weights": initial_weights,
         "exclude_sha256": exclude_sha256,
         "ferplus_sha256": ferplus_sha256,
     }
@@ -84,7 +95,7 @@ def classes_of(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 def resume_key(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's record has to be the same when the run is continued."""
-    names = [*_fixed("always"), "exclude_sha256", "fingerprint", "teachers"]
+    names = [*_fixed("always"), "exclude_sha256", "fingerprint", "teachers", "initial_weights"]
     if record["deterministic"]:
         names += [*_fixed("deterministic"), "devices"]
     if depends_on_epochs(record):
@@ -124,8 +135,9 @@ def _fixed(when: config_lib.Fixed) -> list[str]:
 def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     """A run's record; a setting that an older version did not record had the default of today.
 
-    That is the notebook's recipe, without teachers, and FER-2013's classes. What the device decides
-    has no default.
+    That is the notebook's recipe, without teachers, from random weights, and FER-2013's classes.
+    What the device decides has no default.
     """
-    facts = {"teachers": [], "exclude_sha256": None, "classes": list(CLASS_NAMES)}
+    facts = {"teachers": [], "initial_weights": None, "exclude_sha256": None}
+    facts["classes"] = list(CLASS_NAMES)
     return known_resume_key(recipes.resolve(Config())) | facts | dict(record)

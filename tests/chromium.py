@@ -7,10 +7,14 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 import time
+
+#: The longest that an answer may take.
+_SECONDS = 120
 
 
 def find():
@@ -46,7 +50,6 @@ class Browser:
         )
         os.close(to_browser)
         os.close(from_browser)
-        self._input = os.fdopen(self._from, "rb")
         self._number, self._buffer, self.events = 0, b"", []
 
     def __enter__(self):
@@ -56,7 +59,7 @@ class Browser:
         with contextlib.suppress(Exception):
             self.call("Browser.close")
         self._process.wait(20)
-        self._input.close()
+        os.close(self._from)
         os.close(self._to)
         shutil.rmtree(self._profile, ignore_errors=True)
 
@@ -79,7 +82,9 @@ class Browser:
 
     def _read(self):
         while b"\0" not in self._buffer:
-            part = self._input.read1(2**20)
+            if not select.select([self._from], [], [], _SECONDS)[0]:
+                raise BrowserError(f"no answer in {_SECONDS} s")
+            part = os.read(self._from, 2**20)
             if not part:
                 raise BrowserError("the browser ended")
             self._buffer += part

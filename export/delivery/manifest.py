@@ -60,6 +60,8 @@ def build(
     if config.get("teacher"):
         names = (Path(run.strip()).name for run in config["teacher"].split(","))
         config = config | {"teacher": ",".join(names)}
+    if config.get("init_weights"):
+        config = config | {"init_weights": Path(config["init_weights"]).name}
     if config.get("exclude"):
         config = config | {"exclude": Path(config["exclude"]).name}
     config = {name: value for name, value in config.items() if name != "cache_dir"}

@@ -41,6 +41,7 @@ _METRICS_KEYS = frozenset({"model_selected_on", "train", "validation", "test"})
 
 #: What a card says of the recipe, beside the names that the run's configuration has for it.
 _RECIPE = {
+    "init_weights": "Started from the weights of",
     "batch_size": "Batch size",
     "learning_rate": "Learning rate at the start",
     "seed": "Seed",

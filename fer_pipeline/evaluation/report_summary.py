@@ -133,6 +133,7 @@ def _facts(run: RunData) -> dict[str, str]:
         "Augmentation": ("augment", "{}"),
         "Label smoothing": ("label_smoothing", "{:g}"),
         "Teachers": ("teacher", "{}"),
+        "Started from": ("init_weights", "{}"),
         "Precision": ("precision", "{}"),
         "Seed": ("seed", "{}"),
     }

@@ -104,6 +104,12 @@ def count_parameters(name: str, num_classes: int = NUM_CLASSES) -> int:
     return total + (channels + 1) * num_classes
 
 
+def count_layers(name: str) -> int:
+    """Layers with weights, shortcuts and the head included."""
+    shortcuts = len(WIDTHS[name]) - 1
+    return 2 + 4 * BLOCKS_OF_A_STAGE * len(WIDTHS[name]) + 2 * shortcuts + 1
+
+
 def _network(
     widths: tuple[int, ...],
     *,

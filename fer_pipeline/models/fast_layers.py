@@ -35,7 +35,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask=None) -> tf.Tensor:
         """Normalises ``[B, H, W, C]`` or ``[B, C]`` with the batch's moments when ``training``."""
-        if not training:
+        # One that is not trained goes by its moving statistics, as Keras' does.
+        if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         flat = inputs.shape.rank == 2
         images = inputs[:, tf.newaxis, tf.newaxis, :] if flat else inputs

@@ -46,6 +46,24 @@ def count_parameters(name: str = "notebook", num_classes: int = NUM_CLASSES) -> 
     return compact_cnn.count_parameters(name, num_classes)
 
 
+def count_layers(name: str = "notebook") -> int:
+    """Layers with weights of a network, the head included, without building it."""
+    if name == "notebook":
+        return notebook_cnn.count_layers()
+    return compact_cnn.count_layers(name)
+
+
+def freeze(model: keras.Model, first: int | None) -> None:
+    """Has the first layers with weights keep them; None is all but the last.
+
+    Their batch normalisation goes by its moving statistics, in training too. To be called before
+    an optimizer or a step is made of the model.
+    """
+    layers = [layer for layer in model.layers if layer.weights]
+    for layer in layers[:-1][:first]:
+        layer.trainable = False
+
+
 def name_of(parameters: int, num_classes: int = NUM_CLASSES) -> str | None:
     """The network that has so many parameters for so many classes; None where there is none."""
     counts = {name: count_parameters(name, num_classes) for name in NAMES}

@@ -59,6 +59,11 @@ def count_parameters(num_classes: int = NUM_CLASSES) -> int:
     return total + (units + 1) * num_classes
 
 
+def count_layers() -> int:
+    """Layers with weights: each block has two, and the head is the last."""
+    return 2 * (len(CONVOLUTIONS) + len(DENSE_UNITS)) + 1
+
+
 def build_training_model(
     num_classes: int = NUM_CLASSES,
     *,

@@ -26,7 +26,7 @@ from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
 from fer_pipeline.models.networks import count_parameters
 from fer_pipeline.run_record import known_resume_key, resume_key, to_record, with_defaults
-from fer_pipeline.stages import teachers
+from fer_pipeline.stages import initial_weights, teachers
 from fer_pipeline.stages.finished import refuse_finished
 from fer_pipeline.training import checkpoints, loop
 
@@ -51,6 +51,7 @@ class Run(NamedTuple):
       config: the settings, those resolved that the device decides.
       record: the content of ``config.json``.
       devices: what trains.
+      initial: weights to start from, see ``loop.train``.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Run(NamedTuple):
     config: Config
     record: dict[str, Any]
     devices: Devices
+    initial: list[np.ndarray] | None = None
 
 
 def find_problem(
@@ -76,6 +78,7 @@ def find_problem(
         if config.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard: pip install 'fer_pipeline[tensorboard]' first")
         teachers.check(teachers.names(config.teacher))
+        initial_weights.check(path, config)
         if config.exclude:
             exclusion.read(config.exclude)
         if chief:
@@ -182,9 +185,15 @@ def open_run(
         splits = _thinned(splits, config) if splits else load_data(config)
         check_classes(splits, config)
         teachers.check_classes(teachers.names(config.teacher), splits.classes)
+        start = initial_weights.of_run(path, config, splits.classes)
     trained_on = strategy_lib.training_gpus(devices)
     classes = classes_lib.as_text(splits.classes)
-    config = dataclasses.replace(loop.resolve(config, devices), threads=threads, classes=classes)
+    config = dataclasses.replace(
+        loop.resolve(config, devices),
+        threads=threads,
+        classes=classes,
+        init_weights=initial_weights.place(config.init_weights),
+    )
     if datasets.is_path(config.data):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
     if config.ferplus:
@@ -197,6 +206,7 @@ def open_run(
         devices=devices.replicas,
         versions=versions(),
         teachers=teachers.digests(teachers.names(config.teacher)),
+        initial_weights=start.digest,
         exclude_sha256=list_digest(config),
         ferplus_sha256=splits.label_digest or None,
     )
@@ -204,7 +214,7 @@ def open_run(
     if hint:
         _log(hint)
     _log(gpus.training_line(trained_on, config.precision, cores.usable()))
-    return Run(path, splits, config, record, devices)
+    return Run(path, splits, config, record, devices, start.weights)
 
 
 def _log(line: str) -> None:

@@ -19,7 +19,7 @@ from fer_pipeline.datasets.splits import class_counts
 from fer_pipeline.devices import allocator, cluster, precision, strategy
 from fer_pipeline.errors import UserError
 from fer_pipeline.run_record import resume_key
-from fer_pipeline.stages import opening, teachers
+from fer_pipeline.stages import initial_weights, opening, teachers
 from fer_pipeline.stages.opening import Run
 from fer_pipeline.terminal import native_log
 from fer_pipeline.terminal.next_steps import next_steps
@@ -63,7 +63,7 @@ def run_training(
     """
     start = time.perf_counter()
     allocator.retain_freed_memory()
-    config = recipes.resolve(config)
+    config = recipes.resolve(initial_weights.with_network(config))
     path = Path(config.run_dir or opening.default_run_dir(config))
     worker = cluster.worker_info(config.strategy)
     exporting = export_stage is not None
@@ -164,6 +164,7 @@ def fit(opened: Run) -> Trained:
         callbacks=callbacks,
         resume_key=resume_key(opened.record),
         targets=targets,
+        initial=opened.initial,
     )
 
 

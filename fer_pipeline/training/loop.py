@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import recipes, run_dir
+from fer_pipeline import freezing, recipes, run_dir
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Splits
 from fer_pipeline.devices import precision, strategy, xla
 from fer_pipeline.devices.strategy import Devices
 from fer_pipeline.errors import UserError
 from fer_pipeline.input_pipeline import batches
-from fer_pipeline.models.networks import build_training_model
+from fer_pipeline.models import networks
 from fer_pipeline.run_record import known_resume_key, with_defaults
 from fer_pipeline.terminal import interruption
 from fer_pipeline.terminal.progress import Progress
@@ -68,6 +68,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume_key: Mapping[str, Any] | None = None,
     targets: np.ndarray | None = None,
+    initial: Sequence[np.ndarray] | None = None,
     log: Callable[[str], None] = print,
 ) -> Trained:
     """Trains the network, continuing from the newest checkpoint in ``run`` if it has one.
@@ -76,7 +77,8 @@ def train(
 
     Args:
       splits: the data; training uses ``train`` and ``validation``. The same on every host.
-      config: the settings; those about data, export and the run directory are not used.
+      config: the settings; those about data, first weights, export and the run directory are not
+        used.
       devices: what trains; None is the first device of this host.
       run: the run directory for checkpoints, or None to keep nothing on disk. With several hosts
         the chief's counts.
@@ -88,6 +90,8 @@ def train(
         has stopped goes on when it is continued.
       resume_key: what else has to be the same when ``run`` is continued, as JSON values.
       targets: what teachers say of the training images, float32 ``[N, C]``; see ``distillation``.
+      initial: weights to start from, in the order of the network's ``get_weights()``; those of its
+        last layer may be left out. Those that are left out, or all, are random.
       log: takes a line of text about what happens.
 
     Returns:
@@ -101,7 +105,7 @@ def train(
     devices = devices or strategy.join("one_device")
     config = resolve(config, devices)
     check_devices(splits, config, devices)
-    session = _open(splits, config, devices, run, resume_key or {}, targets)
+    session = _open(splits, config, devices, run, resume_key or {}, targets, initial)
     strategy.check_same(devices, _settings(session))
     chief = devices.worker.chief
     if _resume(session, log) and chief and session.state.history:
@@ -221,9 +225,10 @@ def _open(
     run: Path | None,
     resume_key: Mapping[str, Any],
     targets: np.ndarray | None,
+    initial: Sequence[np.ndarray] | None = None,
 ) -> Session:
     build = functools.partial(
-        build_training_model,
+        networks.build_training_model,
         config.model,
         len(splits.classes),
         dtype_policy=config.precision,
@@ -234,10 +239,14 @@ def _open(
     )
     with devices.strategy.scope():
         model = build()
+        _start_from(model, initial)
+        networks.freeze(model, freezing.parse(config.freeze))
         optimizer = make_optimizer(config, model)
         optimizer.build(model.trainable_variables)
         # By the same seed the same first weights.
         averaged = build() if config.ema else None
+        if averaged is not None:
+            _start_from(averaged, initial)
     model.stop_training = False
     return Session(
         splits=splits,
@@ -251,6 +260,11 @@ def _open(
         targets=targets,
         averaged=averaged,
     )
+
+
+def _start_from(model: keras.Model, initial: Sequence[np.ndarray] | None) -> None:
+    for variable, value in zip(model.weights, initial or (), strict=False):
+        variable.assign(value)
 
 
 def _settings(session: Session) -> dict[str, Any]:

@@ -40,12 +40,13 @@ def make(
         Hutter, 2019); or ``"muon"``, for every kernel but the first and the head's, with AdamW for
         the rest.
       learning_rate: at the start. Muon's is relative to a kernel's norm.
-      model: its layers of weights in their order; the last one is the head.
+      model: its layers of weights in their order; the last one is the head. What is frozen is left
+        out.
       weight_decay: of AdamW, times the learning rate a step. Of all kernels, and with Muon of the
         head's alone: the norm of the others is fixed.
       loss_scaling: whether to scale losses dynamically, for float16.
     """
-    kernels = [variable for variable in model.trainable_variables if len(variable.shape) > 1]
+    kernels = [weight for weight in model.weights if len(weight.shape) > 1]
     if name == "adam":
         optimizer = keras.optimizers.Adam(learning_rate)
     elif name == "adamw":

@@ -17,6 +17,7 @@ FACTS = {
     "devices": 1,
     "versions": {"numpy": "2"},
     "teachers": [],
+    "initial_weights": None,
     "exclude_sha256": None,
     "ferplus_sha256": None,
 }
@@ -40,6 +41,7 @@ OUT_OF_RANGE = [
     ("temperature", 0.0, "must be a number above 0"),
     ("dropout", 1.0, "must be a number from 0 and below 1"),
     ("augment", "tilt:3", AUGMENT.format("tilt:3")),
+    ("freeze", "head", "must be a number of layers from 0, or backbone"),
     ("threads", 5000, "must be a whole number from 1 and up to 4,096"),
 ]
 
@@ -127,8 +129,9 @@ def test_settings_that_an_older_version_lacks_are_no_problem():
 
 def test_a_continued_run_needs_the_same_bits_of_settings_only_if_it_is_deterministic():
     always = {"batch_size", "learning_rate", "seed", "precision", "deterministic", "fingerprint"}
-    always |= {"model", "teachers", "classes", "exclude_sha256", *recipes.RECIPES["notebook"]}
-    always = always - {"calibrate"} | {"class_weight", "ferplus_labels"}
+    always |= {"model", "teachers", "classes", "exclude_sha256", "initial_weights", "freeze"}
+    always |= {*recipes.RECIPES["notebook"]} - {"calibrate", "init_weights"}
+    always |= {"class_weight", "ferplus_labels"}
     assert set(run_record.resume_key(record())) == always
     exact = run_record.resume_key(record(deterministic=True))
     assert set(exact) == always | {"threads", "jit_compile", "devices"}

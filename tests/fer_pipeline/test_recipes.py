@@ -50,8 +50,11 @@ def test_the_rate_fits_the_optimizer(recipe, optimizer, rate):
 
 
 def test_help_tells_what_a_setting_is_in_each():
-    assert recipes.values_of("batch_size") == "By the recipe: notebook: 64; tuned: 128."
-    assert recipes.values_of("dropout") == "By the recipe: notebook: its own; tuned: 0.1."
+    assert (
+        recipes.values_of("batch_size") == "By the recipe: notebook: 64; tuned: 128; finetune: 32."
+    )
+    assert recipes.values_of("dropout").startswith("By the recipe: notebook: its own; tuned: 0.1;")
+    assert recipes.values_of("init_weights").endswith("tuned: none; finetune: pretrained.")
     assert recipes.values_of("seed") == ""
     assert recipes.values_of("learning_rate") == (
         "By the recipe: notebook: 0.0005, 0.012 with muon; "

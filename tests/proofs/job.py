@@ -46,7 +46,9 @@ def arguments():
     parser.add_argument("--overflow_at", type=int, default=0, help="step, on the last replica")
     parser.add_argument("--trace", action="store_true", help="keep the weights of every epoch")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--tuned", action="store_true", help="the tuned recipe, distilled")
+    parser.add_argument(
+        "--tuned", action="store_true", help="the tuned recipe, distilled, the first layers frozen"
+    )
     jobs = itertools.groupby(sys.argv[1:], lambda argument: argument == "--and")
     return [parser.parse_args(list(job)) for ends, job in jobs if not ends] or [parser.parse_args()]
 
@@ -71,12 +73,18 @@ TUNED = {
     "distill": 0.7,
     "ema": 0.9,
     "class_weight": "balanced",
+    "freeze": "4",
 }
 
 
 def targets(count):
     powers = np.random.default_rng(2).random((count, 7), np.float32)
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def first_kernel():
+    """What the first layer starts from: the narrow network's kernel."""
+    return np.random.default_rng(3).normal(0, 0.2, (5, 5, 1, 4)).astype(np.float32)
 
 
 def overflow_at(step):
@@ -147,6 +155,7 @@ def main(options):
             **(TUNED if options.tuned else {}),
         ),
         targets=targets(options.images) if options.tuned else None,
+        initial=[first_kernel()] if options.tuned else None,
         devices=job,
         run=options.run,
         callbacks=[trace] if trace else [],

@@ -90,7 +90,7 @@ def pictures():
     """Twenty pictures: wide and high, larger and smaller than a face, in colour and grey."""
     random = np.random.default_rng(0)
     sizes = [(48, 48), (47, 49), (20, 31), (64, 64), (96, 96), (100, 48), (150, 211), (333, 77)]
-    sizes += [(480, 640), (701, 501), (48, 200), (31, 90), (512, 512), (97, 97), (49, 49)]
+    sizes += [(480, 640), (301, 501), (48, 200), (31, 90), (144, 144), (97, 97), (49, 49)]
     sizes += [(240, 320), (128, 64), (190, 48), (60, 333), (255, 256)]
     found = []
     for height, width in sizes:

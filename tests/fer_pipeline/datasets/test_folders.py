@@ -108,7 +108,7 @@ def test_debris_is_passed_over_and_case_does_not_matter(make_source, train_files
 
 
 def test_files_that_are_no_images_are_named(make_source, train_files, test_files):
-    others = ("train/happy/notes.txt", "train/labels.csv", "test/sad/face.heic", "test/sad/README")
+    others = ("train/happy/notes.txt", "train/labels.csv", "test/sad/face.pdf", "test/sad/README")
     contents = train_files | test_files | dict.fromkeys(others, b"no image")
     contents["notes.txt"] = b"of no split"
     for source, listing in listings(make_source, contents):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from fer_pipeline.models import compact_cnn, networks
+from fer_pipeline.models.fast_layers import FusedBatchNormalization
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,7 @@ def test_the_parameters_are_counted_without_building(name, parameters):
     model = networks.build_model(name)
     assert model.count_params() == networks.count_parameters(name) == parameters
     assert networks.name_of(parameters) == name
+    assert networks.count_layers(name) == sum(bool(layer.weights) for layer in model.layers)
     assert model.input_shape == (None, 48, 48, 1)
     assert model.output_shape == (None, 7)
 
@@ -101,3 +103,22 @@ def test_initial_weights_are_a_function_of_the_seed():
 
 def test_widths_are_multiples_of_sixteen_where_speed_counts():
     assert all(width % 16 == 0 for width in compact_cnn.WIDTHS["compact"])
+
+
+def test_what_is_frozen_is_counted_in_layers_with_weights():
+    model = networks.build_training_model("tiny")
+    networks.freeze(model, 3)
+    frozen = [layer.name for layer in model.layers if layer.weights and not layer.trainable]
+    assert frozen == ["stem_conv", "stem_bn", "stage1_block1_conv1"]
+    networks.freeze(model, None)
+    assert [v.path for v in model.trainable_variables] == ["head/kernel", "head/bias"]
+
+
+def test_frozen_normalization_goes_by_its_moving_statistics_in_training(images):
+    layer = FusedBatchNormalization()
+    layer.build((4, 48, 48, 1))
+    layer.set_weights([np.array([v], np.float32) for v in (1.5, -2.0, 100.0, 900.0)])
+    layer.trainable = False
+    expected = 1.5 * (images - 100.0) / np.sqrt(900.0 + layer.epsilon) - 2.0
+    np.testing.assert_allclose(layer(images, training=True), expected, atol=1e-4)
+    np.testing.assert_array_equal(layer.get_weights()[2:], [[100.0], [900.0]])

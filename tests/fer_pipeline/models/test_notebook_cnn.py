@@ -8,7 +8,12 @@ import pytest
 import tensorflow as tf
 
 from fer_pipeline.models import fast_layers
-from fer_pipeline.models.notebook_cnn import build_model, build_training_model, count_parameters
+from fer_pipeline.models.notebook_cnn import (
+    build_model,
+    build_training_model,
+    count_layers,
+    count_parameters,
+)
 
 # Layer names, output shapes and parameter counts as the notebook's `model.summary()` prints them.
 
@@ -68,6 +73,7 @@ def test_model_is_the_seeds_layer_by_layer():
     assert parameters(model.weights) == 4_478_727
     assert parameters(model.trainable_weights) == 4_474_759
     assert count_parameters() == 4_478_727
+    assert count_layers() == sum(bool(layer.weights) for layer in model.layers)
 
 
 def test_batch_size_is_fixed_where_asked():

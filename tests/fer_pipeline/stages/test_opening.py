@@ -27,10 +27,11 @@ CONFIG = {
     "threads": 2,
     "devices": 1,
     "jit_compile": False,
-    "model": "notebook",
     "class_weight": "none",
     "ferplus_labels": "majority",
     "teachers": [],
+    "initial_weights": None,
+    "freeze": "0",
     "exclude_sha256": None,
     "classes": list(CLASS_NAMES),
     **recipes.RECIPES["notebook"],
@@ -92,6 +93,10 @@ def refuse(path, *, chief=True, exporting=False, **options):
         ({"data": "no/such/place"}, "no/such/place: no such file"),
         ({"validation_fraction": 0.5}, "--validation_fraction: the synthetic faces"),
         ({"teacher": "no/such/run"}, "no/such/run"),
+        ({"init_weights": "no/such"}, "--init_weights=no/such: no such file or folder; name 'pre"),
+        ({"init_weights": "."}, "--init_weights=.: holds no weights; name 'pretrained', a run"),
+        ({"freeze": 2}, "--freeze=2: random weights have to be trained; add --init_weights or"),
+        ({"freeze": 13, "init_weights": "pretrained"}, "--model=notebook has 12 layers with"),
     ],
 )
 @pytest.mark.parametrize("chief", [True, False])
@@ -205,7 +210,14 @@ def test_a_run_that_was_finished_while_the_data_was_loaded_is_refused_under_the_
 
 
 def test_a_key_that_an_old_configuration_lacks_is_compared_with_its_default(tmp_path):
-    new = ("deterministic", "seed", "model", "teachers", *recipes.RECIPES["tuned"])
+    new = (
+        "deterministic",
+        "seed",
+        "teachers",
+        "initial_weights",
+        "freeze",
+        *recipes.RECIPES["tuned"],
+    )
     old = {name: value for name, value in CONFIG.items() if name not in new}
     old |= {"batch_size": 64, "learning_rate": 5e-4}
     atomic_files.write_json(tmp_path / run_dir.CONFIG, old)
@@ -273,6 +285,7 @@ def test_without_export_a_run_is_finished_once_it_is_evaluated(tmp_path):
         ({"teachers": ["abc"]}, "other teachers"),
         ({"class_weight": "balanced"}, "--class_weight=none, not balanced"),
         ({"ferplus_labels": "distribution"}, "--ferplus_labels=majority, not distribution"),
+        ({"initial_weights": "abc"}, "other --init_weights"),
         # Of how many epochs there will be these depend from their first step on.
         ({"schedule": "linear"}, "--schedule=plateau, not linear"),
     ],
@@ -329,13 +342,13 @@ def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
 
 def test_a_run_is_continued_only_with_the_list_of_its_start(tmp_path, capsys):
     run, listed = tmp_path / "run", tmp_path / "list.txt"
-    images = np.arange(14, dtype=np.uint8).repeat(48 * 48).reshape(14, 48, 48, 1)
-    part = Split(images, np.arange(14, dtype=np.int32) % 7)
+    images = np.arange(21, dtype=np.uint8).repeat(48 * 48).reshape(21, 48, 48, 1)
+    part = Split(images, np.arange(21, dtype=np.int32) % 7)
     listed.write_text(f"{hashlib.sha256(images[0].tobytes()).hexdigest()}\n")
     config = Config(data=datasets.ARRAYS, run_dir=str(run), exclude=str(listed))
     opened = opening.open_run(run, recipes.resolve(config), splits=Splits(part, part, part))
-    assert len(opened.splits.train.labels) == len(opened.splits.validation.labels) == 13
-    assert len(opened.splits.test.labels) == 14
+    assert len(opened.splits.train.labels) == len(opened.splits.validation.labels) == 20
+    assert len(opened.splits.test.labels) == 21
     assert "left out 1 training and 1 validation images, by 1 line\n" in capsys.readouterr().out
     digest = hashlib.sha256(listed.read_bytes()).hexdigest()
     assert opened.record["exclude_sha256"] == digest

@@ -127,3 +127,30 @@ def test_adam_is_keras_own():
     assert type(optimizer) is keras.optimizers.Adam
     plain = keras.optimizers.Adam(5e-4, name=optimizer.name)
     assert optimizer.get_config() == plain.get_config()
+
+
+def _place(weight):
+    """``head/kernel``: the path without the model's name, which is another for every model."""
+    return weight.path.partition("/")[2]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
+@pytest.mark.parametrize("frozen", [("first",), ("first", "hidden", "wide", "norm")])
+def test_what_is_frozen_stays_and_the_rest_goes_by_the_same_rule(name, frozen):
+    """The hidden kernels are Muon's and the head is AdamW's, whatever is frozen before them."""
+    found = []
+    for names in ((), frozen):
+        model = network()
+        for layer in model.layers:
+            layer.trainable = layer.name not in names
+        before = {_place(weight): weight.numpy() for weight in model.weights}
+        optimizer = optimizers.make(name, 0.01, model=model, weight_decay=0.1)
+        optimizer.build(model.trainable_variables)
+        given = {_place(v): some(*v.shape, seed=len(_place(v))) for v in model.trainable_variables}
+        optimizer.apply(list(given.values()), model.trainable_variables)
+        found.append({_place(weight): weight.numpy() for weight in model.weights})
+        for path, value in found[-1].items():
+            moves = path in given
+            assert (value != before[path]).any() == moves, path
+    for path in given:
+        np.testing.assert_array_equal(found[1][path], found[0][path])

@@ -10,7 +10,7 @@ from fer_pipeline.config import Config
 from fer_pipeline.devices import strategy
 from fer_pipeline.errors import UserError
 from fer_pipeline.input_pipeline import augment, training_batches
-from fer_pipeline.models import compact_cnn
+from fer_pipeline.models import compact_cnn, networks
 from fer_pipeline.training import checkpoints, distillation, loop, optimizers
 from fer_pipeline.training import epoch as epoch_lib
 
@@ -39,7 +39,7 @@ def quiet(_):
 
 
 # With loss scaling and averaged weights there is the most to keep.
-FULL = {"precision": "mixed_float16", "ema": 0.8, "class_weight": "effective"}
+FULL = {"precision": "mixed_float16", "ema": 0.8, "class_weight": "effective", "freeze": 4}
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,17 @@ def voted(splits):
 
 
 @pytest.fixture(scope="module")
-def whole(voted, narrow_network):
+def first(narrow_network):
+    """All but the head's, and every vector off its zeros and ones."""
+    rng = np.random.default_rng(3)
+    weights = networks.build_training_model("tiny").get_weights()[:-2]
+    return [w if w.ndim > 1 else w + rng.uniform(0.1, 0.5, w.shape) for w in weights]
+
+
+@pytest.fixture(scope="module")
+def whole(voted, first):
     """A training that nothing interrupts."""
-    return loop.train(voted, tuned(**FULL), targets=TARGETS, log=quiet)
+    return loop.train(voted, tuned(**FULL), targets=TARGETS, initial=first, log=quiet)
 
 
 class KilledError(Exception):
@@ -59,7 +67,7 @@ class KilledError(Exception):
 
 
 def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
-    voted, whole, tmp_path, monkeypatch
+    voted, first, whole, tmp_path, monkeypatch
 ):
     config = tuned(**FULL)
     assert np.isfinite([row.train_loss for row in whole.history]).all()
@@ -75,7 +83,7 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save", save)
         with pytest.raises(KilledError):
-            loop.train(voted, often, run=tmp_path, targets=TARGETS, log=quiet)
+            loop.train(voted, often, run=tmp_path, targets=TARGETS, initial=first, log=quiet)
     said = []
     resumed = loop.train(voted, config, run=tmp_path, targets=TARGETS, log=said.append)
     assert said == ["continuing after epoch 1, step 2"]
@@ -92,9 +100,14 @@ def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     loss = resumed.model.evaluate(*voted.validation, verbose=0)
     assert resumed.history[-1].val_loss == pytest.approx(loss, rel=1e-3)
     # The weights that go on with the training are others, and are kept.
-    kernels = [array for array in checkpoint.other if array.shape == checkpoint.weights[0].shape]
-    assert len(kernels) == 1
-    assert all((kernel != checkpoint.weights[0]).any() for kernel in kernels)
+    [average] = [array for array in checkpoint.weights if array.shape == (3, 3, 4, 8)]
+    [kernel] = [array for array in checkpoint.other if array.shape == (3, 3, 4, 8)]
+    assert (kernel != average).any()
+    # Of two convolutions and two normalisations.
+    same = [
+        (one == other).all() for one, other in zip(resumed.model.get_weights(), first, strict=False)
+    ]
+    assert same == [True] * 10 + [False] * (len(first) - 10)
 
 
 def test_history_has_the_rate_of_an_epochs_last_step(whole):
