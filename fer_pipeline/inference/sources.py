@@ -96,12 +96,9 @@ def _glob(pattern: str) -> Iterator[str]:
         return
     place = parts.index("**")
     head, tail = "".join(part + os.sep for part in parts[:place]), parts[place + 1 :]
-    if not head and not tail:
-        yield from glob.iglob("*")
-        return
     for base in glob.iglob(head) if head else [""]:
         if not tail:
-            yield base
+            yield base or os.curdir
             continue
         for folder in _folders(base, ()):
             yield from _glob(os.path.join(glob.escape(folder), *tail))

@@ -134,7 +134,7 @@ def test_a_glob_follows_no_link_back_to_a_folder_that_it_lies_in(tree, monkeypat
     monkeypatch.chdir(tree)
     assert found("**/*.webp")[0] == ["sub/deeper/[x]/f.webp", "sub/deeper/e.webp"]
     assert found("**/sub/*.JPG")[0] == ["sub/c d.JPG"]
-    assert found("**")[0][-1] == "sub/deeper/e.webp"
+    assert found("**")[0] == found(".")[0]
     assert found("none/**/*.png") == ([], {"none/**/*.png": "matches no file"})
     # A link to a folder elsewhere is followed.
     (tree.parent / "other").mkdir()
