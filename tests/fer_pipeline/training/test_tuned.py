@@ -53,7 +53,8 @@ def first(narrow_network):
     """All but the head's, and every vector off its zeros and ones."""
     rng = np.random.default_rng(3)
     weights = networks.build_training_model("tiny").get_weights()[:-2]
-    return [w if w.ndim > 1 else w + rng.uniform(0.1, 0.5, w.shape) for w in weights]
+    moved = [w if w.ndim > 1 else w + rng.uniform(0.1, 0.5, w.shape) for w in weights]
+    return [w.astype(np.float32) for w in moved]
 
 
 @pytest.fixture(scope="module")
