@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from export.formats import litertjs, web
 from export.spec import artifacts
 from export.spec.gates import ACCURACY_GATE_IMAGES
 from fer_pipeline import gpus, run_dir
@@ -230,12 +229,15 @@ def _conclusion(folder: Path, found: Audit) -> str:
 
 def _formats() -> tuple[list[str], bool]:
     """The formats that are asked for without the page, and whether that is."""
+    from export.formats import web
+
     wanted = [name.strip() for name in _FORMATS.value or ()]
     return [name for name in wanted if name != web.NAME], web.NAME in wanted
 
 
 def _export_with_page(run: Path) -> None:
     from export.delivery import web as page
+    from export.formats import litertjs, web
 
     others, _ = _formats()
     # Before anything is trained or written.

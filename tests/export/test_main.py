@@ -154,7 +154,8 @@ def test_exports_a_finished_run_and_gives_the_same_bytes(run, exported, faces, r
     result = _narrow(run, faces, "--formats=int8,keras")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    options = {"cache": "memory", "seed": 3, "on_bad_image": "fail", "write_cache": True}
+    options = {"classes": CLASS_NAMES, "on_bad_image": "fail", "cache": "memory", "seed": 3}
+    options["write_cache"] = True
     assert f"data synthetic {options}" in result.stdout
     assert "model_int8.tflite" in result.stdout
     for name in ("model_int8.tflite", "model.json", "model_weights.h5", "golden.npz"):

@@ -41,7 +41,7 @@ run = Path(sys.argv[1])
 config = {"data": "synthetic", "fingerprint": "f", "versions": {}}
 atomic_files.write_json(run / "config.json", config)
 flags.FLAGS(["export", f"--run_dir={run}"])
-command._export(run)
+command._export(run, None)
 """
 
 

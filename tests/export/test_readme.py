@@ -75,8 +75,12 @@ def test_a_block_runs_by_itself(block, root, expected, monkeypatch, capsys):
         # The pretrained model, and what README says of this face.
         assert printed.startswith("happy 0.9")
     elif package == "mediapipe":
-        assert printed.split()[0] == CLASS_NAMES[expected.argmax()]
-        assert float(printed.split()[1]) == pytest.approx(expected.max(), abs=0.1)
+        # The face passes another filter, to which this hardly trained network may answer with the
+        # class that is nearly as probable.
+        named, score = printed.split()
+        probability = expected[CLASS_NAMES.index(named)]
+        assert probability > expected.max() - 0.1
+        assert float(score) == pytest.approx(probability, abs=0.1)
     else:
         found = rows(printed)
         assert found.shape == (2, 7)

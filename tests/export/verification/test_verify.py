@@ -10,6 +10,7 @@ from export.spec.artifacts import ARTIFACTS
 from export.spec.io_spec import get_io_spec
 from export.verification import verify
 from export.verification.runtimes import Runtime, RuntimeFailedError
+from fer_pipeline.classes import CLASS_NAMES
 
 
 def _verify(folder, names, faces, reference_model, **options):
@@ -82,7 +83,7 @@ def test_classify_must_not_contradict_serving_default(labels, scores, right):
     probabilities = np.zeros((2, 7), np.float32)
     probabilities[0, 5], probabilities[1, 0] = 0.9, 0.6
     runtime = Runtime(None, None, None, classify=lambda images: (labels, scores))
-    failures = verify._wrong_classes(runtime, None, probabilities)
+    failures = verify._wrong_classes(runtime, None, probabilities, CLASS_NAMES)
     assert (failures == ()) is right
 
 
@@ -125,9 +126,9 @@ def test_ctrl_c_does_not_wait_for_running_predictions(
 
 
 def test_nan_and_wrong_shapes_are_failures():
-    assert verify._malformed(np.zeros((3, 7)), 3) == ()
-    assert "NaN" in verify._malformed(np.full((3, 7), np.nan), 3)[0]
-    assert "shape" in verify._malformed(np.zeros((3, 6)), 3)[0]
+    assert verify._malformed(np.zeros((3, 7)), 3, 7) == ()
+    assert "NaN" in verify._malformed(np.full((3, 7), np.nan), 3, 7)[0]
+    assert "shape" in verify._malformed(np.zeros((3, 6)), 3, 7)[0]
 
 
 def test_latency_takes_turns_and_drops_the_warm_up():

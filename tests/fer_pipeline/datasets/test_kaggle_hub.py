@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fer_pipeline import datasets
+from fer_pipeline import datasets, recipes
 from fer_pipeline.config import Config
 from fer_pipeline.datasets import kaggle_hub
 from fer_pipeline.errors import UserError
@@ -117,7 +117,7 @@ def test_a_data_set_is_downloaded_once_and_read_as_its_folder_is(
 )
 def test_what_kaggle_refuses_is_one_line_before_tensorflow(kaggle, tmp_path, status, said):
     kaggle.status = status
-    config = Config(data="kaggle:owner/faces")
+    config = recipes.resolve(Config(data="kaggle:owner/faces"))
     problem = opening.find_problem(tmp_path / "run", config, chief=False, exporting=False)
     assert str(problem).startswith("--data=kaggle:owner/faces: ")
     assert said in str(problem)

@@ -234,6 +234,7 @@ def test_an_older_checkpoint_that_lacks_a_setting_had_its_default(splits, tmp_pa
         patch.setattr(loop, "known_resume_key", of_older_version)
         session = loop._open(splits, config, devices, tmp_path, {}, None)
     session.state.step = 1
+    del session.resume_key["classes"]
     session.save()
     assert set(checkpoints.load_latest(tmp_path).state["identity"]) < set(known_resume_key(config))
     assert len(loop.train(splits, config, run=tmp_path, log=said.append).history) == 1

@@ -35,6 +35,7 @@ def opened(monkeypatch):
         yield brightest_seventh
 
     monkeypatch.setattr(model_loader, "opened", opened)
+    monkeypatch.setattr(model_loader, "class_names", lambda *_, **__: CLASS_NAMES)
     return paths
 
 
