@@ -8,6 +8,25 @@ from typing import Any
 
 from fer_pipeline.config import Config
 
+_TUNED: dict[str, Any] = {
+    "model": "notebook",
+    "init_weights": None,
+    "batch_size": 128,
+    "learning_rate": 0.012,
+    "optimizer": "muon",
+    "schedule": "linear",
+    "warmup": 0.05,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "dropout": 0.1,
+    "normalization_momentum": 0.9,
+    "ema": 0.0,
+    "augment": "flip,shift:3,rotate:8,zoom:0.08",
+    "temperature": 2.0,
+    "distill": 0.7,
+    "calibrate": True,
+}
+
 #: The notebook's; one that was tuned on FER-2013, and one for few images of other classes
 #: (``BUILD_NOTES.md``).
 RECIPES: dict[str, dict[str, Any]] = {
@@ -29,41 +48,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "distill": 0.5,
         "calibrate": False,
     },
-    "tuned": {
-        "model": "notebook",
-        "init_weights": None,
-        "batch_size": 128,
-        "learning_rate": 0.012,
-        "optimizer": "muon",
-        "schedule": "linear",
-        "warmup": 0.05,
-        "weight_decay": 0.05,
-        "label_smoothing": 0.1,
-        "dropout": 0.1,
-        "normalization_momentum": 0.9,
-        "ema": 0.0,
-        "augment": "flip,shift:3,rotate:8,zoom:0.08",
-        "temperature": 2.0,
-        "distill": 0.7,
-        "calibrate": True,
-    },
-    "finetune": {
+    "tuned": _TUNED,
+    "finetune": _TUNED
+    | {
         "model": "compact",
         "init_weights": "pretrained",
         "batch_size": 32,
         "learning_rate": 1e-3,
         "optimizer": "adamw",
-        "schedule": "linear",
         "warmup": 0.1,
-        "weight_decay": 0.05,
-        "label_smoothing": 0.1,
         "dropout": 0.2,
-        "normalization_momentum": 0.9,
-        "ema": 0.0,
-        "augment": "flip,shift:3,rotate:8,zoom:0.08",
-        "temperature": 2.0,
-        "distill": 0.7,
-        "calibrate": True,
     },
 }
 
