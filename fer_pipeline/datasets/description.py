@@ -16,7 +16,6 @@ from fer_pipeline.datasets.files import Files
 from fer_pipeline.datasets.splits import Faces
 from fer_pipeline.datasets.splitting import Positions
 from fer_pipeline.errors import UserError
-from fer_pipeline.images import OnBadImage
 
 #: Standard deviation in grey levels below which an image shows nothing. On FER-2013 none lies
 #: between 0, that of its constant images, and 42.
@@ -173,15 +172,3 @@ def _format(files: Files, row: int) -> str:
     except Exception:  # Damaged files make Pillow raise many kinds.
         return "unreadable"
     return f"{kind} {width}x{height} {mode}"
-
-
-def load(
-    source: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail"
-) -> tuple[Faces, Positions]:
-    """Reads and splits a source, as a training without further flags does.
-
-    Raises:
-      UserError: as ``datasets.load``.
-    """
-    faces = datasets.read(source, on_bad_image=on_bad_image)
-    return faces, splitting.positions(os.fspath(source), faces)

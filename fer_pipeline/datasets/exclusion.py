@@ -103,7 +103,7 @@ def read(path: str | os.PathLike[str]) -> Exclusion:
     """Reads a list.
 
     Raises:
-      UserError: it cannot be read, is empty, or a line of a CSV file has no hash; names the line.
+      UserError: it cannot be read, or a line of a CSV file has no hash; names the line.
     """
     try:
         text = _content(path).decode("utf-8-sig")
@@ -185,11 +185,11 @@ def apply(
     named = names_of and any(line.digest is None for line in exclusion.lines)
     all_names = names_of() if named else [None] * 3
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    wanted = _index(exclusion.lines, splits.classes)
     hit, masks = {}, {}
     for (use, part), part_names in zip(parts.items(), all_names, strict=True):
         if use == "validation" and splits.selected_on == "test":
             continue
-        wanted = _index(exclusion.lines, splits.classes)
         masks[use], hit[use] = _match(part, wanted, part_names, hashed=hashed)
     kept = {
         use: _keep(exclusion.path, use, parts[use], ~mask, splits.classes)

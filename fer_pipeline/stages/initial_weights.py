@@ -20,9 +20,6 @@ from fer_pipeline.run_record import classes_of
 from fer_pipeline.stages.teachers import digest
 from fer_pipeline.training import checkpoints
 
-#: The network of the pretrained model.
-_PRETRAINED_NETWORK = "compact"
-
 _KINDS = "'pretrained', a run directory, or an export's model_weights.h5 or .keras"
 
 #: Arrays of the head: kernel and bias, the last of a network's.
@@ -59,13 +56,13 @@ def with_network(config: Config) -> Config:
     Files do not say which network they are of; there the recipe decides.
 
     Raises:
-      UserError: the run that they are of cannot be read.
+      UserError: the run that they are of, or the pretrained manifest, cannot be read.
     """
     source = config.init_weights
     if config.model is not None or source is None:
         return config
     if source == pretrained.NAME:
-        return dataclasses.replace(config, model=_PRETRAINED_NETWORK)
+        return dataclasses.replace(config, model=pretrained.network_name())
     if (Path(source) / run_dir.CONFIG).is_file():
         record = run_dir.read_config(Path(source))
         return dataclasses.replace(config, model=record.get("model", "notebook"))
@@ -113,7 +110,9 @@ def place(source: str | None) -> str | None:
 
 def _needs_none(path: Path, config: Config) -> bool:
     """Whether a run goes on from its checkpoint and what it once started from is gone."""
-    if config.overwrite or not checkpoints.latest(path) or not (path / run_dir.CONFIG).is_file():
+    if config.init_weights == pretrained.NAME or config.overwrite:
+        return False
+    if not checkpoints.latest(path) or not (path / run_dir.CONFIG).is_file():
         return False
     recorded = run_dir.read_config(path).get("init_weights")
     return recorded == place(config.init_weights) and not os.path.exists(str(recorded))
@@ -134,7 +133,7 @@ def of_run(path: Path, config: Config, classes: Sequence[str]) -> Start:
     source = config.init_weights
     if source is None:
         return Start()
-    if source != pretrained.NAME and _needs_none(path, config):
+    if _needs_none(path, config):
         return Start(None, run_dir.read_config(path)["initial_weights"])
     found = load(source)
     weights = fit(found, config.model, classes, source=source)
