@@ -13,7 +13,7 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.run_record import classes_of
 
 #: Settings of a run that its training and validation images depend on.
-_SPLITTING = ("seed", "validation_fraction", "exclude")
+SPLITTING = ("seed", "validation_fraction", "exclude")
 
 #: Settings of how images are read.
 _READING = ("cache", "cache_dir")
@@ -79,7 +79,7 @@ def _load(
     keep: bool,
 ) -> RunData:
     """As ``load``; ``labels`` are the options of ``datasets.load`` about FER+."""
-    splitting = {name: config[name] for name in _SPLITTING if config.get(name) is not None}
+    splitting = {name: config[name] for name in SPLITTING if config.get(name) is not None}
     source = data or config["data"]
     if source == datasets.SYNTHETIC:
         splitting.pop("validation_fraction", None)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_pipeline import atomic_files, cores, datasets, run_dir
 from fer_pipeline import classes as classes_lib
-from fer_pipeline.datasets import description, splitting
+from fer_pipeline.datasets import description, run_data, splitting
 from fer_pipeline.datasets.description import Description
 from fer_pipeline.datasets.splits import Faces, fingerprint
 from fer_pipeline.datasets.splitting import Positions
@@ -26,12 +26,6 @@ from fer_pipeline.terminal.tables import format_table
 
 #: The files that a description consists of.
 PAGE, FIGURE, DOUBTFUL = "description.html", "description.png", "doubtful.csv"
-
-#: Manifests lie this far above a file of an export at most.
-_LEVELS = 2
-
-#: Settings that decide which images a run was trained on.
-_SPLITTING = ("validation_fraction", "seed", "exclude")
 
 
 class Described(NamedTuple):
@@ -135,7 +129,8 @@ def training_record(path: Path) -> Mapping[str, Any] | None:
     if (path / run_dir.CONFIG).is_file():
         return run_dir.read_config(path)
     real = path.resolve()
-    for folder in [real, *real.parents[:_LEVELS]] if real.is_dir() else real.parents[:_LEVELS]:
+    above = real.parents[: integrity.LEVELS]
+    for folder in [real, *above] if real.is_dir() else above:
         manifest = integrity.read_export(folder)
         if manifest:
             record = manifest.get("run")
@@ -155,7 +150,7 @@ def tells_its_data(record: Mapping[str, Any] | None) -> bool:
 
 def own_places(source: str, faces: Faces, record: Mapping[str, Any]) -> Positions | None:
     """How a run has split these faces; None where they are not the run's, as far as one can see."""
-    options = {name: record[name] for name in _SPLITTING if record.get(name) is not None}
+    options = {name: record[name] for name in run_data.SPLITTING if record.get(name) is not None}
     try:
         # A list of left out images is not part of an export, and may be gone.
         splits, _ = datasets.split(source, faces, **options)

@@ -14,28 +14,6 @@ from fer_pipeline.inference.results import Prediction, Unreadable
 from fer_pipeline.inference.sources import Source, expand
 
 
-def brightest_seventh(images):
-    """The share of light that falls on each seventh of the columns: float32 [N, 7]."""
-    columns = images[..., 0].astype(np.float32).sum(axis=1) + 1
-    light = np.stack([part.sum(axis=1) for part in np.array_split(columns, 7, axis=1)], axis=1)
-    return light / light.sum(axis=1, keepdims=True)
-
-
-@pytest.fixture
-def opened(monkeypatch):
-    """The paths of the models that were opened."""
-    paths = []
-
-    @contextlib.contextmanager
-    def opened(path, **_):
-        paths.append(str(path))
-        yield brightest_seventh
-
-    monkeypatch.setattr(model_loader, "opened", opened)
-    monkeypatch.setattr(model_loader, "class_names", lambda path, *, trust: CLASS_NAMES)
-    return paths
-
-
 def lit(seventh):
     image = np.zeros((48, 48), np.uint8)
     np.array_split(image, 7, axis=1)[seventh][:] = 255
@@ -65,7 +43,7 @@ def test_a_picture_may_have_several_faces_or_none(opened):
     assert text == Unreadable("text", "no picture")
 
 
-def test_mirror_images_are_averaged(opened):
+def test_mirror_images_are_averaged(opened, brightest_seventh):
     faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1), np.uint8)
     with classifier.open_classifier("m", tta=True) as classify:
         found = classify(faces)

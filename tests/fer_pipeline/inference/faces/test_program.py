@@ -1,6 +1,5 @@
 """What a program asks about: paths, arrays and Pillow images, with the faces in them."""
 
-import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -13,30 +12,9 @@ import fer_pipeline
 from fer_pipeline import images, inference
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import model_loader
 from fer_pipeline.inference.faces import boxes, crops, program
 
-
-def brightest_seventh(faces):
-    """The share of light that falls on each seventh of the columns: float32 [N, 7]."""
-    columns = faces[..., 0].astype(np.float32).sum(axis=1) + 1
-    light = np.stack([part.sum(axis=1) for part in np.array_split(columns, 7, axis=1)], axis=1)
-    return light / light.sum(axis=1, keepdims=True)
-
-
-@pytest.fixture(autouse=True)
-def opened(monkeypatch):
-    """The paths of the models that were opened."""
-    paths = []
-
-    @contextlib.contextmanager
-    def opened(path, **_):
-        paths.append(str(path))
-        yield brightest_seventh
-
-    monkeypatch.setattr(model_loader, "opened", opened)
-    monkeypatch.setattr(model_loader, "class_names", lambda *_, **__: CLASS_NAMES)
-    return paths
+pytestmark = pytest.mark.usefixtures("opened")
 
 
 def lit(seventh):
@@ -85,7 +63,7 @@ def test_arrays_are_converted_as_files_are():
             program.predict(lit(0), **wrong)
 
 
-def test_a_pillow_image_is_the_file_it_came_from(tmp_path):
+def test_a_pillow_image_is_the_file_it_came_from(tmp_path, brightest_seventh):
     colours = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     sixteen = np.random.default_rng(1).integers(0, 2**16, (48, 48), np.uint16)
     exif = Image.Exif()
@@ -104,7 +82,7 @@ def test_a_pillow_image_is_the_file_it_came_from(tmp_path):
         program.predict(Image.fromarray(np.zeros((48, 48), np.float32)))
 
 
-def test_faces_are_found_as_the_command_finds_them(tmp_path, scene):
+def test_faces_are_found_as_the_command_finds_them(tmp_path, scene, brightest_seventh):
     """The same picture as a path, an array and a Pillow image, with a face and then with two."""
     one, _ = scene((300, 200), [(60, 20, 70)])
     two, places = scene((480, 200), [(240, 20, 64), (10, 20, 64)])
