@@ -6,16 +6,28 @@ import signal
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+#: Tests that share an export, which takes half a minute: that of the compact network, and that of
+#: the notebook's.
+_SHARED = (
+    ("tests/export/test_compact.py", "tests/export/delivery/test_pretrained.py"),
+    ("tests/export/",),
+)
+
+#: Those in the last folder that need none of them.
+_APART = ("spec/test_gates.py", "delivery/test_staging.py", "web/test_commands.py", "test_race.py")
+
 
 class _Scheduling(LoadFileScheduling):
-    """Those of a file together, and all that export: they share one export, half a minute's.
+    """Those of a file together, and all that share an export.
 
     Marks for ``--dist=loadgroup`` would say the same, but pytest 9.2 does not pass them on.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = "tests/export/"
-        return folder if nodeid.startswith(folder) else super()._split_scope(nodeid)
+        file = super()._split_scope(nodeid)
+        if file.endswith(_APART):
+            return file
+        return next((group[0] for group in _SHARED if file.startswith(group)), file)
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -68,7 +68,7 @@ class Look(NamedTuple):
     light_y: Annotated[np.ndarray, -0.01, 0.01]
     exposure: Annotated[np.ndarray, 0.85, 1.12]
     blur: Annotated[np.ndarray, 0.0, 0.16]
-    noise: Annotated[np.ndarray, 0.01, 0.05]
+    noise: Annotated[np.ndarray, 0.01, 0.03]
 
 
 #: Lower and upper end of each field: float64 ``[2, LOOK_SIZE]``.
