@@ -31,7 +31,7 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
 
 #: Intensity of an active unit: uniform between these; 1 is the strongest. Clear expressions, so that
 #: the few faces of ``load`` teach the notebook's network in fifteen epochs.
-INTENSITY_RANGE: tuple[float, float] = (0.9, 1.0)
+INTENSITY_RANGE: tuple[float, float] = (0.95, 1.0)
 
 #: Faces painted at a time, few enough for the arrays to stay in a core's cache.
 _CHUNK = 32
@@ -88,7 +88,7 @@ def _split(size: int, seed: np.random.SeedSequence) -> Split:
     return Split(render(labels, seed=faces), labels)
 
 
-def load(*, train: int = 840, validation: int = 280, test: int = 280, seed: int = 0) -> Splits:
+def load(*, train: int = 980, validation: int = 280, test: int = 280, seed: int = 0) -> Splits:
     """Draws the data set.
 
     Args:

@@ -96,7 +96,7 @@ def test_other_data_without_a_test_ask_for_no_flag_that_is_not_there(source, con
 
 
 def test_the_synthetic_faces_have_no_cut(config):
-    assert sizes(run_data.load(config, "synthetic")) == [840, 280, 280]
+    assert sizes(run_data.load(config, "synthetic")) == [980, 280, 280]
 
 
 def test_what_cannot_be_read_is_as_the_run_or_the_caller_says(source, config, tmp_path):

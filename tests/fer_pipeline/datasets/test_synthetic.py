@@ -53,7 +53,7 @@ def _linear_test_accuracy(splits: Splits) -> float:
 
 
 def test_shapes_types_and_sizes(default_set: Splits):
-    for split, size in zip(default_set[:3], (840, 280, 280), strict=True):
+    for split, size in zip(default_set[:3], (980, 280, 280), strict=True):
         assert split.images.shape == (size, 48, 48, 1)
         assert split.images.dtype == np.uint8
         assert split.labels.shape == (size,)
