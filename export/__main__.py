@@ -37,7 +37,7 @@ _FORMATS = flags.DEFINE_list(
     None,
     f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}. The new export "
     "holds these alone. And web, a page that answers in a browser, added to the others or, named "
-    "alone, to the export that is there.",
+    "alone, to the export that is there; where there is none, int8 is exported for it.",
 )
 _LITERTJS = flags.DEFINE_string(
     "litertjs",
@@ -163,7 +163,8 @@ def _refuse_ignored() -> None:
     if not with_page:
         ignored |= dict.fromkeys(_OF_WEB, "belongs to --formats=web")
     elif not others:
-        ignored |= dict.fromkeys(_NOT_OF_WEB, "has no effect with --formats=web alone")
+        problem = "has no effect with --formats=web alone (--formats=int8,web exports again)"
+        ignored |= dict.fromkeys(_NOT_OF_WEB, problem)
     if _VERIFY_ONLY.value:
         ignored = dict.fromkeys(_OF_EXPORTING, "has no effect with --verify_only")
         if not _DATA.value:

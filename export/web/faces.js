@@ -77,15 +77,15 @@ async function look(run, { data, channels }, left, top, side, lowest) {
 /** Looks from the distance that the network knows best: the face that it sees there, or none. */
 async function lookAgain(run, levels, edges) {
   const side = SECOND_LOOK * Math.max(edges[2] - edges[0], edges[3] - edges[1]);
-  // The smallest scale that still shows all that the input can hold: it is quick to cut from.
-  const level = levels.findLast((one) => one.side <= side) ?? levels[0], scale = SIZE / level.side;
+  // With two pixels for one of the input: a face may fill millions of the picture's own.
+  const level = levels.findLast((one) => 2 * one.side <= side) ?? levels[0];
+  const scale = SIZE / level.side, length = Math.max(1, rint(side * scale));
   const [left, top] = [0, 1].map((i) => rint(((edges[i] + edges[i + 2] - side) / 2) * scale));
-  const length = Math.max(1, rint(side * scale));
   const square = resize(part(level.image, left, top, length, length, true), SIZE, SIZE);
   const found = await look(run, square, left / scale, top / scale, length / scale, SURE);
   const near = found.filter((one) => shares(edges, one.edges)[0] > SAME);
-  if (!near.length) return [];
   const [best] = near.sort((one, other) => other.score - one.score);
+  if (!best) return [];
   // MediaPipe's weighted non-maximum suppression: the mean of those much like the surest.
   const alike = near.filter((one) => one === best || shares(best.edges, one.edges)[0] > SAME);
   const sum = (value) => alike.reduce((total, one) => total + one.score * value(one), 0);
