@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -237,22 +238,15 @@ def _formats() -> tuple[list[str], bool]:
 
 
 def _export_with_page(run: Path) -> None:
-    from export.delivery import web as page
-    from export.formats import litertjs, web
+    from export import page
 
-    others, _ = _formats()
-    # Before anything is trained or written.
-    litertjs.read(_LITERTJS.value)
-    is_export = (run / export_files.MANIFEST).is_file()
-    if is_export and others:
-        raise UserError(f"--run_dir={run}: is an export and no run; a page alone can be made of it")
-    if others or not (is_export or (run / run_dir.EXPORT).is_dir()):
-        _export(run, others or [web.FORMATS[0]])
-    if is_export or _OUTPUT_DIR.value:
-        source = run if is_export else run / run_dir.EXPORT
-        page.write_folder(source, Path(_OUTPUT_DIR.value or web.NAME), litert=_LITERTJS.value)
-    else:
-        page.add_to_export(run, litert=_LITERTJS.value)
+    page.make(
+        run,
+        _formats()[0],
+        export=functools.partial(_export, run),
+        litert=_LITERTJS.value,
+        output_dir=_OUTPUT_DIR.value,
+    )
 
 
 def _export(run: Path, formats: list[str] | None) -> None:
