@@ -5,8 +5,6 @@ import subprocess
 import sys
 import urllib.request
 
-from fer_pipeline.inference import pretrained
-
 
 def command(*arguments):
     result = subprocess.run(
