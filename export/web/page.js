@@ -83,23 +83,23 @@ export async function decode(file) {
 
 function draw() {
   const { image, faces, chosen, drawn } = shown, { width, height } = image;
-  const mirrored = shown.live && !drawn, size = Math.max(width, height) / 28, line = size / 4;
+  const mirror = shown.live && !drawn, size = Math.max(width, height) / 28, line = size / 4;
   Object.assign(canvas, { width, height });
   pen.putImageData(new ImageData(image.data, width, height), 0, 0);
   Object.assign(pen, { lineWidth: line, shadowColor: "#000", font: `bold ${size}px system-ui` });
-  pen.scale(mirrored ? -1 : 1, 1);
+  if (mirror) pen.setTransform(-1, 0, 0, 1, width, 0); // Letters are read from the left still.
   for (const { square, missed, number, probabilities } of [...faces, { square: drawn }]) {
     if (!square || missed) continue;
-    const [left, top, side] = square, from = mirrored ? -left - side : left; // Letters run on.
+    const [left, top, side] = square, from = mirror ? width - left - side : left;
     const text = faces.length > 1 ? ` ${number} ${name(probabilities)} ` : "";
+    const long = pen.measureText(text).width, start = Math.max(0, Math.min(from, width - long));
     const colour = number === chosen ? "#5fd0c5" : "#fff", foot = Math.max(top, 1.3 * size);
     Object.assign(pen, { strokeStyle: colour, fillStyle: colour, shadowBlur: line });
     pen.strokeRect(from, top, side, side);
-    pen.fillRect(from, foot - 1.3 * size, pen.measureText(text).width, 1.3 * size);
-    Object.assign(pen, { fillStyle: "#000", shadowBlur: 0 }).fillText(text, from, foot - line);
+    pen.fillRect(start, foot - 1.3 * size, long, 1.3 * size);
+    Object.assign(pen, { fillStyle: "#000", shadowBlur: 0 }).fillText(text, start, foot - line);
   }
-  const looks = { mirrored, drag: drawn, small: size < 12 };
-  canvas.className = Object.keys(looks).filter((name) => looks[name]).join(" ");
+  canvas.className = `${mirror ? "mirror" : ""} ${drawn ? "drag" : ""} ${size < 12 ? "small" : ""}`;
 }
 
 function showBars(probabilities) {
