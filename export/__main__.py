@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ _FORMATS = flags.DEFINE_list(
     None,
     f"Comma-separated formats, by default all: {', '.join(artifacts.ARTIFACTS)}. The new export "
     "holds these alone. And web, a page that answers in a browser, added to the others or, named "
-    "alone, to the export that is there.",
+    "alone, to the export that is there; where there is none, int8 is exported for it.",
 )
 _LITERTJS = flags.DEFINE_string(
     "litertjs",
@@ -163,7 +164,8 @@ def _refuse_ignored() -> None:
     if not with_page:
         ignored |= dict.fromkeys(_OF_WEB, "belongs to --formats=web")
     elif not others:
-        ignored |= dict.fromkeys(_NOT_OF_WEB, "has no effect with --formats=web alone")
+        problem = "has no effect with --formats=web alone (--formats=int8,web exports again)"
+        ignored |= dict.fromkeys(_NOT_OF_WEB, problem)
     if _VERIFY_ONLY.value:
         ignored = dict.fromkeys(_OF_EXPORTING, "has no effect with --verify_only")
         if not _DATA.value:
@@ -236,22 +238,15 @@ def _formats() -> tuple[list[str], bool]:
 
 
 def _export_with_page(run: Path) -> None:
-    from export.delivery import web as page
-    from export.formats import litertjs, web
+    from export import page
 
-    others, _ = _formats()
-    # Before anything is trained or written.
-    litertjs.read(_LITERTJS.value)
-    is_export = (run / export_files.MANIFEST).is_file()
-    if is_export and others:
-        raise UserError(f"--run_dir={run}: is an export and no run; a page alone can be made of it")
-    if others or not (is_export or (run / run_dir.EXPORT).is_dir()):
-        _export(run, others or [web.FORMATS[0]])
-    if is_export or _OUTPUT_DIR.value:
-        source = run if is_export else run / run_dir.EXPORT
-        page.write_folder(source, Path(_OUTPUT_DIR.value or web.NAME), litert=_LITERTJS.value)
-    else:
-        page.add_to_export(run, litert=_LITERTJS.value)
+    page.make(
+        run,
+        _formats()[0],
+        export=functools.partial(_export, run),
+        litert=_LITERTJS.value,
+        output_dir=_OUTPUT_DIR.value,
+    )
 
 
 def _export(run: Path, formats: list[str] | None) -> None:

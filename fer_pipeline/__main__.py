@@ -20,6 +20,7 @@ _COMMANDS = {
     "report": ("fer_pipeline.report", "shows a run, or several side by side, as a web page"),
     "predict": ("fer_pipeline.predict", "names the expression on pictures of faces"),
     "export": ("export", "exports a run again, or audits an export"),
+    "serve": ("export.serve", "shows the web page of an export in a browser"),
     "benchmark": ("fer_pipeline.benchmark", "measures the throughput beside its rivals"),
 }
 

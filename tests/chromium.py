@@ -127,12 +127,13 @@ class Page:
     def call(self, method, **parameters):
         return self._browser.call(method, self._session, **parameters)
 
-    def look_like(self, *, width, height=900, dark=False, scale=1):
-        """Has the window another size and theme."""
+    def look_like(self, *, width, height=900, dark=False, scale=1, forced=False):
+        """Has the window another size and theme, or colours that the system forces upon it."""
         size = {"width": width, "height": height, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", deviceScaleFactor=scale, **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        colours = {"name": "forced-colors", "value": "active" if forced else "none"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme, colours])
 
     def run(self, script):
         """The value of an expression, or of what its promise gives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from export.formats import web
+from fer_pipeline import run_dir
 from fer_pipeline.errors import UserError
 
 #: The loopback address: no other computer reaches it.
@@ -29,6 +31,8 @@ _TYPES = {
 }
 _OTHER = "application/octet-stream"
 
+_INDEX = "index.html"
+
 #: The policy is in the page too; a header alone can say who may frame it.
 HEADERS = {
     "Content-Security-Policy": f"{web.POLICY}; frame-ancestors 'none'",
@@ -39,6 +43,14 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+
+
+def find_page(folder: Path) -> Path:
+    """The page in a run or an export; without one, the folder itself."""
+    found = (folder / part / web.NAME for part in ("", run_dir.EXPORT))
+    if (folder / _INDEX).is_file():
+        return folder
+    return next((page for page in found if (page / _INDEX).is_file()), folder)
 
 
 def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
@@ -52,8 +64,11 @@ def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
       UserError: there is no page, or the port cannot be used.
     """
     folder = folder.resolve()
-    if not (folder / "index.html").is_file():
-        raise UserError(f"{folder}: holds no page (index.html); --formats=web makes one")
+    if not (folder / _INDEX).is_file():
+        raise UserError(
+            f"{folder}: holds no page ({_INDEX}); python -m export --run_dir=RUN --formats=web "
+            "makes one"
+        )
     try:
         return _Server((HOST, port), partial(_Handler, folder))
     except (OSError, OverflowError) as error:
@@ -78,9 +93,10 @@ def find_file(folder: Path, target: str) -> Path | None:
         # Links are followed, and must not lead out.
         path = folder.joinpath(*parts).resolve()
         if path.is_dir():
-            path = (path / "index.html").resolve()
+            path = (path / _INDEX).resolve()
         return path if path.is_relative_to(folder) and path.is_file() else None
-    except (OSError, RuntimeError):  # A name that is too long, a link to itself.
+    # A name that is too long or has letters that the system lacks, a link to itself.
+    except (OSError, RuntimeError, ValueError):
         return None
 
 
@@ -107,13 +123,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_content: bool) -> None:
         path = find_file(self._folder, self.path)
-        if path is None:
+        try:
+            file = open(path, "rb") if path else None  # noqa: SIM115
+        except OSError:  # Replaced this moment, or another user's.
+            file = None
+        if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        with open(path, "rb") as file:
+        with file:
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", _TYPES.get(path.suffix, _OTHER))
-            self.send_header("Content-Length", str(path.stat().st_size))
+            self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
             self.end_headers()
             if with_content:
                 shutil.copyfileobj(file, self.wfile)

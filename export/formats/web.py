@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,12 @@ from fer_pipeline.inference.faces import blazeface, crops, detector
 #: The name that ``--formats`` takes, and that of the folder in an export.
 NAME = "web"
 
-#: What a page asks first: the model and what is to be said of it.
+#: What a page asks first: the model, and what it needs to know to ask it.
 ABOUT = "page.json"
 
 _PAGE = Path(__file__).parents[1] / "web"
 _HTML = "index.html"
-_STATIC = ("page.css", "page.js", "faces.js", "pixels.js")
+_STATIC = ("page.css", "page.js", "faces.js", "pixels.js", "tracks.js")
 
 #: The folder of LiteRT.js, and its licence, which its packages lack.
 _LITERT, _LICENSE = "litert", "LICENSE"
@@ -37,6 +39,9 @@ FORMATS = ("int8", "float32", "float16", "dynamic_range")
 
 #: LiteRT.js names a package by another; a page without a bundler needs this to find it.
 _IMPORTS = '{"imports": {"@litertjs/wasm-utils": "./litert/wasm-utils.js"}}'
+
+#: The row of a class: its name in whichever direction it is written, its bar and its probability.
+_ROW = '<li><span dir="auto">{}</span><span class="track"></span><span></span></li>'
 
 #: What the browser lets the page do (https://www.w3.org/TR/CSP3/). It may ask its own server for
 #: files and no other for anything. The import map is the one script that is written in the page.
@@ -102,9 +107,8 @@ def write(
             contents[path.name] = path.read_bytes()
     for file in _STATIC:
         contents[file] = (_PAGE / file).read_bytes()
-    html = (_PAGE / _HTML).read_text("utf-8")
-    html = html.replace("@POLICY@", POLICY).replace("@IMPORTS@", _IMPORTS)
-    contents[_HTML] = html.encode()
+    card = (source / export_files.MODEL_CARD).read_text("utf-8")
+    contents[_HTML] = _html(manifest, name, card).encode()
     about = _about(manifest, name, network and network.name)
     contents[ABOUT] = f"{json.dumps(about, indent=2, allow_nan=False)}\n".encode()
     for file, content in contents.items():
@@ -126,18 +130,30 @@ def _choose(source: Path, manifest: dict[str, Any], formats: Sequence[str]) -> s
     return name
 
 
-def _about(manifest: dict[str, Any], name: str, network: str | None) -> dict[str, Any]:
-    """What the page shows and needs to know of its model."""
+def _html(manifest: dict[str, Any], name: str, card: str) -> str:
+    """The page with all that is said of its model, which escapes whatever stands in a manifest."""
     entry, evaluation = manifest["artifacts"][name], manifest["evaluation"]
+    model = f"{manifest['run'].get('model', 'notebook')}, {name}"
+    data, images = evaluation.get("source") or "its own data", evaluation.get("images", 0)
+    parts = {
+        "POLICY": POLICY,
+        "IMPORTS": _IMPORTS,
+        "ROWS": "".join(_ROW.format(html.escape(label)) for label in manifest["labels"]),
+        "FACTS": f"Model: <strong>{html.escape(model)}</strong> ({entry['size'] / 1000:,.0f} kB), "
+        f"right on <strong>{entry['accuracy']:.1%}</strong> of {images:,} faces "
+        f"({html.escape(data)}).",
+        "CARD": html.escape(card),
+    }
+    page = (_PAGE / _HTML).read_text("utf-8")
+    return re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], page)
+
+
+def _about(manifest: dict[str, Any], name: str, network: str | None) -> dict[str, Any]:
+    """What the page needs to know to ask its model, and the network that finds faces."""
+    entry = manifest["artifacts"][name]
     [end], [start] = entry["outputs"], entry["inputs"]
     return {
         "model": entry["path"],
-        "name": f"{manifest['run'].get('model', 'notebook')}, {name}",
-        "size": entry["size"],
-        "accuracy": entry["accuracy"],
-        "images": evaluation.get("images", 0),
-        "data": evaluation.get("source") or "its own data",
-        "card": export_files.MODEL_CARD,
         "labels": manifest["labels"],
         "input": start["shape"][1],
         "scale": end["quantization"]["scale"] if end["quantization"] else 1.0,

@@ -70,6 +70,11 @@ def choose(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
         return dict(ARTIFACTS)
     wanted = [name.strip() for name in formats if name.strip()]
     unknown = [name for name in wanted if name not in ARTIFACTS]
+    if "web" in unknown:
+        raise UserError(
+            "--formats: a web page is made of a run that is trained: python -m export "
+            "--run_dir=RUN --formats=web"
+        )
     if unknown or not wanted:
         problem = f"unknown format {unknown[0]!r}" if unknown else "no format given"
         raise UserError(f"--formats: {problem}; choose from {', '.join(ARTIFACTS)}")

@@ -12,9 +12,8 @@ const OVERLAP = 0.25, WITH_RIM = 1.5, MAX_STEPS = 3;
 export const detector = (run) => async (image, smallest) => {
   const longer = Math.max(image.width, image.height);
   for (const wanted of [sides(longer, (smallest * SIZE) / SEEN), [WITH_RIM * longer]]) {
-    const sure = [];
-    for (const { edges } of surest(await search(run, image, wanted)))
-      sure.push(...(await lookAgain(run, image, edges)));
+    const { found, levels } = await search(run, image, wanted), sure = [];
+    for (const { edges } of surest(found)) sure.push(...(await lookAgain(run, levels, edges)));
     if (sure.length) return surest(sure);
   }
   return [];
@@ -34,13 +33,13 @@ function starts(length, side) {
   return Array.from({ length: count }, (_, i) => (free * i) / (count - 1));
 }
 
-/** What may be a face, in views of these sides, each scaled down from the one before. */
+/** What may be a face, in views of these sides, and the picture at their scales. */
 async function search(run, image, wanted) {
-  const found = [];
-  let smaller = image;
+  const found = [], levels = [{ image, side: SIZE }]; // side: of the part that the input takes
   for (const side of wanted) {
-    const at = (pixels) => rint((pixels * SIZE) / side);
-    smaller = resize(smaller, Math.max(1, at(image.width)), Math.max(1, at(image.height)));
+    const at = (pixels) => rint((pixels * SIZE) / side), size = (pixels) => Math.max(1, at(pixels));
+    const smaller = resize(levels.at(-1).image, size(image.width), size(image.height));
+    levels.push({ image: smaller, side });
     for (const top of starts(image.height, side))
       for (const left of starts(image.width, side)) {
         const seen = part(smaller, at(left), at(top), SIZE, SIZE, true);
@@ -48,13 +47,12 @@ async function search(run, image, wanted) {
         found.push(...maybe.filter(({ edges }) => !isCut(edges, left, top, side, image)));
       }
   }
-  return found;
+  return { found, levels };
 }
 
 /** Whether a view cuts a face off where the picture itself does not. */
-const isCut = (edges, left, top, side, { width, height }) =>
-  (edges[0] < left && left > 0) || (edges[2] > left + side && left + side < width) ||
-  (edges[1] < top && top > 0) || (edges[3] > top + side && top + side < height);
+const isCut = (edges, left, top, side, { width, height }) => [left, top].some((start, i) =>
+  start > Math.max(0, edges[i]) || start + side < Math.min([width, height][i], edges[i + 2]));
 
 /** The finds of the network in a square view; neighbouring anchors find the same face. */
 async function look(run, { data, channels }, left, top, side, lowest) {
@@ -77,15 +75,17 @@ async function look(run, { data, channels }, left, top, side, lowest) {
 }
 
 /** Looks from the distance that the network knows best: the face that it sees there, or none. */
-async function lookAgain(run, image, edges) {
+async function lookAgain(run, levels, edges) {
   const side = SECOND_LOOK * Math.max(edges[2] - edges[0], edges[3] - edges[1]);
-  const [left, top] = [0, 1].map((i) => (edges[i] + edges[i + 2] - side) / 2);
-  const length = (start) => Math.max(rint(start + side) - rint(start), 1);
-  const square = part(image, rint(left), rint(top), length(left), length(top), true);
-  const found = await look(run, resize(square, SIZE, SIZE), left, top, side, SURE);
+  // With two pixels for one of the input: a face may fill millions of the picture's own.
+  const level = levels.findLast((one) => 2 * one.side <= side) ?? levels[0];
+  const scale = SIZE / level.side, length = Math.max(1, rint(side * scale));
+  const [left, top] = [0, 1].map((i) => rint(((edges[i] + edges[i + 2] - side) / 2) * scale));
+  const square = resize(part(level.image, left, top, length, length, true), SIZE, SIZE);
+  const found = await look(run, square, left / scale, top / scale, length / scale, SURE);
   const near = found.filter((one) => shares(edges, one.edges)[0] > SAME);
-  if (!near.length) return [];
   const [best] = near.sort((one, other) => other.score - one.score);
+  if (!best) return [];
   // MediaPipe's weighted non-maximum suppression: the mean of those much like the surest.
   const alike = near.filter((one) => one === best || shares(best.edges, one.edges)[0] > SAME);
   const sum = (value) => alike.reduce((total, one) => total + one.score * value(one), 0);
@@ -94,7 +94,7 @@ async function lookAgain(run, image, edges) {
 }
 
 /** What two boxes share: intersection over union, and over the smaller one. */
-function shares(a, b) {
+export function shares(a, b) {
   const length = (i) => Math.max(0, Math.min(a[i + 2], b[i + 2]) - Math.max(a[i], b[i]));
   const [one, other] = [a, b].map((box) => (box[2] - box[0]) * (box[3] - box[1]));
   const shared = length(0) * length(1), tiny = 1e-38;

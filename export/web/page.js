@@ -3,18 +3,21 @@
 import { loadAndCompile, loadLiteRt, Tensor } from "./litert/index.js";
 import { detector } from "./faces.js";
 import { part, rint, toFace } from "./pixels.js";
+import { follower } from "./tracks.js";
 
 const CUT_OUT = 64, FILLS = 0.75; // pixels, part of a side: a face already, as predict has it
-const IN_PICTURES = 40, IN_FILMS = 64, LARGEST = 5e7; // pixels: smallest faces, largest picture
+const IN_PICTURES = 40, IN_FILMS = 64; // pixels: the smallest faces
+const LARGEST = 1.6e7; // pixels: what a phone's canvas holds; larger pictures are scaled down
 
 const at = (id) => document.getElementById(id);
-const canvas = at("canvas"), pen = canvas.getContext("2d", { willReadFrequently: true });
-export const shown = { image: null, faces: [], chosen: 0, drawn: null }; // drawn: the visitor's square
-let about, classify, detect, stream, busy = Promise.resolve(); // Without detect the visitor marks.
+const canvas = at("canvas"), pen = canvas.getContext("2d");
+const reader = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+// Chosen is the number of the face whose bars are seen, drawn the visitor's square.
+export const shown = { image: null, live: false, faces: [] };
+let about, classify, detect, follow, stream = null, start = [0, 0], busy = Promise.resolve();
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const best = (values) => values.indexOf(Math.max(...values));
-const cut = (image, square) => (square ? part(image, square[0], square[1], square[2], square[2]) : image);
+const name = (values) => `\u2068${about.labels[best(values)]}\u2069`; // whichever way it is written
 
 function say(text, wrong = false) {
   at("status").classList.toggle("wrong", wrong);
@@ -22,13 +25,12 @@ function say(text, wrong = false) {
 }
 
 /** One thing after the other: the networks work for one caller at a time. */
-const enqueue = (task) =>
-  (busy = busy.then(task).catch((error) => say(`That did not work: ${error.message}`, true)));
+const enqueue = (task) => (busy = busy.then(task).catch(({ message }) =>
+  stop() ?? say(`That did not work: ${message}`, true)));
 
 /** Opens a .tflite file: a function of its input's values that gives its outputs. */
 async function openModel(file) {
-  const bytes = new Uint8Array(await (await fetch(file)).arrayBuffer());
-  const model = await loadAndCompile(bytes, { accelerator: "wasm" });
+  const model = await loadAndCompile(file, { accelerator: "wasm" });
   const [{ dtype, shape }] = model.getInputDetails();
   const kind = dtype === "uint8" ? Uint8Array : Float32Array;
   return async (values) => {
@@ -39,9 +41,10 @@ async function openModel(file) {
   };
 }
 
-/** The probabilities of a face: an RGBA image, cut out already -> one number a class. */
-export async function answer(image) {
-  const [found] = await classify(toFace(image, about.input));
+/** The probabilities of a face, one a class; without a square all of the image is one. */
+export async function answer(image, square) {
+  const face = square ? part(image, ...square, square[2]) : image;
+  const [found] = await classify(toFace(face, about.input));
   return Array.from(found, (value) => value * about.scale);
 }
 
@@ -53,165 +56,165 @@ function toSquare([left, top, right, bottom]) {
 }
 
 /** The faces in a picture from left to right: squares, none for all of it, and probabilities. */
-export async function find(image, smallest = IN_PICTURES) {
+export async function find(image, live = false) {
   const longer = Math.max(image.width, image.height), whole = [{ square: null }];
   let faces = longer <= CUT_OUT ? whole : [];
   if (longer > CUT_OUT && detect) {
-    const found = (await detect(image, smallest)).sort((a, b) => a.edges[0] - b.edges[0]);
-    faces = found.map(({ edges }) => ({ edges, square: toSquare(edges) }));
-    if (faces.length === 1 && faces[0].square[2] >= FILLS * longer) faces = whole;
+    const found = await detect(image, live ? IN_FILMS : IN_PICTURES);
+    found.sort((one, other) => one.edges[0] - other.edges[0]);
+    faces = found.map(({ edges }, i) => ({ edges, square: toSquare(edges), number: i + 1 }));
+    if (!live && faces.length === 1 && faces[0].square[2] >= FILLS * longer) faces = whole;
   }
-  for (const face of faces) face.probabilities = await answer(cut(image, face.square));
+  for (const face of faces) face.probabilities = await answer(image, face.square);
   return faces;
 }
 
-/** Draws a picture or a frame on the canvas and reads its pixels. */
-function read(source, width, height) {
-  Object.assign(canvas, { width, height });
-  pen.drawImage(source, 0, 0);
-  return { data: pen.getImageData(0, 0, width, height).data, width, height, channels: 4 };
-}
-
-/** The pixels of a picture's file, upright, as they are stored; null if it cannot be read. */
+/** The pixels of a picture's file, upright, as they are stored, or of a frame; null for neither. */
 export async function decode(file) {
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => null);
-  const small = bitmap && bitmap.width * bitmap.height <= LARGEST;
-  return small ? read(bitmap, bitmap.width, bitmap.height) : null;
+  if (!bitmap) return null;
+  const scale = Math.min(1, Math.sqrt(LARGEST / (bitmap.width * bitmap.height)));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.ceil(side * scale));
+  Object.assign(reader.canvas, { width, height });
+  Object.assign(reader, { imageSmoothingQuality: "high" }).drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  return { data: reader.getImageData(0, 0, width, height).data, width, height, channels: 4 };
 }
 
 function draw() {
-  const { image, faces, chosen, drawn } = shown, longer = Math.max(image.width, image.height);
-  pen.putImageData(new ImageData(image.data, image.width, image.height), 0, 0);
-  for (const square of [...faces.map((face) => face.square), drawn].filter(Boolean)) {
-    const strokeStyle = square === (drawn ?? faces[chosen].square) ? "#5fd0c5" : "#fff";
-    Object.assign(pen, { strokeStyle, lineWidth: longer / 120, shadowColor: "#000", shadowBlur: 4 });
-    pen.strokeRect(square[0], square[1], square[2], square[2]);
+  const { image, faces, chosen, drawn } = shown, { width, height } = image;
+  const mirror = shown.live && !drawn, size = Math.max(width, height) / 28, line = size / 4;
+  Object.assign(canvas, { width, height });
+  pen.putImageData(new ImageData(image.data, width, height), 0, 0);
+  Object.assign(pen, { lineWidth: line, shadowColor: "#000", font: `bold ${size}px system-ui` });
+  if (mirror) pen.setTransform(-1, 0, 0, 1, width, 0); // Letters are read from the left still.
+  for (const { square, missed, number, probabilities } of [...faces, { square: drawn }]) {
+    if (!square || missed) continue;
+    const [left, top, side] = square, from = mirror ? width - left - side : left;
+    const text = faces.length > 1 ? ` ${number} ${name(probabilities)} ` : "";
+    const long = pen.measureText(text).width, start = Math.max(0, Math.min(from, width - long));
+    const colour = number === chosen ? "#5fd0c5" : "#fff", foot = Math.max(top, 1.3 * size);
+    Object.assign(pen, { strokeStyle: colour, fillStyle: colour, shadowBlur: line });
+    pen.strokeRect(from, top, side, side);
+    pen.fillRect(start, foot - 1.3 * size, long, 1.3 * size);
+    Object.assign(pen, { fillStyle: "#000", shadowBlur: 0 }).fillText(text, start, foot - line);
   }
-  at("hint").hidden = true;
-  canvas.classList.toggle("small", longer < 320);
-  canvas.classList.toggle("drag", drawn !== null);
-  canvas.classList.toggle("mirrored", Boolean(stream));
+  canvas.className = `${mirror ? "mirror" : ""} ${drawn ? "drag" : ""} ${size < 12 ? "small" : ""}`;
 }
 
 function showBars(probabilities) {
   [...at("bars").children].forEach((row, i) => {
+    const percent = 100 * (probabilities[i] ?? 0);
     row.classList.toggle("first", i === best(probabilities));
-    row.children[1].firstChild.style.setProperty("--part", probabilities[i] ?? 0);
-    row.lastChild.textContent = percent(probabilities[i] ?? 0);
+    row.children[1].style.backgroundSize = `${percent}% 100%`;
+    row.lastChild.textContent = `${percent.toFixed(1)} %`;
   });
 }
 
-function show(chosen) {
-  const { faces } = shown, face = faces[chosen];
-  shown.chosen = chosen;
+function show(face) {
+  const { live, faces } = shown;
+  shown.chosen = face?.number;
   draw();
   showBars(face?.probabilities ?? []);
-  at("next").hidden = stream || faces.length < 2;
-  canvas.ariaLabel = `${stream ? "Camera" : "Picture"}, faces found: ${faces.length}`;
-  if (!face) return say("No face in sight.");
-  const of = faces.length > 1 ? `Face ${chosen + 1} of ${faces.length}` : "This face";
-  say(`${of} looks ${about.labels[best(face.probabilities)]}`);
+  at("next").hidden = faces.length < 2;
+  canvas.ariaLabel = `${live ? "Camera" : "Picture"}, faces found: ${faces.length}`;
+  const which = faces.length > 1 ? `Face ${face.number}` : "This face";
+  say(face ? `${which} looks ${name(face.probabilities)}` : "No face in sight.");
 }
 
 /** Finds and answers for the faces in an image, and shows how long that took. */
-async function look(image, smallest) {
-  const started = performance.now(), faces = await find(image, smallest);
+async function look(image, live) {
+  const started = performance.now(), found = await find(image, live);
+  const faces = live ? follow(found) : found, size = ({ square }) => square?.[2] ?? 0;
   at("time").textContent = `${(performance.now() - started).toFixed(0)} ms a frame`;
-  Object.assign(shown, { image, faces, drawn: null });
-  show(stream ? best(faces.map((face) => face.square?.[2] ?? 0)) : 0);
-}
-
-async function open(file) {
-  stop();
-  const image = await decode(file);
-  if (!image) return say("Choose a JPEG, PNG or WebP of up to 50 million pixels; that is none.", true);
-  await look(image, IN_PICTURES);
-  if (shown.faces.length) return;
+  const { chosen, drawn } = live && shown.live ? shown : {};
+  Object.assign(shown, { image, live, faces, drawn });
+  const [largest] = [...faces].sort((one, other) => size(other) - size(one));
+  show(faces.find(({ number }) => number === chosen) ?? largest);
+  if (faces.length || (live && detect)) return;
   const { width, height } = image, side = 0.6 * Math.min(width, height);
-  place([(width - side) / 2, (height - side) / 2, side]);
+  place(...(shown.drawn ?? [(width - side) / 2, (height - side) / 2, side]));
   say(`${detect ? "No face was found." : "This page cannot find faces by itself."} Drag a ` +
     "square around one, or move it with the arrow keys and size it with + and −.");
 }
 
 /** Has the visitor's square lie there, as far as the picture goes, and answers for it. */
-function place([left, top, wanted]) {
-  const { width, height } = shown.image, side = Math.min(Math.max(wanted, 8), width, height);
+function place(left, top, wanted) {
+  const { image } = shown, { width, height } = image;
+  const side = Math.min(Math.max(wanted, 8), width, height);
   const inside = (start, length) => Math.min(Math.max(start, 0), length - side);
-  shown.drawn = [inside(left, width), inside(top, height), side].map(Math.floor);
+  const drawn = shown.drawn = [inside(left, width), inside(top, height), side].map(Math.floor);
   draw();
-  enqueue(async () => showBars(await answer(cut(shown.image, shown.drawn))));
+  enqueue(async () => { if (shown.drawn === drawn) showBars(await answer(image, drawn)); });
 }
 
-canvas.onpointerdown = (event) => {
-  const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
-  const spot = ({ clientX, clientY }) => [(clientX - box.left) * scale, (clientY - box.top) * scale];
-  if (!shown.drawn) return;
-  const start = spot(event);
+const spot = ({ offsetX, offsetY }) => // in pixels of the picture
+  [offsetX, offsetY].map((pixels) => (pixels * canvas.width) / canvas.clientWidth);
+
+canvas.onpointerdown = (event) => { start = spot(event); };
+canvas.onpointermove = (event) => {
+  if (!shown.drawn || !event.buttons) return;
   canvas.setPointerCapture(event.pointerId);
-  canvas.onpointermove = (moved) => {
-    const end = spot(moved), side = Math.max(...end.map((v, i) => Math.abs(v - start[i])));
-    place([...end.map((v, i) => (v < start[i] ? start[i] - side : start[i])), side]);
-  };
-  canvas.onlostpointercapture = () => { canvas.onpointermove = null; };
+  const end = spot(event), side = Math.max(...end.map((v, i) => Math.abs(v - start[i])));
+  place(...start.map((v, i) => (end[i] < v ? v - side : v)), side);
 };
 
 canvas.onkeydown = (event) => {
-  const step = Math.ceil((shown.drawn?.[2] ?? 0) / 10);
-  const half = step / 2, move = { "+": [-half, -half, step], "-": [half, half, -step],
-    ArrowLeft: [-step, 0, 0], ArrowRight: [step, 0, 0],
-    ArrowUp: [0, -step, 0], ArrowDown: [0, step, 0] }[event.key];
-  if (!shown.drawn || !move) return;
+  const [left, top, side] = shown.drawn ?? [], step = Math.ceil(side / 10), half = step / 2;
+  const to = { ArrowLeft: [left - step, top, side], ArrowRight: [left + step, top, side],
+    ArrowUp: [left, top - step, side], ArrowDown: [left, top + step, side],
+    "+": [left - half, top - half, side + step], "-": [left + half, top + half, side - step] };
+  if (!side || !to[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  place(shown.drawn.map((value, i) => value + move[i]));
+  place(...to[event.key]);
 };
 
 async function watch() {
   const video = at("video"), wanted = { width: 640, height: 480, facingMode: "user" };
-  stream = await navigator.mediaDevices?.getUserMedia({ video: wanted }).catch(() => null);
-  if (!stream) return say("No camera may be used here. Allow it, or choose a picture.", true);
-  const mine = video.srcObject = stream;
+  const mine = stream = new MediaStream(); // Empty until the visitor allows a camera.
   at("camera").textContent = "Stop the camera";
-  await video.play();
+  const given = await navigator.mediaDevices?.getUserMedia({ video: wanted }).catch(() => null);
+  given?.getTracks().forEach((track) => mine.addTrack(track));
+  if (stream !== mine) return given?.getTracks().forEach((track) => track.stop());
+  Object.assign(video, { srcObject: mine }).play().catch(() => null);
+  [follow, shown.live] = [follower(), false];
   enqueue(async function step() {
     if (stream !== mine) return;
-    await look(read(video, video.videoWidth, video.videoHeight), IN_FILMS);
+    if (!mine.active) throw new Error("there is no camera, or it may not be used here");
+    await decode(video).then((frame) => frame && look(frame, true));
     requestAnimationFrame(() => enqueue(step));
   });
 }
 
 function stop() {
-  for (const track of stream?.getTracks() ?? []) track.stop();
+  stream?.getTracks().forEach((track) => track.stop());
   stream = null;
   at("camera").textContent = "Use the camera";
 }
 
-const take = ([file]) => { if (file && classify) enqueue(() => open(file)); };
+const take = ([file]) => file && classify && enqueue(async () => {
+  stop();
+  say("Looking for faces…");
+  await new Promise((done) => setTimeout(done, 20)); // So that it can be read.
+  const image = await decode(file);
+  if (!image) return say("Choose a JPEG, PNG or WebP; this browser cannot read that file.", true);
+  await look(image, false);
+});
 at("file").onchange = ({ target }) => { take(target.files); target.value = ""; };
-at("next").onclick = () => show((shown.chosen + 1) % shown.faces.length);
+at("next").onclick = () => {
+  const numbers = shown.faces.map(({ number }) => number);
+  show(shown.faces[(numbers.indexOf(shown.chosen) + 1) % numbers.length]);
+};
 at("camera").onclick = () => (stream ? stop() : watch());
 document.onpaste = (event) => take(event.clipboardData.files);
 document.ondragover = (event) => event.preventDefault();
 document.ondrop = (event) => { event.preventDefault(); take(event.dataTransfer.files); };
-at("card").ontoggle = async ({ target }) => {
-  target.lastChild.textContent ||= await (await fetch(about.card)).text();
-};
-
-function describe({ name, size, accuracy, images, data, labels }) {
-  at("name").textContent = name;
-  at("size").textContent = `${Math.round(size / 1000)} kB`;
-  at("accuracy").textContent = `${percent(accuracy)} of ${images} faces (${data})`;
-  at("bars").replaceChildren(...labels.map((label) => {
-    const row = at("row").content.cloneNode(true);
-    row.querySelector("span").textContent = label;
-    return row;
-  }));
-}
 
 /** Opens everything; says what cannot be opened. */
-async function start() {
+async function load() {
   let file = "page.json";
   try {
-    describe(about = await (await fetch(file)).json());
+    about = await (await fetch(file)).json();
     await loadLiteRt(file = "./litert/");
     classify = await openModel(file = about.model);
   } catch {
@@ -222,4 +225,4 @@ async function start() {
   say("Choose a picture of a face, or use the camera.");
 }
 
-start();
+load();

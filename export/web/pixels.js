@@ -6,14 +6,6 @@ const { abs, ceil, floor, fround, max, min } = Math;
 /** Rounds halves to even, as Python does. */
 export const rint = (x) => (abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
-/** Grey levels of RGBA: thousandths of red, green and blue (BT.601), rounded half up. */
-function toGrey({ data, width, height, channels }) {
-  const grey = new Uint8ClampedArray(width * height);
-  for (let i = 0, at = 0; i < grey.length; i++, at += channels)
-    grey[i] = floor((299 * data[at] + 587 * data[at + 1] + 114 * data[at + 2] + 500) / 1000);
-  return { data: grey, width, height, channels: 1 };
-}
-
 /** Which of `length` source rows make up each of `size` rows, and their weights, in float32. */
 function spans(length, size) {
   const scale = fround(1 / fround(size / length)), radius = max(scale, 1);
@@ -22,10 +14,8 @@ function spans(length, size) {
     const centre = fround((row + 0.5) * scale);
     const start = within(ceil(fround(fround(centre - radius) - 0.5)));
     const end = within(floor(fround(fround(centre + radius) - 0.5))) + 1;
-    const weights = new Float32Array(end - start).map((_, i) => {
-      const distance = abs(fround(fround(start + i + 0.5 - centre) * fround(1 / radius)));
-      return max(1 - distance, 0);
-    });
+    const distance = (i) => abs(fround(fround(i + 0.5 - centre) * fround(1 / radius)));
+    const weights = new Float32Array(end - start).map((_, i) => max(1 - distance(start + i), 0));
     const total = weights.reduce((sum, weight) => fround(sum + weight), 0);
     return { start, weights: weights.map((weight) => weight * fround(1 / total)) };
   });
@@ -66,8 +56,10 @@ export function part(image, left, top, width, height, black = false) {
   return { data, width, height, channels };
 }
 
-/** What the model takes of a picture or a part of it: `size` x `size` grey levels. */
-export function toFace(image, size) {
-  const grey = toGrey(image);
-  return image.width === size && image.height === size ? grey.data : resize(grey, size, size).data;
+/** What the model takes of RGBA: `size` x `size` grey levels (BT.601, rounded half up). */
+export function toFace({ data, width, height, channels }, size) {
+  const grey = new Uint8ClampedArray(width * height);
+  for (let i = 0, at = 0; i < grey.length; i++, at += channels)
+    grey[i] = floor((299 * data[at] + 587 * data[at + 1] + 114 * data[at + 2] + 500) / 1000);
+  return resize({ data: grey, width, height, channels: 1 }, size, size).data;
 }

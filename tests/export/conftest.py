@@ -56,6 +56,12 @@ def _narrow_network(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def narrow():
+    """Does the same for a block: ``with pytest.MonkeyPatch.context() as patch: narrow(patch)``."""
+    return _narrow
+
+
+@pytest.fixture(scope="session")
 def pool():
     labels = np.arange(840, dtype=np.int32) % 7
     return Split(synthetic.render(labels, seed=1), labels)

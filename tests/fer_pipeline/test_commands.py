@@ -11,7 +11,7 @@ import pytest
 
 from fer_pipeline import __main__
 
-COMMANDS = ("describe", "train", "evaluate", "report", "predict", "export", "benchmark")
+COMMANDS = ("describe", "train", "evaluate", "report", "predict", "export", "serve", "benchmark")
 
 
 def run(*arguments, cwd):

@@ -207,7 +207,7 @@ def frames(browser, address):
         await run();
         return performance.now() - started;
       }};
-      window.racers = {{ frame: () => time(() => m.find(image, 64)),
+      window.racers = {{ frame: () => time(() => m.find(image, true)),
         face: () => time(() => m.answer(face)) }};
     }})"""
     with browser.open(f"{address}compact/") as one, browser.open(f"{address}notebook/") as other:

@@ -25,11 +25,24 @@ def folder(tmp_path_factory):
     (page / "outside").symlink_to("..")
     (page / "in.js").symlink_to("page.js")
     (page / "loop").symlink_to("loop")
+    (page / "closed.js").write_text("secret")
     return page
 
 
 @pytest.fixture(scope="module")
 def ask(folder):
+    def opened_by_others(path, *arguments):
+        if str(path).endswith("closed.js"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, *arguments)
+
+    # Permissions hold back everybody but an administrator, who may run this.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "open", opened_by_others, raising=False)
+        yield from _asking(folder)
+
+
+def _asking(folder):
     with server.open_server(folder, 0) as opened:
         thread = threading.Thread(target=opened.serve_forever, daemon=True)
         thread.start()
@@ -86,6 +99,7 @@ def test_files_come_with_their_types(ask, target, kind, content):
         "/litert/",
         "/loop",
         "/nothing",
+        "/closed.js",
         "/" + 300 * "x",
     ],
 )
@@ -119,6 +133,20 @@ def test_whatever_a_client_does_no_traceback_is_shown(folder, capfd):
 
 def test_only_reading_is_allowed(ask):
     assert ask("/page.js", "POST")[0].status == 501
+
+
+def test_a_run_or_an_export_is_taken_for_its_page(folder, tmp_path):
+    assert server.find_page(folder) == folder
+    run = tmp_path / "run"
+    (run / "export").mkdir(parents=True)
+    (run / "export/web").symlink_to(folder)
+    assert server.find_page(run) == server.find_page(run / "export") == run / "export/web"
+    assert server.find_page(tmp_path) == tmp_path
+
+
+def test_what_the_system_cannot_name_is_not_found(folder):
+    # Of an address such as /%E2%82%AC, where the file system's encoding is ASCII.
+    assert server.find_file(folder, "/\ud800") is None
 
 
 def test_a_folder_without_a_page_or_a_port_in_use_is_named(folder, tmp_path):

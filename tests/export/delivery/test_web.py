@@ -66,12 +66,27 @@ def test_what_the_page_says_is_the_manifest_s(tmp_path, runtime):
     stated = json.loads((pretrained.FOLDER / "manifest.json").read_text())
     entry = stated["artifacts"]["int8"]
     assert about["labels"] == stated["labels"]
-    assert (about["accuracy"], about["size"]) == (entry["accuracy"], entry["size"])
     assert (about["scale"], about["input"]) == (1 / 256, 48)
     assert about["detector"] in files(tmp_path / "page")
     html = (tmp_path / "page/index.html").read_text()
+    assert (
+        f"<strong>compact, int8</strong> ({entry['size'] / 1000:.0f} kB), right on <strong>" in html
+    )
+    assert f"{entry['accuracy']:.1%}</strong> of 3,589 faces (fer2013)." in html
     assert '<script type="importmap">{"imports": ' in html
     assert f'content="{format_web.POLICY}"' in html
+
+
+def test_names_are_text_and_no_html(tmp_path, runtime):
+    given = contents.check_files(pretrained.FOLDER)
+    given |= {"labels": ["<b>", *given["labels"][1:]], "run": {"model": "<i> @CARD@"}}
+    given["evaluation"]["source"] = "</p>"
+    format_web.write(tmp_path / "page", pretrained.FOLDER, given, {})
+    html = (tmp_path / "page/index.html").read_text()
+    assert "<b>" not in html
+    assert '<span dir="auto">&lt;b&gt;</span>' in html
+    assert "<strong>&lt;i&gt; @CARD@, int8</strong>" in html
+    assert "faces (&lt;/p&gt;)." in html
 
 
 def test_the_page_is_short_and_asks_nobody_else():
