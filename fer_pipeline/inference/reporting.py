@@ -68,9 +68,16 @@ def report(
             nobody += sum(one.label is None for one in good)
             unreadable += len(bad)
             if bar:
-                # The frames of a film are not counted.
-                bar.update(len({one.file for one in part if getattr(one, "frame", None) is None}))
+                _advance(bar, part)
     return Counts(answered, nobody, unreadable)
+
+
+def _advance(bar: tqdm, part: Sequence[Prediction | Unreadable]) -> None:
+    """Counts pictures, and names the frame that a film is at: how many it has, few films tell."""
+    frames = [one.frame for one in part if isinstance(one, Prediction) and one.frame is not None]
+    if frames:
+        bar.set_postfix_str(f"frame {frames[-1]:,} of a film")
+    bar.update(len({one.file for one in part if getattr(one, "frame", None) is None}))
 
 
 @contextlib.contextmanager

@@ -39,14 +39,27 @@ def test_it_stops_there_if_asked_and_keeps_the_answers_before(capsys):
     assert err == ""
 
 
-def test_a_terminal_shows_how_far_it_is(monkeypatch, capsys):
+def on_a_terminal(monkeypatch, **arguments):
+    """What a terminal gets as stderr."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     with open(theirs, "w") as terminal:
         monkeypatch.setattr("sys.stderr", terminal)
-        report(on_bad_image="skip", total=lambda: 3)
+        report(**arguments)
         shown = os.read(ours, 2**16).decode()
     os.close(ours)
+    return shown
+
+
+def test_a_terminal_shows_how_far_a_film_is(monkeypatch):
+    film = [[Prediction.of(np.full(7, 1 / 7), file="a.mp4", frame=i)] for i in (0, 1800)]
+    shown = on_a_terminal(monkeypatch, parts=film, on_bad_image="fail", total=lambda: 1)
+    assert "frame 0 of a film" in shown
+    assert "frame 1,800 of a film" in shown
+
+
+def test_a_terminal_shows_how_far_it_is(monkeypatch, capsys):
+    shown = on_a_terminal(monkeypatch, on_bad_image="skip", total=lambda: 3)
     assert "/3" in shown
     assert "pictures" in shown
     # The bar has been cleared before the line, which stands alone.
