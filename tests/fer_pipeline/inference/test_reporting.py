@@ -46,9 +46,13 @@ def on_a_terminal(monkeypatch, **arguments):
     with open(theirs, "w") as terminal:
         monkeypatch.setattr("sys.stderr", terminal)
         report(**arguments)
-        shown = os.read(ours, 2**16).decode()
+        # A mark at the end: what a terminal gets arrives in pieces.
+        print("\0", end="", file=terminal, flush=True)
+        shown = b""
+        while not shown.endswith(b"\0"):
+            shown += os.read(ours, 2**16)
     os.close(ours)
-    return shown
+    return shown.decode()
 
 
 def test_a_terminal_shows_how_far_a_film_is(monkeypatch):
