@@ -117,6 +117,8 @@ def main(argv: list[str]) -> int:
         paths = [example.write_example(paths)]
     if paths and _CAMERA.value:
         raise UserError("--camera: give no paths beside it")
+    if _ANNOTATED.value and Path(_ANNOTATED.value).is_file():
+        raise UserError(f"--annotated={_ANNOTATED.value}: is a file; name a folder for the copies")
     if not paths and not _CAMERA.value:
         raise UserError("no picture given; name files or folders, or pass --example for one")
     from fer_pipeline.inference import classifier, results, sources
