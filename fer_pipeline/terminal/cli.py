@@ -34,7 +34,8 @@ def run_app(
 
     Exit status: 0 on success and for ``--help``, 1 with one line on stderr for a ``UserError``, a
     flag that does not parse or output that a full disk does not take, 130 after Ctrl-C, 143 after
-    SIGTERM, 141 if the reader of the output has closed it. Any other exception is printed with its traceback.
+    SIGTERM, 141 if the reader of the output has closed it. Any other exception is printed with its
+    traceback.
 
     Args:
       main: called with the program's name and the positional arguments.
