@@ -174,6 +174,9 @@ def _files(paths: list[str], classes: tuple[str, ...], write: results.Writer) ->
         )
     if not counts.answered and (counts.unreadable != 1 or _ON_BAD_IMAGE.value == "skip"):
         raise UserError("no readable picture among those given")
+    # Of a film the table has a row a frame, too many to see what they come to.
+    for line in reporting.sum_up(counts.followed) if _FORMAT.value == "table" else ():
+        print(line, file=sys.stderr)
     if counts.nobody:
         print(
             f"no face found in {counts.nobody:,} (--faces=never takes a picture as one face)",
