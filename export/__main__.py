@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,7 +182,7 @@ def _verify(run: Path) -> None:
     from export.delivery import contents
     from export.verification.table import format_reports
     from fer_pipeline.datasets import run_data
-    from fer_pipeline.terminal import native_log
+    from fer_pipeline.terminal import native_log, tables
 
     # What was named, if it can be an export itself.
     folder = run / run_dir.EXPORT
@@ -203,7 +204,8 @@ def _verify(run: Path) -> None:
             max_accuracy_drop=_MAX_ACCURACY_DROP.value,
             trust=_TRUST.value,
         )
-    print(format_reports(found.reports, golden=not _DATA.value))
+    columns = tables.columns(sys.stdout)
+    print(format_reports(found.reports, golden=not _DATA.value, columns=columns))
     for line in (*found.lax, *found.manifest.get("warnings", ())):
         print(f"warning: {contents.escape_unprintable(line)}")
     for entry in found.manifest.get("kept_back", {}).values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from fer_pipeline.evaluation import report as run_report
 from fer_pipeline.evaluation import temperature as temperature_lib
 from fer_pipeline.inference import export_files
 from fer_pipeline.inference.keras_loader import predict_probabilities
-from fer_pipeline.terminal import native_log
+from fer_pipeline.terminal import native_log, progress, tables
 
 if TYPE_CHECKING:
     import keras
@@ -156,8 +157,12 @@ def export_in(
             golden_faces,
             log_path=log_path,
             tflite_batch=tflite_batch,
-            written=write_artifacts(
-                *paths, model, chosen, train, seed, tflite_batch, mirror=mirror, classes=classes
+            written=_announced(
+                write_artifacts(
+                    *paths, model, chosen, train, seed, tflite_batch, mirror=mirror, classes=classes
+                ),
+                len(chosen),
+                say,
             ),
             classes=classes,
         )
@@ -176,14 +181,25 @@ def export_in(
         _deliver(workshop, reports, described, metrics)
     run_report.update(workshop.run)
     accuracy = described["evaluation"]["float32_twin_accuracy"]
+    say(format_reports(reports, columns=tables.columns(sys.stdout)))
     say(
-        f"{format_reports(reports)}\nverified on {len(labels):,} validation images, "
+        f"verified on {len(labels):,} validation images, "
         f"float32 accuracy {accuracy:.2%}; exported in {time.perf_counter() - started:.1f} s"
     )
     for warning in described["warnings"]:
         say(f"warning: {warning}")
     _raise_for(reports, workshop.run)
     return reports
+
+
+def _announced(names: Iterator[str], count: int, say: Callable[[str], None]) -> Iterator[str]:
+    """Passes names of files on, and says now and then how many there were."""
+    said = time.monotonic()
+    for number, name in enumerate(names, start=1):
+        if time.monotonic() - said >= progress.LINE_SECONDS:
+            said = time.monotonic()
+            say(f"exporting: {number} of {count} formats written")
+        yield name
 
 
 def _check_classes(model: keras.Model, config: dict[str, Any]) -> tuple[str, ...]:

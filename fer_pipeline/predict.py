@@ -117,6 +117,8 @@ def main(argv: list[str]) -> int:
         paths = [example.write_example(paths)]
     if paths and _CAMERA.value:
         raise UserError("--camera: give no paths beside it")
+    if _ANNOTATED.value and Path(_ANNOTATED.value).is_file():
+        raise UserError(f"--annotated={_ANNOTATED.value}: is a file; name a folder for the copies")
     if not paths and not _CAMERA.value:
         raise UserError("no picture given; name files or folders, or pass --example for one")
     from fer_pipeline.inference import classifier, results, sources
@@ -172,6 +174,9 @@ def _files(paths: list[str], classes: tuple[str, ...], write: results.Writer) ->
         )
     if not counts.answered and (counts.unreadable != 1 or _ON_BAD_IMAGE.value == "skip"):
         raise UserError("no readable picture among those given")
+    # Of a film the table has a row a frame, too many to see what they come to.
+    for line in reporting.sum_up(counts.followed) if _FORMAT.value == "table" else ():
+        print(line, file=sys.stderr)
     if counts.nobody:
         print(
             f"no face found in {counts.nobody:,} (--faces=never takes a picture as one face)",

@@ -7,6 +7,7 @@ is an export like any other to whoever opens or audits it.
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files, integrity, keras_loader
 from fer_pipeline.models import networks
+from fer_pipeline.terminal import tables
 
 if TYPE_CHECKING:
     import keras
@@ -96,7 +98,7 @@ def pack(run: Path, target: Path, *, say: Callable[[str], None] = print) -> dict
             if name in _COPIED and listed.sha256 != given["files"][name]["sha256"]:
                 raise UserError(f"{source / name}: was not copied as it is; pack it again")
         staging.replace(folder, target)
-    say(format_reports(reports, golden=True))
+    say(format_reports(reports, golden=True, columns=tables.columns(sys.stdout)))
     size = sum((target / name).stat().st_size for name in _names(target))
     say(f"{target}: {size:,} bytes in {len(_names(target))} files, each verified where it lies")
     return described

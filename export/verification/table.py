@@ -10,10 +10,18 @@ from fer_pipeline.terminal import tables
 if TYPE_CHECKING:
     from export.verification.verify import ArtifactReport
 
-_HEADER = ("artifact", "size", "accuracy", "agreement", "ties", "max diff", "p50", "p90", "gates")
+_HEADER = (
+    "artifact", "MB", "accuracy", "agreement", "ties", "max diff", "p50 ms", "p90 ms", "gates"
+)  # fmt: skip
+
+#: Columns that a narrow terminal has no room for, the first to go first; ``manifest.json`` and
+#: ``report.html`` have them.
+_SPARED = ("p90 ms", "ties")
 
 
-def format_reports(reports: Sequence[ArtifactReport], *, golden: bool = False) -> str:
+def format_reports(
+    reports: Sequence[ArtifactReport], *, golden: bool = False, columns: int | None = None
+) -> str:
     """A line for each artifact: its size, figures, latency and whether it passed its gates.
 
     Latency is a call's: of one image, or of as many as stand behind the slash.
@@ -22,12 +30,22 @@ def format_reports(reports: Sequence[ArtifactReport], *, golden: bool = False) -
       reports: a line each.
       golden: whether they are of the golden faces alone. The names of these are no accuracy of a
         network that was trained on others, so that column is left out.
+      columns: of the terminal that the table goes to, or None.
     """
     rows = [[*_HEADER[:-1], "golden faces"] if golden else [*_HEADER], *map(_row, reports)]
     if golden:
-        for row in rows:
-            del row[_HEADER.index("accuracy")]
+        rows = _without("accuracy", rows)
+    for name in _SPARED:
+        table = tables.format_table(rows)
+        if columns is None or table.index("\n") <= columns:
+            return table
+        rows = _without(name, rows)
     return tables.format_table(rows)
+
+
+def _without(name: str, rows: list[list[str]]) -> list[list[str]]:
+    place = rows[0].index(name)
+    return [[*row[:place], *row[place + 1 :]] for row in rows]
 
 
 def _row(report: ArtifactReport) -> list[str]:
@@ -42,6 +60,6 @@ def _row(report: ArtifactReport) -> list[str]:
         ]
     if latency:
         of = f" / {latency.images}" if latency.images > 1 else ""
-        timed = [f"{ms:.2f} ms{of}" for ms in (latency.p50_ms, latency.p90_ms)]
+        timed = [f"{ms:.2f}{of}" for ms in (latency.p50_ms, latency.p90_ms)]
     verdict = "FAILED" if report.failures else "reference" if report.reference else "passed"
-    return [report.path, f"{report.size / 1e6:.2f} MB", *compared, *timed, verdict]
+    return [report.path, f"{report.size / 1e6:.2f}", *compared, *timed, verdict]

@@ -120,8 +120,8 @@ def _smallest(found: Description) -> str:
     of_class = found.counts[0]
     rarest, commonest = int(of_class.argmin()), int(of_class.argmax())
     return (
-        f"training: {found.classes[commonest]} {of_class[commonest]:,}, "
-        f"{found.classes[rarest]} {of_class[rarest]:,}"
+        f"training: most {found.classes[commonest]}, {of_class[commonest]:,}; "
+        f"fewest {found.classes[rarest]}, {of_class[rarest]:,}"
     )
 
 

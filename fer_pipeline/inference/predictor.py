@@ -15,8 +15,9 @@ from fer_pipeline.inference.reading import Face
 from fer_pipeline.inference.results import Prediction, Unreadable
 from fer_pipeline.inference.sources import Source
 
-#: Pictures that go through together, and the bytes of files after which there are no more.
-_BATCH, _BATCH_BYTES = 64, 2**20
+#: Pictures that go through together, and the bytes of files after which there are no more: few
+#: photographs, in which faces are looked for first, and many faces that are cut out.
+_BATCH, _BATCH_BYTES = 64, 2**18
 
 #: The faces in a picture; it raises UserError, without the file's name, where that is unreadable.
 Read = Callable[[Source], Sequence[Face]]
@@ -72,13 +73,13 @@ def predictions(
 
 
 def _answers(
-    pictures: Sequence[Source], classify: Classifier, read: Read, classes: Sequence[str]
+    pictures: Iterable[Source], classify: Classifier, read: Read, classes: Sequence[str]
 ) -> list[Prediction | Unreadable]:
-    found = [_faces(picture, read) for picture in pictures]
-    faces = [face for part in found if not isinstance(part, Unreadable) for face in part]
+    found = [(picture, _faces(picture, read)) for picture in pictures]
+    faces = [face for _, part in found if not isinstance(part, Unreadable) for face in part]
     rows = iter(_classified(faces, classify))
     answers: list[Prediction | Unreadable] = []
-    for picture, part in zip(pictures, found, strict=True):
+    for picture, part in found:
         if isinstance(part, Unreadable):
             answers.append(part)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import sys
@@ -18,14 +19,22 @@ if TYPE_CHECKING:
 OnBadImage = Literal["continue", "skip", "fail"]
 
 
+#: Faces of a film that are summed up.
+_SUMMED_UP = 6
+
+#: How often a face of a film, by file and number, had which label.
+Followed = dict[tuple[str, int], collections.Counter[str]]
+
+
 class Counts(NamedTuple):
-    """Answers that were printed, those of them that say that nobody was found, and files that could
-    not be read.
+    """Answers that were printed, those of them that say that nobody was found, files that could not
+    be read, and the faces of films.
     """
 
     answered: int
     nobody: int
     unreadable: int
+    followed: Followed
 
 
 def report(
@@ -48,6 +57,7 @@ def report(
       BrokenPipeError: nobody reads stdout any more.
     """
     answered = nobody = unreadable = 0
+    followed: Followed = {}
     with _progress(total) as bar:
         for part in parts:
             bad = [one for one in part if isinstance(one, Unreadable)]
@@ -66,11 +76,44 @@ def report(
                 print(line + one.problem, file=sys.stderr)
             answered += len(good)
             nobody += sum(one.label is None for one in good)
+            for one in good:
+                if one.track is not None:
+                    of_face = followed.setdefault((one.file, one.track), collections.Counter())
+                    of_face[one.label] += 1
             unreadable += len(bad)
             if bar:
-                # The frames of a film are not counted.
-                bar.update(len({one.file for one in part if getattr(one, "frame", None) is None}))
-    return Counts(answered, nobody, unreadable)
+                _advance(bar, part)
+    return Counts(answered, nobody, unreadable, followed)
+
+
+def sum_up(followed: Followed) -> list[str]:
+    """Lines that say of each film what its faces were called, those seen longest.
+
+    For example ``film.mp4, face 1: happy in 198 of 200 frames, neutral in 2``.
+    """
+    lines = []
+    for file in dict.fromkeys(file for file, _ in followed):
+        faces = {number: labels for (name, number), labels in followed.items() if name == file}
+        longest = sorted(faces, key=lambda number: -faces[number].total())[:_SUMMED_UP]
+        for number in sorted(longest):
+            (best, count), *others = faces[number].most_common()
+            rest = "".join(f", {label} in {times:,}" for label, times in others)
+            lines.append(
+                f"{printable(file)}, face {number}: {best} in {count:,} of "
+                f"{faces[number].total():,} frames{rest}"
+            )
+        if len(faces) > len(longest):
+            more = len(faces) - len(longest)
+            lines.append(f"{printable(file)}: {more:,} more faces, each in fewer frames")
+    return lines
+
+
+def _advance(bar: tqdm, part: Sequence[Prediction | Unreadable]) -> None:
+    """Counts pictures, and names the frame that a film is at: how many it has, few films tell."""
+    frames = [one.frame for one in part if isinstance(one, Prediction) and one.frame is not None]
+    if frames:
+        bar.set_postfix_str(f"frame {frames[-1]:,} of a film")
+    bar.update(len({one.file for one in part if getattr(one, "frame", None) is None}))
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -20,7 +20,7 @@ _END, _DONE = object(), object()
 
 def in_order(
     items: Iterable[Item],
-    work: Callable[[Sequence[Item]], Result],
+    work: Callable[[Iterable[Item]], Result],
     *,
     threads: int,
     weight: Callable[[Item], float],
@@ -33,7 +33,8 @@ def in_order(
 
     Args:
       items: taken in a thread of their own.
-      work: of a batch.
+      work: of a batch, which it goes through once. Where nobody wants the results any more, the
+        batch raises CancelledError in the place of its next item, so that the thread ends.
       threads: how many call it.
       weight: the part of a batch that an item takes; one of 1 or more is a batch alone.
 
@@ -73,7 +74,7 @@ def in_order(
             while waiting and len(running) < 2 * threads:
                 batch = _next_batch(waiting, weight)
                 room.release(len(batch))
-                future = pool.submit(work, batch)
+                future = pool.submit(work, _until(stopped, batch))
                 future.add_done_callback(lambda _: events.put(_DONE))
                 running.append(future)
     finally:
@@ -88,6 +89,14 @@ def _arrived(events: queue.SimpleQueue[Any]) -> Iterator[Any]:
     yield events.get()
     while not events.empty():
         yield events.get()
+
+
+def _until(stopped: threading.Event, batch: Iterable[Item]) -> Iterator[Item]:
+    """The items of a batch; Python does not end before the threads that are in one."""
+    for item in batch:
+        if stopped.is_set():
+            raise CancelledError
+        yield item
 
 
 def _next_batch(waiting: deque[Item], weight: Callable[[Item], float]) -> list[Item]:

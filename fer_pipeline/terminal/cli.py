@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import re
 import sys
 import textwrap
 import traceback
@@ -19,6 +21,8 @@ from fer_pipeline.terminal import interruption
 #: Exit status if the reader of the output has closed it: the shell's for SIGPIPE.
 _BROKEN_PIPE = 128 + 13
 
+_UNWRITABLE = "the output cannot be written ({}); make room there, or lead it elsewhere"
+
 #: Flags that ask for help.
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull", "-?"}
 
@@ -28,9 +32,10 @@ def run_app(
 ) -> None:
     """Parses the command line, runs ``main`` and exits.
 
-    Exit status: 0 on success and for ``--help``, 1 with one line on stderr for a ``UserError`` or a
-    flag that does not parse, 130 after Ctrl-C, 143 after SIGTERM, 141 if the reader of the output
-    has closed it. Any other exception is printed with its traceback.
+    Exit status: 0 on success and for ``--help``, 1 with one line on stderr for a ``UserError``, a
+    flag that does not parse or output that a full disk does not take, 130 after Ctrl-C, 143 after
+    SIGTERM, 141 if the reader of the output has closed it. Any other exception is printed with its
+    traceback.
 
     Args:
       main: called with the program's name and the positional arguments.
@@ -48,7 +53,7 @@ def run_app(
         try:
             return flags.FLAGS(argv)
         except flags.Error as error:
-            _fail(f"{str(error).splitlines()[0]} (--help lists the flags)")
+            _fail(f"{_plain(str(error))} (--help lists the flags)")
 
     def guarded(argv: list[str]) -> int:
         interruption.end_at_sigterm()
@@ -62,6 +67,11 @@ def run_app(
             message = str(error)
         except BrokenPipeError:
             return _BROKEN_PIPE
+        except OSError as error:
+            if not _is_full(error):
+                traceback.print_exc()
+                return 1
+            message = _UNWRITABLE.format(error.strerror)
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             return 130
@@ -79,9 +89,18 @@ def run_app(
         app.run(guarded, flags_parser=parse)
 
 
+def _plain(message: str) -> str:
+    """What absl says of a flag, without the words of Python's own functions."""
+    line = message.splitlines()[0]
+    line = re.sub(r"invalid literal for int\(\).*", "not a whole number", line)
+    line = re.sub(r"could not convert string to float.*", "not a number", line)
+    return re.sub(r" Did you mean: (.*?) \?", r" Did you mean --\1?", line)
+
+
 @contextlib.contextmanager
 def exit_on_broken_pipe() -> Iterator[None]:
-    """Ends the process with status 141 and no message if the reader of its output closes it.
+    """Ends the process with status 141 and no message if the reader of its output closes it, and
+    with status 1 and a line if the disk that it goes to is full.
 
     Standard streams that the caller has closed are opened first, and what the encoding of the
     output lacks is printed as ``\\udcff``.
@@ -95,8 +114,17 @@ def exit_on_broken_pipe() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         sys.exit(_BROKEN_PIPE)
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        _fail(_UNWRITABLE.format(error.strerror))
     finally:
         _silence_broken_stdout()
+
+
+def _is_full(error: OSError) -> bool:
+    """Whether a disk is full: the output's, since files that are written say their names."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None
 
 
 def _open_closed_streams() -> None:

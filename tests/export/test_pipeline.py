@@ -67,10 +67,19 @@ def test_the_run_holds_the_export_and_no_workshop(exported):
 def test_the_table_ends_the_stage(exported):
     lines = exported.said.splitlines()
     [header] = [line for line in lines if line.startswith("artifact")]
-    for word in ("size", "accuracy", "agreement", "p50"):
+    for word in ("MB", "accuracy", "agreement", "p50 ms"):
         assert word in header
     for artifact in artifacts.ARTIFACTS.values():
         assert any(line.startswith(artifact.path) for line in lines)
+
+
+def test_a_slow_export_says_how_far_it_is(monkeypatch):
+    clock = iter([0.0, 10.0, 31.0, 31.0, 60.0, 62.0, 62.0])
+    monkeypatch.setattr(pipeline.time, "monotonic", lambda: next(clock))
+    said = []
+    names = ["saved_model", "float32", "int8", "keras"]
+    assert [*pipeline._announced(iter(names), 4, said.append)] == names
+    assert said == [f"exporting: {number} of 4 formats written" for number in (2, 4)]
 
 
 def test_nothing_native_reaches_the_terminal(exported, faces, weights, tmp_path, capfd):

@@ -159,6 +159,8 @@ def test_output_that_nobody_reads_ends_it_quietly(model, folder):
 def test_mistakes_on_the_command_line_are_one_line_each(model, folder):
     assert_refused(predict(), "no picture given")
     assert_refused(predict("--top=0", "a.png"), "--top=0")
+    picture = folder / "a.png"
+    assert_refused(predict(f"--annotated={picture}", picture), f"--annotated={picture}: is a file")
     assert_refused(predict(f"--model={folder}/cut.png", f"{folder}/*.png"), "cut.png: not a model")
 
 

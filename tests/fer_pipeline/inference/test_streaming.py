@@ -22,7 +22,7 @@ def test_results_are_in_the_items_order():
                 turns[i - 1].set()
             else:
                 turns[i].wait(60)
-        return batch
+        return [i]
 
     parts = list(streaming.in_order(range(40), work, threads=2, weight=lambda _: 1))
     assert parts == [[i] for i in range(40)]
@@ -79,3 +79,32 @@ def test_an_endless_stream_is_taken_only_so_far(monkeypatch):
     for thread in feeders:
         thread.join(60)
         assert not thread.is_alive()
+
+
+def test_nobody_waits_for_a_batch_whose_result_nobody_wants():
+    fed, started, go = threading.Event(), threading.Event(), threading.Event()
+    worked_on = []
+
+    def items():
+        yield from range(9)
+        fed.set()
+
+    def work(batch):
+        for i in batch:
+            worked_on.append(i)
+            started.set() if i else None
+            assert (go if i else fed).wait(60)
+        return i
+
+    # The first item is a batch alone, the next four are one.
+    results = streaming.in_order(items(), work, threads=1, weight=lambda i: 1 / 4 if i else 1)
+    assert next(results) == 0
+    assert started.wait(60)
+    results.close()
+    go.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("faces"):
+            thread.join(60)
+            assert not thread.is_alive()
+    # Of the four, only the one that was under way.
+    assert worked_on == [0, 1]

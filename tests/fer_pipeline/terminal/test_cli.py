@@ -12,6 +12,7 @@ from absl import flags
 from fer_pipeline.terminal import cli
 from fer_pipeline import errors
 COUNT = flags.DEFINE_integer("count", 3, "How many.")
+flags.DEFINE_float("share", 0.5, "How much of it.")
 
 def main(argv):
     with cli.narration():
@@ -57,8 +58,9 @@ def test_help_is_a_success_and_shows_our_flags_alone(flag):
     ("arguments", "status", "line"),
     [
         (["--count=0"], 1, "error: --count=0: nothing to count; pass 1 or more"),
-        (["--count=many"], 1, "error: flag --count=many: invalid literal"),
-        (["--coumt=4"], 1, "error: Unknown command line flag 'coumt'"),
+        (["--count=many"], 1, "error: flag --count=many: not a whole number ("),
+        (["--share=half"], 1, "error: flag --share=half: not a number ("),
+        (["--coumt=4"], 1, "error: Unknown command line flag 'coumt'. Did you mean --count? ("),
         (["--count=1"], 130, "interrupted"),
     ],
 )
@@ -78,6 +80,18 @@ def test_output_that_nobody_reads_ends_quietly(argument):
     result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("argument", ["--count=5", "--help"])
+def test_output_that_a_full_disk_does_not_take_is_one_line(argument):
+    command = [sys.executable, "-c", SCRIPT, argument]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: the output cannot be written (No space left on device)")
 
 
 @pytest.mark.parametrize(
