@@ -29,8 +29,8 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
     "surprise": (1, 2, 5, 26),
 }
 
-#: Intensity of an active unit: uniform between these; 1 is the strongest. Clear expressions, so that
-#: the few faces of ``load`` teach the notebook's network in fifteen epochs.
+#: Intensity of an active unit: uniform between these; 1 is the strongest. Expressions are clear, so
+#: that the few faces of ``load`` teach the notebook's network in fifteen epochs.
 INTENSITY_RANGE: tuple[float, float] = (0.95, 1.0)
 
 #: Faces painted at a time, few enough for the arrays to stay in a core's cache.
