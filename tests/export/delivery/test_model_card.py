@@ -4,6 +4,7 @@ import re
 import pytest
 
 from export.delivery import model_card
+from export.spec import io_spec
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 
@@ -207,7 +208,11 @@ def test_of_other_classes_nothing_is_said_that_is_of_expressions_or_fer2013(mani
     for part in ("train", "validation", "test"):
         rows = metrics[part]["per_class"].values()
         metrics[part]["per_class"] = dict(zip(names, rows, strict=False))
-    own = _run(manifest, data="/home/me/faces", classes=names) | {"labels": list(names)}
+    own = _run(manifest, data="/home/me/faces", classes=names) | {
+        "labels": list(names),
+        "postprocessing": io_spec.format_postprocessing(3),
+        "evaluation": manifest["evaluation"] | {"source": "faces"},
+    }
     card = " ".join(model_card.format_card(own, metrics).split())
     for word in ("expression", "emotions of", "FER", "2013", "AI Act", "seven", "annotators"):
         assert word not in card
