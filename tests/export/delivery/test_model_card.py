@@ -167,7 +167,7 @@ def test_the_card_is_in_the_export_and_says_what_the_model_is_not_for(exported):
     ("config", "counts", "says", "silent_about"),
     [
         (
-            {"data": "synthetic"},
+            {"data": "synthetic", "teacher": None},
             (400,) * 7,
             ("No picture of anybody was used", "drawings alone"),
             ("annotators", "agreed to", "unequally", "Labels are noisy", "2013", "posed"),
@@ -224,7 +224,9 @@ def test_of_other_classes_nothing_is_said_that_is_of_expressions_or_fer2013(mani
         assert said in " ".join(_section(card, "Training Data").split())
 
 
-@pytest.mark.parametrize("begun", [{"init_weights": "pretrained"}, {"teacher": "wide"}])
+@pytest.mark.parametrize(
+    "begun", [{"init_weights": "pretrained", "teacher": None}, {"teacher": "wide"}]
+)
 def test_drawn_faces_are_not_all_that_a_network_has_seen_that_was_taught_before(manifest, begun):
     card = model_card.format_card(_run(manifest, data="synthetic", **begun), _metrics())
     for words in ("No picture of anybody", "drawings alone", "belong to no group"):
