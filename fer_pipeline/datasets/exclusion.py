@@ -139,10 +139,17 @@ def _header(text: str) -> tuple[list[str], str]:
     """The columns of a CSV file with hashes and what stands between them; none of another text."""
     first = next((line for line in io.StringIO(text) if not _says_nothing(line)), "")
     for delimiter in _DELIMITERS:
-        columns = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        columns = [name.strip() for name in _fields(first, delimiter)]
         if "sha256" in columns:
             return columns, delimiter
     return [], ""
+
+
+def _fields(line: str, delimiter: str = ",") -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # A field of more than 131,072 characters.
+        return []
 
 
 def _rows(
@@ -203,7 +210,7 @@ def _path(line: str, names: Container[str]) -> str:
     if line in names:
         return line
     # Spreadsheets quote a cell that has a comma; shells complete a path with ./
-    fields = next(csv.reader([line.strip()]), [])
+    fields = _fields(line.strip())
     path = fields[0] if len(fields) == 1 else line.strip()
     return path.replace("\\", "/").removeprefix("./")
 

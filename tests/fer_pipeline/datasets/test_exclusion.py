@@ -155,6 +155,14 @@ def test_a_row_with_a_stray_quote_swallows_no_other(tmp_path, text):
         exclusion.read(listed)
 
 
+def test_a_line_of_any_length_is_one_that_means_no_image(write_list):
+    part = Split(np.zeros((2, 48, 48, 1), np.uint8), np.arange(2, dtype=np.int32))
+    splits = Splits(part, part, part, classes=("a", "b"))
+    listed = exclusion.read(write_list("x" * 200_000, '"' + "y," * 100_000))
+    _, found = exclusion.apply(splits, listed, lambda: [["a", "b"]] * 3)
+    assert [line.number for line in found.unmatched] == [1, 2]
+
+
 def test_a_path_means_the_image_of_just_that_name_if_there_is_one(write_list):
     names = ["a/1.png", " a/1.png", "a\\2.png", "a/2.png", 'b/"3".png', "b/,4.png", "#b/5.png"]
     images = np.arange(8, dtype=np.uint8).repeat(48 * 48).reshape(8, 48, 48, 1)
