@@ -116,9 +116,8 @@ def _needs_none(path: Path, config: Config) -> bool:
     if config.overwrite or not checkpoints.latest(path) or not (path / run_dir.CONFIG).is_file():
         return False
     record = run_dir.read_config(path)
-    return bool(record.get("initial_weights")) and record["init_weights"] == place(
-        config.init_weights
-    )
+    recorded = record.get("init_weights") if record.get("initial_weights") else None
+    return recorded is not None and recorded == place(config.init_weights)
 
 
 def of_run(path: Path, config: Config, classes: Sequence[str]) -> Start:
