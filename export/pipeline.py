@@ -83,7 +83,7 @@ def calibrated(
     if not found:
         fitted = temperature_lib.calibrate(inference_model(weights), splits)
         found = temperature_lib.as_json(fitted) if fitted else None
-    say(temperature_lib.describe(found))
+    say(temperature_lib.describe(found, len(splits.validation.labels)))
     return temperature_lib.fold(weights, found["value"] if found else None), found
 
 

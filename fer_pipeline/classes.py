@@ -67,8 +67,22 @@ def problem_of(names: Sequence[str]) -> str | None:
     for name in names:
         if problem := problem_of_name(name):
             return f"its class {name!r:.60} {problem}"
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    twice = repeated(names)
     return f"names {twice!r:.60} twice" if twice is not None else None
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """A name that is there twice, be it with its accents written in another way; None if none is.
+
+    Nobody could tell such classes apart.
+    """
+    seen: set[str] = set()
+    for name in names:
+        composed = unicodedata.normalize("NFC", name)
+        if composed in seen:
+            return name
+        seen.add(composed)
+    return None
 
 
 def problem_of_name(name: str) -> str | None:

@@ -192,12 +192,15 @@ def test_answers_are_written_with_their_classes():
     rows = list(csv.DictReader(io.StringIO(results.writer("csv", NAMES)([nobody, one]))))
     assert [rows[1][name] for name in ("label", *NAMES)] == [NAMES[1], "0.25", "0.5", "0.25"]
     lines = results.writer("table", NAMES, top=2, everything=True)([nobody, one]).splitlines()
+    assert lines[0].split()[:2] == ["file", "class"]
     assert all(name in lines[0] for name in NAMES)
     assert f"{NAMES[0]} 25.0 %" in lines[2]
     assert len(dataclasses.asdict(one)["probabilities"]) == 3
 
 
 def test_a_class_that_is_called_as_a_column_of_the_csv_has_another():
+    clashing = results.writer("csv", ("label", "p(label)"))([]).strip().split(",")
+    assert clashing[-2:] == ["p(p(label))", "p(label)"]
     names = ("left", "right", "label")
     one = results.Prediction.of([0.25, 0.5, 0.25], names, file="a.png", box=(1, 2, 3, 4))
     [row] = csv.DictReader(io.StringIO(results.writer("csv", names)([one])))

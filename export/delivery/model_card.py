@@ -17,6 +17,7 @@ from fer_pipeline import atomic_files, datasets, run_dir
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
+from fer_pipeline.inference import pretrained
 from fer_pipeline.training import checkpoints
 
 #: Training images of each class in FER-2013, by which it is recognised under any file name.
@@ -88,17 +89,19 @@ def format_card(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str
     config = manifest["run"]
     kind, classes = _kind(config, metrics), manifest["labels"]
     own = tuple(classes) != CLASS_NAMES
-    drawn = kind == "synthetic"
+    # Weights and teachers from elsewhere bring along what photographs taught them.
+    drawn = kind == "synthetic" and not (config.get("init_weights") or config.get("teacher"))
+    ethics = texts.ETHICS_OWN if own else texts.ETHICS
     sections = {
         "Model Details": _details(manifest, metrics),
-        "Intended Use": texts.OWN_CLASSES + texts.USE if own else texts.USE,
+        "Intended Use": texts.USE_OWN if own else texts.USE,
         "Factors": texts.FACTORS_SYNTHETIC if drawn else texts.FACTORS,
         "Metrics": _measures(metrics),
         "Evaluation Data": _evaluation_data(manifest, metrics),
-        "Training Data": _training_data(config, kind),
+        "Training Data": _training_data(config, kind, own=own),
         "Quantitative Analyses": _analyses(manifest, metrics),
-        "Ethical Considerations": texts.ETHICS_SYNTHETIC if drawn else texts.ETHICS,
-        "Caveats and Recommendations": _limits(kind, metrics, len(classes)),
+        "Ethical Considerations": texts.ETHICS_SYNTHETIC if drawn else ethics,
+        "Caveats and Recommendations": _limits(kind, metrics, len(classes), own=own, drawn=drawn),
     }
     title = texts.OWN_TITLE if own else texts.TITLE
     parts = [title, *(f"## {title}\n\n{body}" for title, body in sections.items())]
@@ -172,19 +175,27 @@ def _kind(config: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     return "fer2013" if config.get("ferplus") or _is_fer2013(config, metrics) else "other"
 
 
-def _training_data(config: dict[str, Any], kind: str) -> str:
-    if kind == "synthetic":
-        return texts.SYNTHETIC
-    source = datasets.source_name(config["data"]) if "data" in config else "not known"
-    terms = texts.FER2013_TERMS if kind == "fer2013" else texts.OTHER_TERMS
-    labels = f" {texts.FERPLUS}" if config.get("ferplus") else ""
-    return f"Source: `{source}`, prepared as for evaluation.{labels} {terms}"
+def _training_data(config: dict[str, Any], kind: str, *, own: bool) -> str:
+    parts = [texts.SYNTHETIC]
+    if kind != "synthetic":
+        source = datasets.source_name(config["data"]) if "data" in config else "not known"
+        parts = [f"Source: `{source}`, prepared as for evaluation."]
+        parts += [texts.FERPLUS] if config.get("ferplus") else []
+        parts.append(texts.FER2013_TERMS if kind == "fer2013" else texts.OTHER_TERMS)
+        parts += [texts.MAYBE_FER2013_TERMS] if kind == "other" and not own else []
+    if start := config.get("init_weights"):
+        parts.append(texts.PRETRAINED_TERMS if start == pretrained.NAME else texts.STARTED_TERMS)
+    parts += [texts.TAUGHT_TERMS] if config.get("teacher") else []
+    return " ".join(parts)
 
 
-def _limits(kind: str, metrics: dict[str, Any] | None, num_classes: int) -> str:
-    lines = [texts.LIMITS.format(classes=_count(num_classes).capitalize())]
+def _limits(
+    kind: str, metrics: dict[str, Any] | None, num_classes: int, *, own: bool, drawn: bool
+) -> str:
+    others = texts.OTHERS_OWN if own else texts.OTHERS
+    lines = [texts.LIMITS.format(classes=_count(num_classes).capitalize(), others=others)]
     lines += {
-        "synthetic": [texts.LIMITS_SYNTHETIC],
+        "synthetic": [texts.LIMITS_SYNTHETIC] if drawn else [],
         "fer2013": [texts.LIMITS_FER2013],
         "other": [texts.LIMITS_OTHER],
     }[kind]

@@ -4,12 +4,6 @@ TITLE = "# Model card: facial expressions on 48x48 grey faces"
 
 OWN_TITLE = "# Model card: classes of 48x48 grey faces"
 
-OWN_CLASSES = """\
-The classes were named by whoever trained the model, and what they stand for is not known to this
-software. It was made for facial expressions, and so is what follows.
-
-"""
-
 NETWORKS = {
     "notebook": "after a public notebook: four convolution blocks and two dense ones with batch"
     " normalisation, ReLU and dropout, then a softmax over {classes} classes",
@@ -49,6 +43,26 @@ for medical or safety reasons. Elsewhere it counts emotion recognition from biom
 the high-risk uses (Annex III, point 1(c)) and has the people exposed to it informed
 (Article 50(3)). This is a pointer and no legal advice."""
 
+USE_OWN = """\
+The classes were named by whoever trained the model, and what they stand for is not known to this
+software; whoever passes the model on should add it here.
+
+Intended: research and teaching on image classification, on training pipelines and on models that
+run on phones; software that sorts pictures by these classes where a wrong answer costs nothing,
+with the knowledge and consent of those who are seen.
+
+Not intended, and not to be done with it:
+
+- conclusions about what somebody feels, thinks, intends or is. A class says which training images
+  a picture is like, and how a face looks is no reliable sign of anything else;
+- decisions with consequences for a person: hiring, work, school and examinations, insurance,
+  credit, migration, policing, justice, medicine;
+- watching people without their knowledge, and identifying them.
+
+Which laws apply depends on what the classes stand for. Classes that stand for emotions, intentions
+or personal traits fall under rules of their own in many places. This is a pointer and no legal
+advice."""
+
 SYNTHETIC = """\
 Drawn faces that come with this software: NumPy renders them from facial action units, a seed fixes
 them, and nobody is depicted. They are free of licences and of noise, and far easier than
@@ -66,8 +80,21 @@ expression recognition with crowd-sourced label distribution", 2016); faces with
 out, of the evaluation, too."""
 
 OTHER_TERMS = """\
-They were supplied by whoever trained the model, and their licence is not known to this software.
+They were supplied by whoever trained the model, and their licence is not known to this software."""
+
+MAYBE_FER2013_TERMS = """\
 Where they are from FER-2013 (Goodfellow et al. 2013, arXiv:1307.0414), they are for research."""
+
+PRETRAINED_TERMS = """\
+The network had been trained before: it is the pretrained one of this software, made from FER-2013
+(Goodfellow et al. 2013, arXiv:1307.0414), which was released for research. Whether weights that
+began so may serve another purpose is for whoever uses them to clear."""
+
+STARTED_TERMS = """\
+The network had been trained before, on data of which nothing is known here."""
+
+TAUGHT_TERMS = """\
+It also learned from the answers of networks that were trained before."""
 
 CONDITIONS = """\
 Of the conditions: faces are expected upright, from the front, cropped as the training images are,
@@ -114,14 +141,22 @@ ETHICS = f"""\
 The data may show people who never agreed to that use of their pictures. What expression a picture
 shows was decided by annotators, whose culture and expectations the model repeats. {HARM}"""
 
+ETHICS_OWN = f"""\
+The data may show people who never agreed to that use of their pictures. Which class a picture is
+of was decided by whoever sorted them, whose culture and expectations the model repeats. {HARM}"""
+
 ETHICS_SYNTHETIC = f"""\
 No picture of anybody was used. What each expression looks like was decided by the program that
 draws it, after the facial action units of the literature; people's faces are not so plain.
 {HARM}"""
 
 LIMITS = """\
-- {classes} classes are forced upon every face; mixed and faint expressions have none.
+- {classes} classes are forced upon every face; {others}.
 - 48x48 grey levels hold little: much that people read in a face is gone."""
+
+OTHERS = "mixed and faint expressions have none"
+
+OTHERS_OWN = "one that is of none of them gets one, too"
 
 LIMITS_SYNTHETIC = """\
 - It has seen drawings alone. Nothing says that it recognises anything on photographs."""

@@ -3,7 +3,8 @@
 The file is what ``fer_pipeline.describe`` writes, or any list of one image a line:
 
 * a CSV file whose header has a column ``sha256``. With a column ``label`` (a class name) only
-  images of that label are meant, so that of two equal images the rightly labelled one stays;
+  images of that label are meant, so that of two equal images the rightly labelled one stays. A
+  spreadsheet may have saved it with semicolons or tabs in the place of commas;
 * or a plain text, each line of which is an image's path in the source (``row 17`` for a CSV
   source), or the 64 hex digits of its ``splitting.content_hashes``, which mean every copy. A first
   line ``name``, ``path`` or ``sha256`` is a header.
@@ -15,9 +16,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +35,13 @@ _MAX_BYTES = 2**28
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HEADERS = ("name", "path", "sha256")
+
+#: What stands between the columns of a CSV file, as spreadsheets of several languages save it.
+_DELIMITERS = ",;\t"
+
+#: What a spreadsheet takes for a formula, full-width signs included; and the same after the
+#: apostrophes that ``as_cell`` writes.
+_FORMULA = re.compile("'*\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 class Line(NamedTuple):
@@ -109,39 +118,101 @@ def read(path: str | os.PathLike[str]) -> Exclusion:
         text = _content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"--exclude={path}: is no text in UTF-8; save it as such") from error
-    numbered = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1)]
-    rows = [(i, line) for i, line in numbered if line and not line.startswith("#")]
-    if rows and "sha256" in (columns := _fields(rows[0][1])) and len(columns) > 1:
-        lines = [_parse_row(path, i, line, columns) for i, line in rows[1:]]
+    columns, delimiter = _header(text)
+    if len(columns) > 1:
+        _, *rows = _rows(path, text, delimiter)
+        lines = [_parse_row(path, number, row, columns) for number, row in rows]
     else:
-        if rows and rows[0][1].lower() in _HEADERS:
+        numbered = [(i, line.rstrip("\n")) for i, line in enumerate(io.StringIO(text), 1)]
+        rows = [(i, line) for i, line in numbered if not _says_nothing(line)]
+        if rows and rows[0][1].strip().lower() in _HEADERS:
             rows = rows[1:]
         lines = [_parse_line(i, line) for i, line in rows]
     return Exclusion(os.fspath(path), lines)
 
 
-def _fields(line: str) -> list[str]:
-    return [field.strip() for field in next(csv.reader([line]))]
+def _says_nothing(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")
+
+
+def _header(text: str) -> tuple[list[str], str]:
+    """The columns of a CSV file with hashes and what stands between them; none of another text."""
+    first = next((line for line in io.StringIO(text) if not _says_nothing(line)), "")
+    for delimiter in _DELIMITERS:
+        columns = [name.strip() for name in _fields(first, delimiter)]
+        if "sha256" in columns:
+            return columns, delimiter
+    return [], ""
+
+
+def _fields(line: str, delimiter: str = ",") -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # A field of more than 131,072 characters.
+        return []
+
+
+def _rows(
+    path: str | os.PathLike[str], text: str, delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that say something, with the number of each one's first line."""
+    # A name may hold a line break.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    number = 1
+    try:
+        for row in reader:
+            if any(map(str.strip, row)) and not row[0].lstrip().startswith("#"):
+                yield number, row
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"--exclude={path}: line {number} cannot be read ({error}); correct or remove it"
+        ) from error
 
 
 def _parse_row(
-    path: str | os.PathLike[str], number: int, line: str, columns: Sequence[str]
+    path: str | os.PathLike[str], number: int, fields: Sequence[str], columns: Sequence[str]
 ) -> Line:
-    row = dict(zip(columns, _fields(line), strict=False))
-    found = row.get("sha256", "").lower()
+    row = dict(zip(columns, fields, strict=False))
+    found = row.get("sha256", "").strip().lower()
     if not _HASH.fullmatch(found):
         raise UserError(
             f"--exclude={path}: line {number} has no SHA-256 in its column sha256 "
             f"({found[:20]!r}); correct or remove it"
         )
-    return Line(number, row.get("name") or found, found, row.get("label") or None)
+    label = row.get("label", "")
+    return Line(
+        number, row.get("name") or found, found, _from_cell(label) if label.strip() else None
+    )
+
+
+def as_cell(text: str) -> str:
+    """The name of a class as a spreadsheet shows it: with an apostrophe where it were a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _from_cell(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def as_path_cell(name: str) -> str:
+    """An image's path as a spreadsheet shows it and a list may have it: no formula, no comment."""
+    return f"./{name}" if name.startswith("#") or _FORMULA.match(name) else name
 
 
 def _parse_line(number: int, line: str) -> Line:
-    if _HASH.fullmatch(line.lower()):
-        return Line(number, line, line.lower())
+    found = line.strip().lower()
+    return Line(number, line, found if _HASH.fullmatch(found) else None)
+
+
+def _path(line: str, names: Container[str]) -> str:
+    """The image's name that a line means: the line itself, if there is an image of this name."""
+    if line in names:
+        return line
     # Spreadsheets quote a cell that has a comma; shells complete a path with ./
-    return Line(number, line.strip('"').replace("\\", "/").removeprefix("./"))
+    fields = _fields(line.strip())
+    path = fields[0] if len(fields) == 1 else line.strip()
+    return path.replace("\\", "/").removeprefix("./")
 
 
 def describe(excluded: Excluded) -> str:
@@ -156,7 +227,7 @@ def describe(excluded: Excluded) -> str:
         first = excluded.unmatched[0]
         said.append(
             f"no image is meant by {_lines(len(excluded.unmatched))}, first line {first.number}: "
-            f"{first.text[:100]}"
+            f"{first.text.strip()[:100]}"
         )
     return "\n".join(said)
 
@@ -185,7 +256,8 @@ def apply(
     named = names_of and any(line.digest is None for line in exclusion.lines)
     all_names = names_of() if named else [None] * 3
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    wanted = _index(exclusion.lines, splits.classes)
+    known = {name for part in all_names for name in part or ()}
+    wanted = _index(exclusion.lines, splits.classes, known)
     hit, masks = {}, {}
     for (use, part), part_names in zip(parts.items(), all_names, strict=True):
         if use == "validation" and splits.selected_on == "test":
@@ -214,15 +286,18 @@ def apply(
 _Wanted = dict[str, list[tuple[int | None, int]]]
 
 
-def _index(lines: Sequence[Line], classes: Sequence[str]) -> _Wanted:
+def _index(lines: Sequence[Line], classes: Sequence[str], names: Container[str]) -> _Wanted:
     # The list may be of the same folders under the names that a flag gave them.
     place_of = classes_lib.matcher(classes)
     found: _Wanted = {}
     for line in lines:
-        label = None if line.label is None else place_of(line.label)
-        if label is None and line.label is not None:
-            label = -1  # No class has it: it means nothing.
-        found.setdefault(line.digest or line.text, []).append((label, line.number))
+        label = None
+        if line.label is not None:
+            # Blanks belong to a name, or were typed after a comma.
+            places = map(place_of, (line.label, line.label.strip()))
+            # What no class has means nothing.
+            label = next((place for place in places if place is not None), -1)
+        found.setdefault(line.digest or _path(line.text, names), []).append((label, line.number))
     return found
 
 

@@ -16,7 +16,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,8 +84,7 @@ def read(path: str | os.PathLike[str]) -> Votes:
         row 1.
     """
     content = _read_bytes(Path(path))
-    text = content.decode("utf-8-sig", errors="replace")
-    rows = enumerate(csv.reader(io.StringIO(text, newline="")), start=1)
+    rows = _rows(path, content)
     columns = _find_columns(path, next(rows, (1, []))[1])
     usage, image, *votes = columns
     counts, named, groups = [], [], []
@@ -115,8 +114,7 @@ def check(path: str | os.PathLike[str]) -> None:
       UserError: as ``read``.
     """
     content = _read_bytes(Path(path), most=2**12)
-    header = content.decode("utf-8-sig", errors="replace").partition("\n")[0]
-    _find_columns(path, next(csv.reader([header]), []))
+    _find_columns(path, next(_rows(path, content), (1, []))[1])
 
 
 def relabel(
@@ -220,6 +218,17 @@ def _read_bytes(path: Path, most: int = _MAX_BYTES) -> bytes:
             return file.read(most)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; check --ferplus") from error
+
+
+def _rows(path: str | os.PathLike[str], content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a file with their numbers from 1."""
+    text = content.decode("utf-8-sig", errors="replace")
+    number = 0
+    try:
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
+            yield number, row
+    except csv.Error as error:
+        raise UserError(f"{path}: row {number + 1} is no CSV ({error}); fetch it again") from error
 
 
 def _find_columns(path: str | os.PathLike[str], header: Sequence[str]) -> list[int]:

@@ -179,6 +179,11 @@ def _find_classes(
     for name in sorted(names):
         if problem := classes_lib.problem_of_name(name):
             raise UserError(f"{printable(f'{source}/{top}{name}')}: {problem}; rename it")
+    if (twice := classes_lib.repeated(sorted(names))) is not None:
+        raise UserError(
+            f"{printable(f'{source}/{top}{twice}')}: there twice, its accents written in two ways; "
+            "put the images of both into one of them"
+        )
     if not FEWEST <= len(names) <= MOST:
         counted = {0: "no class folders", 1: f"one class folder, {min(names, default='')}"}
         where = printable(f"{source}/{top}").rstrip("/")

@@ -10,6 +10,7 @@ from typing import Any
 from fer_pipeline import classes as classes_lib
 from fer_pipeline import config as config_lib
 from fer_pipeline import recipes, run_record
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 
 
@@ -40,8 +41,12 @@ def training_command(run: Path, config: Mapping[str, Any]) -> str:
 
 
 def _classes(names: Sequence[str]) -> str:
-    """What ``--classes`` has to be; folders come in this order by themselves."""
-    return classes_lib.AUTO if list(names) == sorted(names) else classes_lib.as_text(names)
+    """What ``--classes`` has to be.
+
+    Names of one's own are always given: folders may be spelled otherwise, which sorts them
+    otherwise.
+    """
+    return classes_lib.AUTO if tuple(names) == CLASS_NAMES else classes_lib.as_text(names)
 
 
 def verify_command(run: Path) -> str:

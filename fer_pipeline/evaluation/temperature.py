@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 #: The smallest and largest temperature.
 BOUNDS = (0.1, 10.0)
 
+#: Fewer images tell no temperature: it would be off by more than it mends (``BUILD_NOTES.md``).
+FEWEST_IMAGES = 50
+
 #: Steps of the search. Each leaves 0.618 of the interval: in the end 1e-9 of it.
 _STEPS = 44
 
@@ -71,10 +74,11 @@ def fit(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
       labels: int ``[N]``.
 
     Returns:
-      None where the images do not tell: a probability is not finite, or the best temperature is a
-      bound. So it is where every image is named rightly, and the more certainly the better.
+      None where the images do not tell: they are fewer than ``FEWEST_IMAGES``, a probability is not
+      finite, or the best temperature is a bound. So it is where every image is named rightly, and
+      the more certainly the better.
     """
-    if not len(labels) or not np.isfinite(probabilities).all():
+    if len(labels) < FEWEST_IMAGES or not np.isfinite(probabilities).all():
         return None
     rows = np.arange(len(labels))
 
@@ -154,8 +158,13 @@ def as_json(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def describe(found: dict[str, Any] | None) -> str:
-    """One line about a temperature in the form of ``as_json``."""
+def describe(found: dict[str, Any] | None, images: int) -> str:
+    """One line about a temperature in the form of ``as_json``, looked for on so many images."""
+    if not found and images < FEWEST_IMAGES:
+        return (
+            f"the probabilities stay as they are: to fit a temperature takes {FEWEST_IMAGES} "
+            f"validation images, and there are {images}"
+        )
     if not found:
         return "the probabilities stay as they are: the validation images tell no temperature"
     images = "validation" if found["fitted_on"] == "validation" else "test (also validation)"

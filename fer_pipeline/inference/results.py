@@ -126,7 +126,13 @@ def _rounded(one: Prediction) -> dict:
 def _csv_writer(classes: Sequence[str]) -> Writer:
     fixed = ("file", "frame", *_BOX, "track", "label")
     # A class may be called as another column is, and a reader would take one for the other.
-    named = (f"p({name})" if name in fixed else name for name in classes)
+    taken, named = {*fixed, *classes}, []
+    for name in classes:
+        column = name
+        while name in fixed and column in taken:
+            column = f"p({column})"
+        taken.add(column)
+        named.append(column)
     header: list[Sequence[str]] = [(*fixed, *named)]
 
     def write(found: Sequence[Prediction]) -> str:
@@ -162,7 +168,8 @@ def _table_writer(
 ) -> Writer:
     below, top = (top, 1) if stacked else (1, top)
     others = top - 1 + everything * len(classes)
-    header = ["file", "expression", "probability", *(_ordinal(i) for i in range(2, top + 1))]
+    kind = "expression" if tuple(classes) == CLASS_NAMES else "class"
+    header = ["file", kind, "probability", *(_ordinal(i) for i in range(2, top + 1))]
     header += classes if everything else []
     header.append("")
     widths = [width, *(max(len(name), *map(len, classes)) for name in header[1:3])]

@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_pipeline import atomic_files, cores, datasets, run_dir
 from fer_pipeline import classes as classes_lib
-from fer_pipeline.datasets import description, run_data, splitting
+from fer_pipeline.datasets import description, exclusion, run_data, splitting
 from fer_pipeline.datasets.description import Description
 from fer_pipeline.datasets.splits import Faces, fingerprint
 from fer_pipeline.datasets.splitting import Positions
@@ -338,7 +338,10 @@ def write(found: Description, doubts: Doubted | None, folder: Path, source: str)
 
 
 def as_csv(found: Description, doubts: Doubted, names: Sequence[str]) -> str:
-    """Doubtful labels as CSV, the greatest doubts first; ``datasets.exclusion`` reads it."""
+    """Doubtful labels as CSV, the greatest doubts first; ``datasets.exclusion`` reads it.
+
+    No cell is a formula to a spreadsheet, whatever folders and files are called.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -352,7 +355,8 @@ def as_csv(found: Description, doubts: Doubted, names: Sequence[str]) -> str:
         label, row = found.faces.labels[place], doubts.probabilities[place]
         split = found.splits[found.split_of[place]]
         shares = f"{row[label]:.4f}", f"{row[said]:.4f}"
-        writer.writerow([name, split, digest, found.classes[label], found.classes[said], *shares])
+        classes = (exclusion.as_cell(found.classes[one]) for one in (label, said))
+        writer.writerow([exclusion.as_path_cell(name), split, digest, *classes, *shares])
     return text.getvalue()
 
 

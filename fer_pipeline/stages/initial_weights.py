@@ -109,13 +109,15 @@ def place(source: str | None) -> str | None:
 
 
 def _needs_none(path: Path, config: Config) -> bool:
-    """Whether a run goes on from its checkpoint and what it once started from is gone."""
-    if config.init_weights == pretrained.NAME or config.overwrite:
+    """Whether a run goes on from its checkpoint, whatever has become of what it started from.
+
+    Another run may have been trained further since, or be gone.
+    """
+    if config.overwrite or not checkpoints.latest(path) or not (path / run_dir.CONFIG).is_file():
         return False
-    if not checkpoints.latest(path) or not (path / run_dir.CONFIG).is_file():
-        return False
-    recorded = run_dir.read_config(path).get("init_weights")
-    return recorded == place(config.init_weights) and not os.path.exists(str(recorded))
+    record = run_dir.read_config(path)
+    recorded = record.get("init_weights") if record.get("initial_weights") else None
+    return recorded is not None and recorded == place(config.init_weights)
 
 
 def of_run(path: Path, config: Config, classes: Sequence[str]) -> Start:
@@ -123,7 +125,7 @@ def of_run(path: Path, config: Config, classes: Sequence[str]) -> Start:
 
     Args:
       path: the run directory. A run that goes on from its checkpoint does so without the weights
-        that it once started from, if they are gone.
+        that it once started from.
       config: the settings, those resolved that the recipe decides.
       classes: of the data.
 

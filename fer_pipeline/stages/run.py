@@ -311,7 +311,8 @@ def print_evaluation(results: dict[str, Evaluation], metrics: dict[str, Any]) ->
     for name, result in results.items():
         print(f"{name:10}  accuracy {result.accuracy:.4f}  loss {result.loss:.4f}")
     if metrics["calibrate"]:
-        print(temperature_lib.describe(metrics.get("temperature")))
+        images = metrics["validation"]["images"]
+        print(temperature_lib.describe(metrics.get("temperature"), images))
     print(metrics_lib.format_report(results["test"]), flush=True)
 
 

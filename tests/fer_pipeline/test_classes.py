@@ -31,6 +31,7 @@ def test_auto_names_none():
         ("a", "has 1 class, where"),
         (",".join(map(str, range(1001))), "has 1,001 classes, where"),
         ("a,b,a", "names 'a' twice"),
+        ("caf\u00e9,b,cafe\u0301", "names 'cafe\u0301' twice"),
         ("a,", "its class '' is blank"),
         ("a\rb,c", "holds a line break, or a name without an end"),
         ("a,b\tc", "holds a line break, a control character"),
@@ -46,6 +47,7 @@ def test_a_name_with_a_line_break_is_refused_in_a_list():
     assert "line break" in classes.problem_of(["a", "b\nc"])
     assert classes.problem_of(["a", 3]) == "must be names"
     assert classes.problem_of([str(i) for i in range(1000)]) is None
+    assert classes.problem_of(["a", "A", "a ", "\u00e4", "\u00c4"]) is None
 
 
 def test_other_spellings_are_found_where_one_class_alone_is_meant():

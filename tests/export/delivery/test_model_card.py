@@ -4,6 +4,7 @@ import re
 import pytest
 
 from export.delivery import model_card
+from export.spec import io_spec
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 
@@ -166,7 +167,7 @@ def test_the_card_is_in_the_export_and_says_what_the_model_is_not_for(exported):
     ("config", "counts", "says", "silent_about"),
     [
         (
-            {"data": "synthetic"},
+            {"data": "synthetic", "teacher": None},
             (400,) * 7,
             ("No picture of anybody was used", "drawings alone"),
             ("annotators", "agreed to", "unequally", "Labels are noisy", "2013", "posed"),
@@ -199,6 +200,38 @@ def test_every_paragraph_is_about_the_kind_of_data(manifest, config, counts, say
         assert text in words
     for text in silent_about:
         assert text not in words
+
+
+def test_of_other_classes_nothing_is_said_that_is_of_expressions_or_fer2013(manifest):
+    names = ("a*b", "dozing", "yawning")
+    metrics = _metrics()
+    for part in ("train", "validation", "test"):
+        rows = metrics[part]["per_class"].values()
+        metrics[part]["per_class"] = dict(zip(names, rows, strict=False))
+    own = _run(manifest, data="/home/me/faces", classes=names) | {
+        "labels": list(names),
+        "postprocessing": io_spec.format_postprocessing(3),
+        "evaluation": manifest["evaluation"] | {"source": "faces"},
+    }
+    card = " ".join(model_card.format_card(own, metrics).split())
+    for word in ("expression", "emotions of", "FER", "2013", "AI Act", "seven", "annotators"):
+        assert word not in card
+    for words in ("Three classes are forced", "depends on what the classes stand for", "hiring"):
+        assert words in card
+    assert "what they stand for is not known" in card
+    for start, said in (("pretrained", "made from FER-2013"), ("mine", "nothing is known here")):
+        card = model_card.format_card(_run(own, init_weights=start), metrics)
+        assert said in " ".join(_section(card, "Training Data").split())
+
+
+@pytest.mark.parametrize(
+    "begun", [{"init_weights": "pretrained", "teacher": None}, {"teacher": "wide"}]
+)
+def test_drawn_faces_are_not_all_that_a_network_has_seen_that_was_taught_before(manifest, begun):
+    card = model_card.format_card(_run(manifest, data="synthetic", **begun), _metrics())
+    for words in ("No picture of anybody", "drawings alone", "belong to no group"):
+        assert words not in " ".join(card.split())
+    assert "trained before" in " ".join(_section(card, "Training Data").split())
 
 
 @pytest.mark.parametrize(

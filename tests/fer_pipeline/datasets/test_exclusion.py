@@ -1,5 +1,6 @@
 """Listed images are left out of training and validation, whatever the form of source and list."""
 
+import csv
 import hashlib
 
 import numpy as np
@@ -127,6 +128,52 @@ def test_a_label_means_its_class_however_that_is_spelled(tmp_path, label, train)
     listed = tmp_path / "doubtful.csv"
     listed.write_text(f"name,sha256,label\nx,{digest_of(2)},{label}\n", "utf-8")
     assert exclusion.apply(splits, exclusion.read(listed))[1].train == train
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_blanks_of_a_label_are_its_own_before_they_are_typing(tmp_path, delimiter):
+    images = np.arange(6, dtype=np.uint8).repeat(48 * 48).reshape(6, 48, 48, 1)
+    part = Split(images, np.arange(6, dtype=np.int32) % 3)
+    splits = Splits(part, part, part, classes=(" a ", "a", "b"))
+    listed = tmp_path / "list.csv"
+    rows = [("name", "sha256", "label"), ("x", digest_of(0), " a "), ("y", digest_of(5), " b")]
+    # A spreadsheet of another language has other delimiters, and a name may hold a line break.
+    rows += [("two\nlines", digest_of(4), "a"), ("z", digest_of(3), "a")]
+    with open(listed, "w", newline="") as file:
+        file.write("# by hand\n\n")
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    kept, found = exclusion.apply(splits, exclusion.read(listed))
+    assert levels(kept.train) == [1, 2, 3]
+    assert [(line.number, line.text) for line in found.unmatched] == [(8, "z")]
+
+
+@pytest.mark.parametrize("text", ['x,{},"sad', 'x,{},"sad" or happy', 'x,"{}\ny,{}'])
+def test_a_row_with_a_stray_quote_swallows_no_other(tmp_path, text):
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"name,sha256,label\nw,{digest_of(1)},sad\n{text}\n".format(*2 * "a"))
+    with pytest.raises(UserError, match=r"list\.csv: line 3 "):
+        exclusion.read(listed)
+
+
+def test_a_line_of_any_length_is_one_that_means_no_image(write_list):
+    part = Split(np.zeros((2, 48, 48, 1), np.uint8), np.arange(2, dtype=np.int32))
+    splits = Splits(part, part, part, classes=("a", "b"))
+    listed = exclusion.read(write_list("x" * 200_000, '"' + "y," * 100_000))
+    _, found = exclusion.apply(splits, listed, lambda: [["a", "b"]] * 3)
+    assert [line.number for line in found.unmatched] == [1, 2]
+
+
+def test_a_path_means_the_image_of_just_that_name_if_there_is_one(write_list):
+    names = ["a/1.png", " a/1.png", "a\\2.png", "a/2.png", 'b/"3".png', "b/,4.png", "#b/5.png"]
+    images = np.arange(8, dtype=np.uint8).repeat(48 * 48).reshape(8, 48, 48, 1)
+    part = Split(images, np.arange(8, dtype=np.int32) % 2)
+    splits = Splits(part, part._replace(images=images[:0], labels=part.labels[:0]), part)
+    listed = write_list(" a/1.png", "a\\2.png", 'b/"3".png', '"b/,4.png"', "./#b/5.png", "#b/6.png")
+    kept, found = exclusion.apply(
+        splits, exclusion.read(listed), lambda: [[*names, "#b/6.png"], [], []]
+    )
+    assert levels(kept.train) == [0, 3, 7]
+    assert found.unmatched == []
 
 
 def test_a_class_without_images_ends_in_one_line(make_source, contents, write_list):

@@ -191,6 +191,18 @@ def test_files_that_do_not_fit_together_are_refused(faces, tmp_path, change, sai
         datasets.load(faces, ferplus=path)
 
 
+def test_a_quote_without_an_end_is_one_line(faces, tmp_path):
+    path = write_labels(tmp_path / "fer2013new.csv", ROWS)
+    text = path.read_text()
+    path.write_text(text + '"Training,' + "x" * 200_000)
+    with pytest.raises(UserError, match=r"row 31 is no CSV \(field larger"):
+        datasets.load(faces, ferplus=path)
+    # Lines may end as those of old Macs.
+    path.write_text(text.replace("\n", "\r"))
+    datasets.check(faces, ferplus=path)
+    assert len(datasets.load(faces, ferplus=path).splits.train.labels)
+
+
 def test_what_is_no_ferplus_file_is_seen_before_the_faces_are_read(faces, tmp_path):
     with pytest.raises(UserError, match=r"row 1 has no column image name, neutral, .*fer2013new"):
         datasets.check(faces, ferplus=faces)

@@ -51,6 +51,15 @@ def test_the_folders_in_train_are_the_classes(make_source, pets):
         assert listing.labels.tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
 
 
+def test_folders_whose_names_look_the_same_are_no_two_classes(make_source, pets):
+    contents = pets | {"train/A\u0308ffchen 🐒/3.png": pets["train/dog/1.png"]}
+    said = refusal(make_source, contents)
+    assert said.startswith("/train/\u00c4ffchen 🐒: there twice, its accents written in two ways")
+    # They are one where a name is asked for.
+    for listing in listings(make_source, contents, ("\u00c4ffchen 🐒", "dog", "Zwerg, kleiner")):
+        assert listing.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 0, 1, 2]
+
+
 def test_classes_have_the_order_that_is_asked_for(make_source, pets):
     # One name in other letters, and one with its dots written apart, as macOS does.
     asked = ("A\u0308ffchen 🐒", "DOG", "Zwerg, kleiner")

@@ -35,6 +35,9 @@ def parse(command):
         {"recipe": "tuned", "optimizer": "adam"},
         {"optimizer": "muon", "learning_rate": 5e-4},
         {"deterministic": True, "threads": 3, "tensorboard": True, "learning_rate": 1e-05},
+        # Of folders "B" and "a" the names would be these in the other order.
+        {"data": "faces", "classes": 'A,b,"c, ""d""",--e," f "'},
+        {"data": "faces", "classes": "Angry,Disgust,Fear,Happy,Neutral,Sad,Surprise"},
     ],
 )
 def test_the_command_has_the_settings_of_the_run(settings):

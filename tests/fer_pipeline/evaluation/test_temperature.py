@@ -21,6 +21,9 @@ RECORD = {
 }
 
 
+MANY = np.arange(70) % 7
+
+
 def softmax(logits):
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -44,9 +47,9 @@ def test_it_is_the_best_of_a_fine_grid(true):
     ("probabilities", "labels"),
     [
         # All right: the surer the better. All wrong: the less sure the better.
-        (np.full((5, 7), 0.05) + 0.65 * np.eye(7)[:5], np.arange(5)),
-        (np.full((5, 7), 0.05) + 0.65 * np.eye(7)[:5], np.full(5, 6)),
-        (np.full((5, 7), np.nan), np.arange(5)),
+        (np.full((70, 7), 0.05) + 0.65 * np.eye(7)[MANY], MANY),
+        (np.full((70, 7), 0.05) + 0.65 * np.eye(7)[MANY], (MANY + 1) % 7),
+        (np.full((70, 7), np.nan), MANY),
         (np.zeros((0, 7)), np.arange(0)),
     ],
 )
@@ -55,9 +58,23 @@ def test_images_that_tell_none_give_none(probabilities, labels):
 
 
 def test_a_probability_of_zero_does_no_harm():
-    probabilities = np.tile(np.eye(7)[0], (10, 1)).astype(np.float32)
-    assert temperature.fit(probabilities, np.arange(10) % 7) is None
-    assert temperature.fit(np.array([[1.0, 0, 0, 0, 0, 0, 0]] * 3), np.array([0, 0, 1])) is None
+    probabilities = np.tile(np.eye(7)[0], (70, 1)).astype(np.float32)
+    assert temperature.fit(probabilities, MANY) is None
+    assert temperature.fit(np.eye(7)[[0] * 75], np.arange(75) // 50) is None
+
+
+def test_few_images_tell_no_temperature():
+    probabilities = np.full((50, 7), 0.05) + 0.65 * np.eye(7)[MANY[:50]]
+    labels = np.where(np.arange(50) < 20, MANY[:50], (MANY[:50] + 1) % 7)
+    # 0.4 of the answers are right, and 4 / 6 the odds at the best temperature of one in ten each.
+    best = np.log(0.7 / 0.05) / np.log(0.4 / 0.1)
+    for more in (0, 1):
+        kept = slice(0, 50 - more)
+        found = temperature.fit(probabilities[kept], labels[kept])
+        assert found is None if more else found == pytest.approx(best, rel=1e-4)
+    few, many = (temperature.describe(None, images) for images in (49, 50))
+    assert few.endswith("to fit a temperature takes 50 validation images, and there are 49")
+    assert many.endswith("the validation images tell no temperature")
 
 
 def test_folded_in_it_divides_the_logits(monkeypatch):

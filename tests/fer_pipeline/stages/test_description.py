@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,40 @@ def test_the_list_says_what_the_model_said_and_is_a_list_to_exclude(written, sou
     excluded = datasets.load(source, exclude=tmp_path / "edited.csv").excluded
     assert (excluded.train, excluded.validation) == (0, 1)
     assert (excluded.kept_test, excluded.unmatched) == (len(of_test), [])
+
+
+def test_no_name_of_a_list_is_a_formula_and_each_still_means_its_class(tmp_path):
+    names = ("=1+1", "'=1+1", "@SUM(A1)", "-x", " +y ", "#z", 'a, "b"', "\uff1d2")
+    root = tmp_path / "faces"
+    for i, label in enumerate(np.arange(5 * len(names)) % len(names)):
+        path = root / names[label] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((48, 48), i, np.uint8)).save(path)
+    faces = datasets.read(root)
+    train = splitting.positions(str(root), faces).train
+    places = train[[np.flatnonzero(faces.labels[train] == label)[0] for label in range(8)]]
+    found = SimpleNamespace(
+        faces=faces, split_of=np.zeros(40, int), splits=("train",), classes=faces.classes
+    )
+    suggested = (faces.labels[places] + 1) % 8
+    doubts = SimpleNamespace(
+        doubts=SimpleNamespace(places=places, suggested=suggested), probabilities=np.zeros((40, 8))
+    )
+    named = datasets.names(root, faces, places)
+    listed = tmp_path / "doubtful.csv"
+    listed.write_text(description.as_csv(found, doubts, named), "utf-8")
+    with open(listed, encoding="utf-8") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell.lstrip()[:1] in tuple("=+-@\uff1d")]
+    excluded = datasets.load(root, exclude=listed).excluded
+    assert (excluded.train, excluded.unmatched) == (8, [])
+    # The column of names by itself is a list, too.
+    paths = tmp_path / "paths.txt"
+    paths.write_text(
+        "\n".join(row.split(",train,")[0] for row in listed.read_text().splitlines()[1:])
+    )
+    excluded = datasets.load(root, exclude=paths).excluded
+    assert (excluded.train, excluded.unmatched) == (8, [])
 
 
 def test_images_of_a_training_photograph_are_not_asked_about(written):

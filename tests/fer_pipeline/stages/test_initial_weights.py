@@ -138,6 +138,20 @@ def test_the_network_is_that_of_the_weights_unless_it_is_chosen(source, tmp_path
     assert network(init_weights="file.h5") == network() == "notebook"
 
 
+def test_a_run_goes_on_from_its_checkpoint_when_what_it_started_from_was_trained_on(
+    source, tmp_path
+):
+    other = write_run(tmp_path / "other", source)
+    run = write_run(tmp_path / "run", source, init_weights=str(other))
+    config = recipes.resolve(Config(model="tiny", init_weights=str(other)))
+    initial_weights.check(run, config)
+    # Its record has another digest than these weights.
+    assert initial_weights.of_run(run, config, OWN) == (None, "0123")
+    for path in (run / run_dir.CHECKPOINTS).iterdir():
+        path.unlink()
+    assert initial_weights.of_run(run, config, OWN).digest != "0123"
+
+
 def test_a_run_goes_on_from_its_checkpoint_when_its_first_weights_are_gone(source, tmp_path):
     gone = str(tmp_path / "gone.h5")
     run = write_run(tmp_path / "run", source, init_weights=gone)
