@@ -17,6 +17,7 @@ from typing import Any
 
 from export.formats import litertjs
 from export.spec.artifacts import ARTIFACTS
+from fer_pipeline import atomic_files
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files
 from fer_pipeline.inference.faces import blazeface, crops, detector
@@ -145,7 +146,8 @@ def _html(manifest: dict[str, Any], name: str, card: str) -> str:
         "CARD": html.escape(card),
     }
     page = (_PAGE / _HTML).read_text("utf-8")
-    return re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], page)
+    # The data may have any name.
+    return atomic_files.to_utf8(re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], page))
 
 
 def _about(manifest: dict[str, Any], name: str, network: str | None) -> dict[str, Any]:

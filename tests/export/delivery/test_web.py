@@ -80,13 +80,14 @@ def test_what_the_page_says_is_the_manifest_s(tmp_path, runtime):
 def test_names_are_text_and_no_html(tmp_path, runtime):
     given = contents.check_files(pretrained.FOLDER)
     given |= {"labels": ["<b>", *given["labels"][1:]], "run": {"model": "<i> @CARD@"}}
-    given["evaluation"]["source"] = "</p>"
+    # A folder's name need not be UTF-8.
+    given["evaluation"]["source"] = "</p>\udcfe"
     format_web.write(tmp_path / "page", pretrained.FOLDER, given, {})
     html = (tmp_path / "page/index.html").read_text()
     assert "<b>" not in html
     assert '<span dir="auto">&lt;b&gt;</span>' in html
     assert "<strong>&lt;i&gt; @CARD@, int8</strong>" in html
-    assert "faces (&lt;/p&gt;)." in html
+    assert "faces (&lt;/p&gt;\\xfe)." in html
 
 
 def test_the_page_is_short_and_asks_nobody_else():
