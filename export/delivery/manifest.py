@@ -61,7 +61,8 @@ def build(
     if config.get("ferplus"):
         config = config | {"ferplus": Path(config["ferplus"]).name}
     if config.get("teacher"):
-        names = (Path(run.strip()).name for run in config["teacher"].split(","))
+        runs = map(str.strip, config["teacher"].split(","))
+        names = (_other_than_ours(Path(run).name, run) for run in runs)
         config = config | {"teacher": ",".join(names)}
     if config.get("init_weights"):
         start = config["init_weights"]
