@@ -43,7 +43,7 @@ def test_the_page_is_part_of_the_export(run, runtime):
     assert {"index.html", "page.json", "model_int8.tflite", "litert/LICENSE"} <= added
     assert after["web/model_int8.tflite"] == before["model_int8.tflite"]
     assert (run / "export.failed").is_dir()
-    assert said[0].endswith(f"python -m export.serve {run / 'export/web'} shows it")
+    assert said[0].endswith(f"python -m fer_pipeline serve {run / 'export/web'} shows it")
     # It is whole, and so is each file: a changed byte is found.
     given = contents.check_files(run / "export")
     assert "web/page.js" in given["files"]

@@ -347,7 +347,7 @@ def test_the_card_is_one_click_away_and_all_has_a_name(page):
         for node in nodes
         if node.get("role", {}).get("value") in ("button", "image", "list", "status", "region")
     }
-    assert {"Choose a picture", "Use the camera", "Probability of each expression"} <= named
+    assert {"Choose a picture", "Use the camera", "Probability of each class"} <= named
     assert "" not in {
         node["name"]["value"]
         for node in nodes
