@@ -292,8 +292,7 @@ def test_no_camera_stays_on_whatever_a_visitor_does(stage):
     stage.run("allow[1](true); setTimeout(show, 50, [40, 60, 180, 180])")
     stage.wait("page.shown.live && page.shown.faces.length")
     stage.run("allow[0](true)")
-    stage.run("new Promise(done => setTimeout(done, 50))")
-    assert stage.run("given.map(s => s.getTracks()[0].readyState)") == ["live", "ended"]
+    stage.wait("given.map(s => s.getTracks()[0].readyState).join() === 'live,ended'")
     # A picture ends the camera.
     content = base64.b64encode(encoded(np.zeros((48, 48), np.uint8))).decode()
     stage.run(DROP.replace("CONTENT", content))
@@ -379,14 +378,13 @@ def test_the_page_fits(page, width, dark):
 
 
 def test_bars_are_seen_in_colours_of_the_system(page, photograph, tmp_path):
+    page.look_like(width=1200, forced=True)
     page.choose("#file", photograph)
     page.wait(f"{SAID} === 'This face looks neutral'")
-    page.look_like(width=1200, forced=True)
     box = page.run(
         "(b => [b.x, b.y, b.width, b.height])("
         "document.querySelector('.first .track').getBoundingClientRect())"
     )
-    page.run("new Promise(done => setTimeout(done, 300))")
     page.screenshot(tmp_path / "forced.png")
     page.look_like(width=1200)
     left, top, width, height = box
