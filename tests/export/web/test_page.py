@@ -172,6 +172,8 @@ def test_a_picture_without_a_face_has_a_square_to_move(page):
 
 
 def test_what_was_asked_before_a_picture_is_not_answered_after_it(page, photograph):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    page.run(DROP.replace("CONTENT", base64.b64encode(encoded(noise)).decode()))
     page.wait("page.shown.drawn")
     # The photograph waits in the queue as the square of the picture before is moved.
     drop = DROP.replace("CONTENT", base64.b64encode(photograph.read_bytes()).decode())
