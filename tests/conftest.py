@@ -39,6 +39,11 @@ def pytest_addoption(parser):
     parser.addoption(
         "--gpu", action="store_true", help="let the suite, in one process, see this host's GPUs"
     )
+    parser.addoption(
+        "--slow",
+        action="store_true",
+        help="include the tests that take longest: several processes, browsers, compilers",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,6 +58,7 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "gpu: needs a GPU, and runs with --gpu alone")
+    config.addinivalue_line("markers", "slow: takes 8 s or more, and runs with --slow alone")
     if config.getoption("gpu"):
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     else:
@@ -60,9 +66,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("gpu"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("gpu")]
+    without = [name for name in ("gpu", "slow") if not config.getoption(name)]
+    left_out = [item for item in items if any(map(item.get_closest_marker, without))]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
 

@@ -212,6 +212,7 @@ def first_epoch(run):
     return [float(x) for x in (run / "history.csv").read_text().splitlines()[1].split(",")]
 
 
+@pytest.mark.slow
 def test_overwriting_starts_anew_and_another_cache_gives_the_same(finished, faces, tmp_path):
     before, _ = finished
     assert list((before.parent / "cache").rglob("about.npz"))

@@ -70,6 +70,7 @@ def opened(browser, site, run):
         assert found.problems() == []
 
 
+@pytest.mark.slow
 def test_the_model_and_its_page_are_made_together(run):
     given = contents.check_files(run / "export")
     assert list(given["artifacts"]) == ["int8"]
@@ -94,6 +95,7 @@ def test_a_run_without_an_export_gets_one_for_its_page(monkeypatch, tmp_path):
     assert "web/index.html" in contents.check_files(tmp_path / "export")["files"]
 
 
+@pytest.mark.slow
 def test_three_classes_are_answered_by_their_names(opened, run, litert):
     face = golden.read(run / "export/golden.npz", 3).images[0]
     expected = litert((run / "export/model_int8.tflite").read_bytes(), face[None])[0] / 256
@@ -124,6 +126,7 @@ def test_three_classes_are_answered_by_their_names(opened, run, litert):
     assert said == f"This face looks \u2068{name}\u2069"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(320, True), (1200, False)])
 def test_long_names_leave_room_for_the_bars(opened, width, dark):
     opened.look_like(width=width, dark=dark)

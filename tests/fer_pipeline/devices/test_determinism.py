@@ -19,6 +19,7 @@ print(random.random(), np.random.rand(), float(keras.random.uniform(())))
 """
 
 
+@pytest.mark.slow
 def test_a_repetition_draws_the_same_on_as_many_threads():
     command = [sys.executable, "-c", SCRIPT]
     first, again = (

@@ -97,6 +97,7 @@ def results(folder):
     return {name: np.load(out) for name, out in written.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mirrored", "worker 0", "worker 1"])
 def test_replicas_train_as_one_device_does(results, name):
     one, several = results["one"], results[name]
@@ -106,6 +107,7 @@ def test_replicas_train_as_one_device_does(results, name):
         np.testing.assert_allclose(several[key], one[key], rtol=0, atol=TOLERANCE, err_msg=key)
 
 
+@pytest.mark.slow
 def test_replicas_train_by_the_tuned_recipe_as_one_device_does(results):
     one, mirrored = results["tuned one"], results["tuned mirrored"]
     np.testing.assert_allclose(mirrored["history"], one["history"], atol=TOLERANCE)
@@ -114,18 +116,21 @@ def test_replicas_train_by_the_tuned_recipe_as_one_device_does(results):
             np.testing.assert_allclose(mirrored[key], one[key], atol=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one", "mirrored", "xla", "worker 0", "worker 1"])
 def test_an_overflow_on_the_last_replica_skips_and_halves_on_all(results, name):
     assert results[name]["scale"] == 2.0**11
     assert results[name]["updates"] == 29
 
 
+@pytest.mark.slow
 def test_xla_compiles_the_whole_batches_alone(results, folder):
     """Of 235 images in batches of 16 the last batch of an epoch has 11."""
     compiled = {path.name.split(".")[0] for path in (folder / "modules").glob("*inference_step*")}
     assert len(compiled) == 1, sorted(compiled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one", "mirrored", "worker 0", "worker 1"])
 def test_sigterm_is_heard_once_the_hosts_have_met(results, name):
     """TensorFlow's preemption notifier takes the handler when several hosts meet."""

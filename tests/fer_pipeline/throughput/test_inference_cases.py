@@ -30,6 +30,7 @@ def test_onnx_files_say_what_keras_does(network, train, tmp_path):
     assert 1e-5 < np.abs(quantised - expected).mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_every_runtime_is_called_and_pytorchs_row_says_what_it_needs(train, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)

@@ -32,6 +32,7 @@ def test_random_weights_fit_the_network():
     assert np.ptp(model.predict_on_batch(image)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_every_case_takes_its_steps(train, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)

@@ -184,6 +184,7 @@ def test_a_call_takes_about_a_second():
     assert epoch_lib.next_steps_per_execution(1024, 0.1) == 1024
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_training(splits, monkeypatch):
     """In float16; two whole batches are compiled, and a partial one is not."""
     # XLA draws dropout masks by an algorithm of its own.

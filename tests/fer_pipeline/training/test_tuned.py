@@ -67,6 +67,7 @@ class KilledError(Exception):
     """Stands for SIGKILL: nothing after it is run."""
 
 
+@pytest.mark.slow
 def test_killed_inside_an_epoch_and_continued_it_is_the_uninterrupted_one(
     voted, first, whole, tmp_path, monkeypatch
 ):
