@@ -82,9 +82,13 @@ def test_names_are_text_and_no_html(tmp_path, runtime):
     given |= {"labels": ["<b>", *given["labels"][1:]], "run": {"model": "<i> @CARD@"}}
     # A folder's name need not be UTF-8.
     given["evaluation"]["source"] = "</p>\udcfe"
-    format_web.write(tmp_path / "page", pretrained.FOLDER, given, {})
+    source = tmp_path / "export"
+    shutil.copytree(pretrained.FOLDER, source)
+    (source / "MODEL_CARD.md").write_bytes(b"<b>\xff")
+    format_web.write(tmp_path / "page", source, given, {})
     html = (tmp_path / "page/index.html").read_text()
     assert "<b>" not in html
+    assert '<pre tabindex="0">&lt;b&gt;\ufffd</pre>' in html
     assert '<span dir="auto">&lt;b&gt;</span>' in html
     assert "<strong>&lt;i&gt; @CARD@, int8</strong>" in html
     assert "faces (&lt;/p&gt;\\xfe)." in html
