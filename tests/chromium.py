@@ -133,7 +133,9 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", deviceScaleFactor=scale, **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         colours = {"name": "forced-colors", "value": "active" if forced else "none"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme, colours])
+        # What moves is seen where it ends.
+        motion = {"name": "prefers-reduced-motion", "value": "reduce"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme, colours, motion])
 
     def run(self, script):
         """The value of an expression, or of what its promise gives."""

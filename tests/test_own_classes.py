@@ -248,6 +248,7 @@ def test_data_of_any_classes_are_described(count):
     page = description_page.build(found, lambda places: ["name"] * len(places), doubts)
     assert page.count("<tr>") < 250
     assert names[-1] in page
+    assert "training: 2 of each class" in page
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,11 @@ def _odd_parts(manifest: dict[str, Any]) -> Iterator[str]:
     kept_back = manifest.get("kept_back", {})
     if not isinstance(kept_back, dict) or not all(map(_is_kept_back, kept_back.values())):
         yield "its 'kept_back' is none"
+    source, images = (manifest["evaluation"].get(name) for name in ("source", "images"))
+    if not isinstance(source, str | None):
+        yield f"its evaluation's 'source' is {source!r:.50}"
+    if images is not None and not (isinstance(images, int) and _is_number(images, _ENDLESS)):
+        yield f"its evaluation's 'images' is {images!r:.50}"
     for name, kind, most in (("seed", int, _ENDLESS), ("validation_fraction", int | float, 1)):
         given = manifest["run"].get(name)
         if given is not None and not (isinstance(given, kind) and _is_number(given, most)):

@@ -14,6 +14,7 @@ from export.spec.gates import ACCURACY_GATE_IMAGES
 from export.spec.io_spec import PREPROCESSING, format_postprocessing
 from fer_pipeline import cores, datasets
 from fer_pipeline.devices.precision import cpu_model
+from fer_pipeline.inference import pretrained
 from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
 from fer_pipeline.inference.integrity import sha256
 from fer_pipeline.run_record import classes_of
@@ -52,22 +53,26 @@ def build(
       tflite_batch, epoch, data, temperature: as for ``pipeline.export_in``.
       plain_accuracy: the reference model's without mirror images; None where nothing is mirrored.
     """
+    source = None
     if "data" in config:
         # A folder's name and not where it lies: the manifest goes to strangers.
-        config = config | {"data": datasets.source_name(config["data"])}
+        source = datasets.source_name(config["data"])
+        config = config | {"data": _other_than_ours(source, config["data"])}
     if config.get("ferplus"):
         config = config | {"ferplus": Path(config["ferplus"]).name}
     if config.get("teacher"):
-        names = (Path(run.strip()).name for run in config["teacher"].split(","))
+        runs = map(str.strip, config["teacher"].split(","))
+        names = (_other_than_ours(Path(run).name, run) for run in runs)
         config = config | {"teacher": ",".join(names)}
     if config.get("init_weights"):
-        config = config | {"init_weights": Path(config["init_weights"]).name}
+        start = config["init_weights"]
+        config = config | {"init_weights": _other_than_ours(Path(start).name, start)}
     if config.get("exclude"):
         config = config | {"exclude": Path(config["exclude"]).name}
     config = {name: value for name, value in config.items() if name != "cache_dir"}
     mirror = plain_accuracy is not None
     classes = classes_of(config)
-    data = data or {"source": config.get("data"), "fingerprint": config.get("fingerprint")}
+    data = data or {"source": source, "fingerprint": config.get("fingerprint")}
     return {
         "schema": SCHEMA,
         "labels": list(classes),
@@ -99,6 +104,12 @@ def build(
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
         "run": config,
     }
+
+
+def _other_than_ours(name: str, path: str) -> str:
+    """The name of a path; with ``./`` where by itself it means what this software brings along."""
+    ours = name in (datasets.SYNTHETIC, pretrained.NAME) and path != name
+    return f"./{name}" if ours else name
 
 
 def _entry(report: ArtifactReport, artifact: Artifact, mirror: bool) -> dict[str, Any]:

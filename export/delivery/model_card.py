@@ -185,7 +185,9 @@ def _training_data(config: dict[str, Any], kind: str, *, own: bool) -> str:
         parts += [texts.MAYBE_FER2013_TERMS] if kind == "other" and not own else []
     if start := config.get("init_weights"):
         parts.append(texts.PRETRAINED_TERMS if start == pretrained.NAME else texts.STARTED_TERMS)
-    parts += [texts.TAUGHT_TERMS] if config.get("teacher") else []
+    if teachers := config.get("teacher"):
+        ours = pretrained.NAME in teachers.split(",")
+        parts.append(texts.PRETRAINED_TAUGHT_TERMS if ours else texts.TAUGHT_TERMS)
     return " ".join(parts)
 
 

@@ -96,6 +96,11 @@ The network had been trained before, on data of which nothing is known here."""
 TAUGHT_TERMS = """\
 It also learned from the answers of networks that were trained before."""
 
+PRETRAINED_TAUGHT_TERMS = f"""\
+{TAUGHT_TERMS[:-1]}, among
+them the pretrained one of this software, made from FER-2013 (Goodfellow et al. 2013,
+arXiv:1307.0414), which was released for research."""
+
 CONDITIONS = """\
 Of the conditions: faces are expected upright, from the front, cropped as the training images are,
 and grey. Profile views, covered or tiny faces, motion blur and poor light are other conditions

@@ -47,10 +47,8 @@ HEADERS = {
 
 def find_page(folder: Path) -> Path:
     """The page in a run or an export; without one, the folder itself."""
-    found = (folder / part / web.NAME for part in ("", run_dir.EXPORT))
-    if (folder / _INDEX).is_file():
-        return folder
-    return next((page for page in found if (page / _INDEX).is_file()), folder)
+    places = (folder, folder / web.NAME, folder / run_dir.EXPORT / web.NAME)
+    return next((place for place in places if (place / _INDEX).is_file()), folder)
 
 
 def open_server(folder: Path, port: int) -> ThreadingHTTPServer:

@@ -12,7 +12,7 @@ from export.formats import litertjs, web
 from fer_pipeline import run_dir
 
 #: How to look at a page.
-_SERVE = "python -m export.serve"
+_SERVE = "python -m fer_pipeline serve"
 
 
 def add_to_export(

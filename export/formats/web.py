@@ -17,6 +17,7 @@ from typing import Any
 
 from export.formats import litertjs
 from export.spec.artifacts import ARTIFACTS
+from fer_pipeline import atomic_files
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import export_files
 from fer_pipeline.inference.faces import blazeface, crops, detector
@@ -107,7 +108,7 @@ def write(
             contents[path.name] = path.read_bytes()
     for file in _STATIC:
         contents[file] = (_PAGE / file).read_bytes()
-    card = (source / export_files.MODEL_CARD).read_text("utf-8")
+    card = (source / export_files.MODEL_CARD).read_text("utf-8", errors="replace")
     contents[_HTML] = _html(manifest, name, card).encode()
     about = _about(manifest, name, network and network.name)
     contents[ABOUT] = f"{json.dumps(about, indent=2, allow_nan=False)}\n".encode()
@@ -134,7 +135,7 @@ def _html(manifest: dict[str, Any], name: str, card: str) -> str:
     """The page with all that is said of its model, which escapes whatever stands in a manifest."""
     entry, evaluation = manifest["artifacts"][name], manifest["evaluation"]
     model = f"{manifest['run'].get('model', 'notebook')}, {name}"
-    data, images = evaluation.get("source") or "its own data", evaluation.get("images", 0)
+    data, images = evaluation.get("source") or "its own data", evaluation.get("images") or 0
     parts = {
         "POLICY": POLICY,
         "IMPORTS": _IMPORTS,
@@ -145,7 +146,8 @@ def _html(manifest: dict[str, Any], name: str, card: str) -> str:
         "CARD": html.escape(card),
     }
     page = (_PAGE / _HTML).read_text("utf-8")
-    return re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], page)
+    # The data may have any name.
+    return atomic_files.to_utf8(re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], page))
 
 
 def _about(manifest: dict[str, Any], name: str, network: str | None) -> dict[str, Any]:

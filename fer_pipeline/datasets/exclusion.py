@@ -123,7 +123,9 @@ def read(path: str | os.PathLike[str]) -> Exclusion:
         _, *rows = _rows(path, text, delimiter)
         lines = [_parse_row(path, number, row, columns) for number, row in rows]
     else:
-        numbered = [(i, line.rstrip("\n")) for i, line in enumerate(io.StringIO(text), 1)]
+        numbered = [
+            (i, line.rstrip("\n")) for i, line in enumerate(io.StringIO(text, newline=None), 1)
+        ]
         rows = [(i, line) for i, line in numbered if not _says_nothing(line)]
         if rows and rows[0][1].strip().lower() in _HEADERS:
             rows = rows[1:]
@@ -137,7 +139,8 @@ def _says_nothing(line: str) -> bool:
 
 def _header(text: str) -> tuple[list[str], str]:
     """The columns of a CSV file with hashes and what stands between them; none of another text."""
-    first = next((line for line in io.StringIO(text) if not _says_nothing(line)), "")
+    lines = io.StringIO(text, newline=None)
+    first = next((line for line in lines if not _says_nothing(line)), "")
     for delimiter in _DELIMITERS:
         columns = [name.strip() for name in _fields(first, delimiter)]
         if "sha256" in columns:
@@ -197,7 +200,7 @@ def _from_cell(text: str) -> str:
 
 def as_path_cell(name: str) -> str:
     """An image's path as a spreadsheet shows it and a list may have it: no formula, no comment."""
-    return f"./{name}" if name.startswith("#") or _FORMULA.match(name) else name
+    return f"./{name}" if name.lstrip().startswith("#") or _FORMULA.match(name) else name
 
 
 def _parse_line(number: int, line: str) -> Line:

@@ -93,7 +93,7 @@ def _headline(found: Description, doubted: Doubted | None) -> Markup:
     copies, held_out = found.copies, found.counts[1:].sum()
     leaked = sum(copies.in_train)
     cards = {
-        "Images": (f"{found.counts.sum():,}", f"{_smallest(found)}"),
+        "Images": (f"{found.counts.sum():,}", _commonest_and_rarest(found)),
         "In groups of equal images": (f"{copies.images:,}", f"{copies.groups:,} groups"),
         "Groups with several labels": (f"{copies.conflicting:,}", "pixel by pixel the same image"),
         "Held-out images seen in training": (
@@ -116,9 +116,11 @@ def _headline(found: Description, doubted: Doubted | None) -> Markup:
     )
 
 
-def _smallest(found: Description) -> str:
+def _commonest_and_rarest(found: Description) -> str:
     of_class = found.counts[0]
     rarest, commonest = int(of_class.argmin()), int(of_class.argmax())
+    if of_class[rarest] == of_class[commonest]:
+        return f"training: {of_class[rarest]:,} of each class"
     return (
         f"training: most {found.classes[commonest]}, {of_class[commonest]:,}; "
         f"fewest {found.classes[rarest]}, {of_class[rarest]:,}"

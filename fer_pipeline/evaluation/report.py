@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fer_pipeline import atomic_files, run_dir
+from fer_pipeline import atomic_files, datasets, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import (
@@ -120,8 +120,13 @@ def build(runs: Sequence[Path], *, folder: Path) -> str:
 
 
 def _heading(runs: Sequence[RunData], title: str) -> Markup:
-    names = dict.fromkeys(Path(run.config["data"]).name for run in runs)
-    data = " and ".join("synthetic faces" if name == "synthetic" else name for name in names)
+    sources = (run.config["data"] for run in runs)
+    data = " and ".join(
+        dict.fromkeys(
+            "synthetic faces" if source == datasets.SYNTHETIC else Path(source).name
+            for source in sources
+        )
+    )
     expressions = all(run.classes == CLASS_NAMES for run in runs)
     what = "Facial expressions" if expressions else "Classes"
     lead = f"{what} from 48x48 grey faces, trained on {data}."

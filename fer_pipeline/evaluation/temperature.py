@@ -167,9 +167,9 @@ def describe(found: dict[str, Any] | None, images: int) -> str:
         )
     if not found:
         return "the probabilities stay as they are: the validation images tell no temperature"
-    images = "validation" if found["fitted_on"] == "validation" else "test (also validation)"
+    fitted_on = "validation" if found["fitted_on"] == "validation" else "test (also validation)"
     return (
-        f"temperature {found['value']:.3f}, fitted on the {images} images: calibration error of "
+        f"temperature {found['value']:.3f}, fitted on the {fitted_on} images: calibration error of "
         f"the test images {found['ece_before']:.4f} before, {found['ece_after']:.4f} after"
     )
 

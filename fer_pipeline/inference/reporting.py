@@ -104,7 +104,7 @@ def sum_up(followed: Followed) -> list[str]:
             )
         if len(faces) > len(longest):
             more = len(faces) - len(longest)
-            lines.append(f"{printable(file)}: {more:,} more faces, each in fewer frames")
+            lines.append(f"{printable(file)}: {more:,} more, none of them in more frames")
     return lines
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fer_pipeline import child_processes
 from fer_pipeline.child_processes import ChildError
+from fer_pipeline.errors import UserError
 
 # NumPy is imported inside functions: while the process starts, on another core.
 if TYPE_CHECKING:
@@ -90,7 +91,13 @@ def _runtime(ask: Callable[..., Any], scratch: Path, kind: str) -> Runtime:
         import numpy as np
 
         greeting()
-        np.save(scratch / "images.npy", images)
+        try:
+            np.save(scratch / "images.npy", images)
+        except OSError as error:
+            raise UserError(
+                f"{scratch.parent}: no room for the images that a model is asked about "
+                f"({error.strerror or error}); make room there, or set TMPDIR to another folder"
+            ) from error
         seconds = _SECONDS + _SECONDS_AN_IMAGE * len(images)
         return answered({name: str(scratch / "images.npy"), **arguments}, seconds=seconds)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from fer_pipeline import classes as classes_lib
 from fer_pipeline import freezing, run_dir
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
@@ -201,8 +202,8 @@ def _first_line(error: Exception) -> str:
 def fit(found: Source, network: str, classes: Sequence[str], *, source: str) -> list[np.ndarray]:
     """The weights of a network that tells these classes apart, as far as there are any.
 
-    Where the classes are the same, the head's are the last two, in the order of ``classes``. Else
-    these are left out.
+    Where the classes are the same, however they are spelled, the head's are the last two, in the
+    order of ``classes``. Else these are left out.
 
     Args:
       found: what is there.
@@ -229,9 +230,9 @@ def fit(found: Source, network: str, classes: Sequence[str], *, source: str) -> 
         _refuse(source, f"has more layers than --model={network}; pass the --model that it is of")
     if not all(np.isfinite(array).all() for array in weights):
         _refuse(source, "holds values that are not finite; name other weights")
-    if sorted(found.classes) != sorted(classes):
+    order = [*map(classes_lib.matcher(found.classes), classes)]
+    if None in order or not len(order) == len(set(order)) == len(found.classes):
         return weights[:-_HEAD]
-    order = [found.classes.index(name) for name in classes]
     return [*weights[:-_HEAD], *(array[..., order] for array in weights[-_HEAD:])]
 
 

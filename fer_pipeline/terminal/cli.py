@@ -94,7 +94,11 @@ def _plain(message: str) -> str:
     line = message.splitlines()[0]
     line = re.sub(r"invalid literal for int\(\).*", "not a whole number", line)
     line = re.sub(r"could not convert string to float.*", "not a number", line)
-    return re.sub(r" Did you mean: (.*?) \?", r" Did you mean --\1?", line)
+    meant = re.search(r"Did you mean: (.*?) \?", line)
+    if meant:
+        names = meant[1].replace(", ", " or --")
+        line = line.replace(meant[0], f"Did you mean --{names}?")
+    return line
 
 
 @contextlib.contextmanager

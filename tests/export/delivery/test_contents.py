@@ -323,6 +323,8 @@ def _put(*path, value):
         _put("schema", value="1"),
         _put("run", value=None),
         _put("run", "seed", value="three"),
+        _put("evaluation", "source", value={}),
+        _put("evaluation", "images", value="many"),
         _put("run", "seed", value=-1),
         _put("run", "validation_fraction", value={}),
         _put("run", "validation_fraction", value=float("nan")),

@@ -81,3 +81,11 @@ def test_a_run_says_what_its_data_are_and_not_where():
     config = {"data": "kaggle:owner/faces", "ferplus": "/home/me/new.csv", "cache_dir": "/home/me"}
     found = manifest.build([], {}, config, reference=reference)["run"]
     assert found == {"data": "faces", "ferplus": "new.csv"}
+    # These words alone are the drawn faces and the pretrained model.
+    for place, said in (("", ""), ("/home/me/", "./")):
+        config = {"data": f"{place}synthetic", "init_weights": f"{place}pretrained"}
+        config["teacher"] = f"/a/wide, {place}pretrained"
+        found = manifest.build([], {}, config, reference=reference)
+        expected = {"data": f"{said}synthetic", "init_weights": f"{said}pretrained"}
+        assert found["run"] == expected | {"teacher": f"wide,{said}pretrained"}
+        assert found["evaluation"]["source"] == "synthetic"

@@ -224,14 +224,30 @@ def test_of_other_classes_nothing_is_said_that_is_of_expressions_or_fer2013(mani
         assert said in " ".join(_section(card, "Training Data").split())
 
 
+def test_a_folder_that_is_called_as_the_drawn_faces_are_holds_others(manifest):
+    config = {"data": "./synthetic", "init_weights": "./pretrained"}
+    card = " ".join(model_card.format_card(_run(manifest, **config), _metrics()).split())
+    assert "Source: `synthetic`" in card
+    assert "on data of which nothing is known here" in card
+    for words in ("No picture of anybody", "nobody is depicted", "the pretrained one of this"):
+        assert words not in card
+
+
 @pytest.mark.parametrize(
-    "begun", [{"init_weights": "pretrained", "teacher": None}, {"teacher": "wide"}]
+    "begun",
+    [
+        {"init_weights": "pretrained", "teacher": None},
+        {"teacher": "wide"},
+        {"teacher": "pretrained"},
+    ],
 )
 def test_drawn_faces_are_not_all_that_a_network_has_seen_that_was_taught_before(manifest, begun):
     card = model_card.format_card(_run(manifest, data="synthetic", **begun), _metrics())
     for words in ("No picture of anybody", "drawings alone", "belong to no group"):
         assert words not in " ".join(card.split())
-    assert "trained before" in " ".join(_section(card, "Training Data").split())
+    data = " ".join(_section(card, "Training Data").split())
+    assert "trained before" in data
+    assert ("made from FER-2013" in data) == ("pretrained" in begun.values())
 
 
 @pytest.mark.parametrize(

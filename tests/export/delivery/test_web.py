@@ -43,7 +43,7 @@ def test_the_page_is_part_of_the_export(run, runtime):
     assert {"index.html", "page.json", "model_int8.tflite", "litert/LICENSE"} <= added
     assert after["web/model_int8.tflite"] == before["model_int8.tflite"]
     assert (run / "export.failed").is_dir()
-    assert said[0].endswith(f"python -m export.serve {run / 'export/web'} shows it")
+    assert said[0].endswith(f"python -m fer_pipeline serve {run / 'export/web'} shows it")
     # It is whole, and so is each file: a changed byte is found.
     given = contents.check_files(run / "export")
     assert "web/page.js" in given["files"]
@@ -80,13 +80,18 @@ def test_what_the_page_says_is_the_manifest_s(tmp_path, runtime):
 def test_names_are_text_and_no_html(tmp_path, runtime):
     given = contents.check_files(pretrained.FOLDER)
     given |= {"labels": ["<b>", *given["labels"][1:]], "run": {"model": "<i> @CARD@"}}
-    given["evaluation"]["source"] = "</p>"
-    format_web.write(tmp_path / "page", pretrained.FOLDER, given, {})
+    # A folder's name need not be UTF-8.
+    given["evaluation"]["source"] = "</p>\udcfe"
+    source = tmp_path / "export"
+    shutil.copytree(pretrained.FOLDER, source)
+    (source / "MODEL_CARD.md").write_bytes(b"<b>\xff")
+    format_web.write(tmp_path / "page", source, given, {})
     html = (tmp_path / "page/index.html").read_text()
     assert "<b>" not in html
+    assert '<pre tabindex="0">&lt;b&gt;\ufffd</pre>' in html
     assert '<span dir="auto">&lt;b&gt;</span>' in html
     assert "<strong>&lt;i&gt; @CARD@, int8</strong>" in html
-    assert "faces (&lt;/p&gt;)." in html
+    assert "faces (&lt;/p&gt;\\xfe)." in html
 
 
 def test_the_page_is_short_and_asks_nobody_else():

@@ -18,7 +18,7 @@ def test_the_pretrained_model_is_served(runtime, tmp_path):
     folder = tmp_path / "page"
     arguments = ("--run_dir=pretrained", "--formats=web", f"--output_dir={folder}")
     said = command("export", *arguments)
-    assert f"python -m export.serve {folder} shows it" in said
+    assert f"python -m fer_pipeline serve {folder} shows it" in said
     serve = [sys.executable, "-m", "fer_pipeline", "serve", str(folder), "--port=0"]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as process:
         try:

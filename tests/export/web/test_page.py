@@ -172,6 +172,8 @@ def test_a_picture_without_a_face_has_a_square_to_move(page):
 
 
 def test_what_was_asked_before_a_picture_is_not_answered_after_it(page, photograph):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    page.run(DROP.replace("CONTENT", base64.b64encode(encoded(noise)).decode()))
     page.wait("page.shown.drawn")
     # The photograph waits in the queue as the square of the picture before is moved.
     drop = DROP.replace("CONTENT", base64.b64encode(photograph.read_bytes()).decode())
@@ -292,8 +294,7 @@ def test_no_camera_stays_on_whatever_a_visitor_does(stage):
     stage.run("allow[1](true); setTimeout(show, 50, [40, 60, 180, 180])")
     stage.wait("page.shown.live && page.shown.faces.length")
     stage.run("allow[0](true)")
-    stage.run("new Promise(done => setTimeout(done, 50))")
-    assert stage.run("given.map(s => s.getTracks()[0].readyState)") == ["live", "ended"]
+    stage.wait("given.map(s => s.getTracks()[0].readyState).join() === 'live,ended'")
     # A picture ends the camera.
     content = base64.b64encode(encoded(np.zeros((48, 48), np.uint8))).decode()
     stage.run(DROP.replace("CONTENT", content))
@@ -347,7 +348,7 @@ def test_the_card_is_one_click_away_and_all_has_a_name(page):
         for node in nodes
         if node.get("role", {}).get("value") in ("button", "image", "list", "status", "region")
     }
-    assert {"Choose a picture", "Use the camera", "Probability of each expression"} <= named
+    assert {"Choose a picture", "Use the camera", "Probability of each class"} <= named
     assert "" not in {
         node["name"]["value"]
         for node in nodes
@@ -379,14 +380,13 @@ def test_the_page_fits(page, width, dark):
 
 
 def test_bars_are_seen_in_colours_of_the_system(page, photograph, tmp_path):
+    page.look_like(width=1200, forced=True)
     page.choose("#file", photograph)
     page.wait(f"{SAID} === 'This face looks neutral'")
-    page.look_like(width=1200, forced=True)
     box = page.run(
         "(b => [b.x, b.y, b.width, b.height])("
         "document.querySelector('.first .track').getBoundingClientRect())"
     )
-    page.run("new Promise(done => setTimeout(done, 300))")
     page.screenshot(tmp_path / "forced.png")
     page.look_like(width=1200)
     left, top, width, height = box

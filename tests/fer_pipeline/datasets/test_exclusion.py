@@ -176,6 +176,24 @@ def test_a_path_means_the_image_of_just_that_name_if_there_is_one(write_list):
     assert found.unmatched == []
 
 
+def test_lines_may_end_as_those_of_old_macs(tmp_path):
+    listed = tmp_path / "list.csv"
+    for text, expected in (
+        ("name\ra/1.png\rb/2.png\r", [(2, None), (3, None)]),
+        (f"name,sha256\rx,{digest_of(1)}\r", [(2, digest_of(1))]),
+    ):
+        listed.write_bytes(text.encode())
+        lines = exclusion.read(listed).lines
+        assert [(line.number, line.digest) for line in lines] == expected
+
+
+@pytest.mark.parametrize("name", ["#1.png", " #1.png", "=1.png"])
+def test_no_path_of_a_table_is_a_comment(tmp_path, name):
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"name,sha256\n{exclusion.as_path_cell(name)},{digest_of(1)}\n")
+    assert len(exclusion.read(listed).lines) == 1
+
+
 def test_a_class_without_images_ends_in_one_line(make_source, contents, write_list):
     listed = write_list("train/sad/Training_1.png", "train/sad/Training_2.png")
     with pytest.raises(UserError, match="leaves no training image of sad"):

@@ -333,6 +333,12 @@ def test_names_that_are_not_utf_8_are_shown_byte_by_byte(tmp_path, runs):
     assert 'href="r%FFn/export/model_int8.tflite"' in elsewhere
 
 
+def test_a_folder_that_is_called_synthetic_holds_no_drawn_faces(tmp_path, runs):
+    for data, said in (("/faces/synthetic", "synthetic"), ("synthetic", "synthetic faces")):
+        run = runs.finish(tmp_path / said, data=data)
+        assert f"trained on {said}." in report.write([run]).read_text("utf-8")
+
+
 def test_the_command_names_runs_and_the_file(tmp_path, runs):
     run = runs.start(tmp_path / "run")
 

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 
+from fer_pipeline.errors import UserError
 from fer_pipeline.inference import runtime_client, runtime_worker
 from fer_pipeline.inference.runtime_client import RuntimeFailedError, opened
 
@@ -38,6 +39,21 @@ def test_a_crash_while_running_is_a_failure(monkeypatch, tmp_path):
         for _ in range(2):
             with pytest.raises(RuntimeFailedError, match="SIGABRT"):
                 runtime.predict(faces(1))
+
+
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch, tmp_path):
+    def write_half(*_):
+        raise OSError("294912 requested and 204672 written")
+
+    monkeypatch.setattr(np, "save", write_half)
+    monkeypatch.setattr(runtime_client.tempfile, "tempdir", str(tmp_path))
+    code = 'print(\'{"io_spec": {}, "modules": []}\', flush=True)\ninput()\n'
+    _replace_worker(monkeypatch, tmp_path, code)
+    with (
+        opened(tmp_path / "model.tflite") as runtime,
+        pytest.raises(UserError, match=f"^{tmp_path}: no room .*204672 written.*TMPDIR"),
+    ):
+        runtime.predict(faces(1))
 
 
 def test_the_child_ends_with_the_block(monkeypatch, tmp_path):

@@ -92,7 +92,8 @@ def test_nobody_waits_for_a_batch_whose_result_nobody_wants():
     def work(batch):
         for i in batch:
             worked_on.append(i)
-            started.set() if i else None
+            if i:
+                started.set()
             assert (go if i else fed).wait(60)
         return i
 

@@ -88,7 +88,9 @@ def test_the_head_is_kept_for_the_same_classes_alone_and_in_their_order(source):
     turned = initial_weights.fit(found, "tiny", OWN[::-1], source="x")
     np.testing.assert_array_equal(turned[-2], kernel[:, ::-1])
     np.testing.assert_array_equal(turned[-1], bias[::-1])
-    for others in (("calm", "sad"), ("calm", "happy", "sad")):
+    spelled = initial_weights.fit(found, "tiny", [name.upper() for name in OWN[::-1]], source="x")
+    np.testing.assert_array_equal(spelled[-2], kernel[:, ::-1])
+    for others in (("calm", "sad"), ("calm", "happy", "sad"), ("calm", "CALM")):
         assert len(initial_weights.fit(found, "tiny", others, source="x")) == len(same) - 2
 
 

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
+
+from fer_pipeline.terminal import cli
 
 SCRIPT = """
 import sys
@@ -80,6 +83,16 @@ def test_output_that_nobody_reads_ends_quietly(argument):
     result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_all_flags_that_may_be_meant_are_named():
+    defined = flags.FlagValues()
+    for name in ("share", "shard"):
+        flags.DEFINE_bool(name, False, "", flag_values=defined)
+    with pytest.raises(flags.Error) as raised:
+        defined(["", "--sharp"])
+    said = cli._plain(str(raised.value))
+    assert said.endswith(("Did you mean --share or --shard?", "Did you mean --shard or --share?"))
 
 
 @pytest.mark.parametrize("argument", ["--count=5", "--help"])
