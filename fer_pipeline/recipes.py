@@ -54,7 +54,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": "compact",
         "init_weights": "pretrained",
         "batch_size": 32,
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4,
         "optimizer": "adamw",
         "warmup": 0.1,
         "dropout": 0.2,

@@ -58,5 +58,5 @@ def test_help_tells_what_a_setting_is_in_each():
     assert recipes.values_of("seed") == ""
     assert recipes.values_of("learning_rate") == (
         "By the recipe: notebook: 0.0005, 0.012 with muon; "
-        "tuned: 0.012, 0.002 with adam, 0.002 with adamw; finetune: 0.001, 0.006 with muon."
+        "tuned: 0.012, 0.002 with adam, 0.002 with adamw; finetune: 0.0003, 0.006 with muon."
     )

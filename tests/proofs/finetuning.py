@@ -49,7 +49,7 @@ SCRATCH = {"recipe": "tuned", "model": "compact"}
 #: What ``--try`` changes about the recipe ``finetune``.
 TRIED: tuple[dict[str, Any], ...] = (
     {},
-    {"learning_rate": 3e-4},
+    {"learning_rate": 1e-3},
     {"learning_rate": 3e-3},
     {"freeze": "13"},
     {"freeze": "26"},
