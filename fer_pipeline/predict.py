@@ -177,11 +177,8 @@ def _files(paths: list[str], classes: tuple[str, ...], write: results.Writer) ->
     # Of a film the table has a row a frame, too many to see what they come to.
     for line in reporting.sum_up(counts.followed) if _FORMAT.value == "table" else ():
         print(line, file=sys.stderr)
-    if counts.nobody:
-        print(
-            f"no face found in {counts.nobody:,} (--faces=never takes a picture as one face)",
-            file=sys.stderr,
-        )
+    for line in reporting.say_who_is_missing(counts):
+        print(line, file=sys.stderr)
     if counts.answered and counts.unreadable > 1:
         print(f"{counts.unreadable:,} could not be read", file=sys.stderr)
     return int(counts.unreadable > 0 and _ON_BAD_IMAGE.value != "skip")

@@ -27,12 +27,13 @@ Followed = dict[tuple[str, int], collections.Counter[str]]
 
 
 class Counts(NamedTuple):
-    """Answers that were printed, those of them that say that nobody was found, files that could not
-    be read, and the faces of films.
+    """Answers that were printed, pictures and films of nobody among them, files that could not be
+    read, and the faces of films.
     """
 
     answered: int
-    nobody: int
+    pictures_of_nobody: int
+    films_of_nobody: int
     unreadable: int
     followed: Followed
 
@@ -56,7 +57,10 @@ def report(
       UserError: names the picture that cannot be read.
       BrokenPipeError: nobody reads stdout any more.
     """
-    answered = nobody = unreadable = 0
+    from fer_pipeline.inference.faces import video
+
+    answered = unreadable = 0
+    of_nobody = collections.Counter[bool]()
     followed: Followed = {}
     with _progress(total) as bar:
         for part in parts:
@@ -75,7 +79,7 @@ def report(
                 line = f"{name}: skipped, " if skipped else f"error: {name}: "
                 print(line + one.problem, file=sys.stderr)
             answered += len(good)
-            nobody += sum(one.label is None for one in good)
+            of_nobody.update(video.is_video(one.file) for one in good if one.label is None)
             for one in good:
                 if one.track is not None:
                     of_face = followed.setdefault((one.file, one.track), collections.Counter())
@@ -83,7 +87,7 @@ def report(
             unreadable += len(bad)
             if bar:
                 _advance(bar, part)
-    return Counts(answered, nobody, unreadable, followed)
+    return Counts(answered, of_nobody[False], of_nobody[True], unreadable, followed)
 
 
 def sum_up(followed: Followed) -> list[str]:
@@ -105,6 +109,25 @@ def sum_up(followed: Followed) -> list[str]:
         if len(faces) > len(longest):
             more = len(faces) - len(longest)
             lines.append(f"{printable(file)}: {more:,} more, none of them in more frames")
+    return lines
+
+
+def say_who_is_missing(counts: Counts) -> list[str]:
+    """Lines that count the pictures and the films without a face, and say what helps."""
+    from fer_pipeline.inference.faces import films
+
+    lines = []
+    if counts.pictures_of_nobody:
+        lines.append(
+            f"no face found in {counts.pictures_of_nobody:,} (--faces=never takes a picture as one "
+            "face)"
+        )
+    if counts.films_of_nobody:
+        noun = "film" if counts.films_of_nobody == 1 else "films"
+        lines.append(
+            f"no face found in {counts.films_of_nobody:,} {noun} (looked for from "
+            f"{films.SMALLEST} pixels of width)"
+        )
     return lines
 
 

@@ -39,7 +39,7 @@ def in_order(
       weight: the part of a batch that an item takes; one of 1 or more is a batch alone.
 
     Raises:
-      Exception: what the stream or ``work`` raises.
+      Exception: what the stream or ``work`` raises, after the results of the items before.
     """
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     room, stopped = threading.Semaphore(_AHEAD), threading.Event()
@@ -58,15 +58,15 @@ def in_order(
 
     waiting: deque[Item] = deque()
     running: deque[Future[Result]] = deque()
-    ended = False
+    ended, failure = False, None
     threading.Thread(target=feed, name="sources", daemon=True).start()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="faces")
     try:
         while not (ended and not waiting and not running):
             for event in _arrived(events):
                 if isinstance(event, BaseException):
-                    raise event
-                ended = ended or event is _END
+                    failure = event
+                ended = ended or event is _END or failure is not None
                 waiting.extend(event if isinstance(event, tuple) else ())
             while running and running[0].done():
                 yield running.popleft().result()
@@ -77,6 +77,8 @@ def in_order(
                 future = pool.submit(work, _until(stopped, batch))
                 future.add_done_callback(lambda _: events.put(_DONE))
                 running.append(future)
+        if failure:
+            raise failure
     finally:
         # Nothing is waited for: the caller ends what the threads are in.
         stopped.set()

@@ -25,7 +25,7 @@ def report(parts=PARTS, **options):
     [("continue", "error: no\\n.png: gone\n"), ("skip", "no\\n.png: skipped, gone\n")],
 )
 def test_a_picture_that_cannot_be_read_costs_a_line(capsys, policy, line):
-    assert report(on_bad_image=policy) == (2, 0, 1, {})
+    assert report(on_bad_image=policy) == (2, 0, 0, 1, {})
     out, err = capsys.readouterr()
     assert [row.partition(",")[0] for row in out.splitlines()] == ["file", "a.png", "b.png"]
     assert err == line
@@ -60,6 +60,16 @@ def test_a_terminal_shows_how_far_a_film_is(monkeypatch):
     shown = on_a_terminal(monkeypatch, parts=film, on_bad_image="fail", total=lambda: 1)
     assert "frame 0 of a film" in shown
     assert "frame 1,800 of a film" in shown
+
+
+def test_who_is_missing_in_pictures_and_in_films():
+    names = ["wall.png", "a.MP4", "floor.png"]
+    found = report([[Prediction.of_nobody(name)] for name in names], on_bad_image="fail")
+    assert reporting.say_who_is_missing(found) == [
+        "no face found in 2 (--faces=never takes a picture as one face)",
+        "no face found in 1 film (looked for from 64 pixels of width)",
+    ]
+    assert reporting.say_who_is_missing(report(on_bad_image="skip")) == []
 
 
 def test_a_terminal_shows_how_far_it_is(monkeypatch, capsys):

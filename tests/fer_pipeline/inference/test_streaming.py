@@ -51,6 +51,17 @@ def test_a_result_does_not_wait_for_the_streams_next_item():
     assert list(results) == [[2]]
 
 
+def test_what_came_before_an_error_of_the_stream_is_answered():
+    def items():
+        yield from range(100)
+        raise ZeroDivisionError
+
+    received = []
+    with pytest.raises(ZeroDivisionError):
+        received.extend(in_order(items(), threads=1, size=1))
+    assert received == [[i] for i in range(100)]
+
+
 @pytest.mark.parametrize("where", ["stream", "work"])
 def test_an_error_ends_it(where):
     def items():
