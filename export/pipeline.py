@@ -180,16 +180,26 @@ def export_in(
         )
         _deliver(workshop, reports, described, metrics)
     run_report.update(workshop.run)
-    accuracy = described["evaluation"]["float32_twin_accuracy"]
+    _sum_up(reports, described, time.perf_counter() - started, say)
+    _raise_for(reports, workshop.run)
+    return reports
+
+
+def _sum_up(
+    reports: Sequence[ArtifactReport],
+    described: dict[str, Any],
+    seconds: float,
+    say: Callable[[str], None],
+) -> None:
+    """Shows the table, what it was measured on, and the warnings."""
+    of = described["evaluation"]
     say(format_reports(reports, columns=tables.columns(sys.stdout)))
     say(
-        f"verified on {len(labels):,} validation images, "
-        f"float32 accuracy {accuracy:.2%}; exported in {time.perf_counter() - started:.1f} s"
+        f"verified on {of['images']:,} validation images, "
+        f"float32 accuracy {of['float32_twin_accuracy']:.2%}; exported in {seconds:.1f} s"
     )
     for warning in described["warnings"]:
         say(f"warning: {warning}")
-    _raise_for(reports, workshop.run)
-    return reports
 
 
 def _announced(names: Iterator[str], count: int, say: Callable[[str], None]) -> Iterator[str]:

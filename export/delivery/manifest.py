@@ -53,23 +53,7 @@ def build(
       tflite_batch, epoch, data, temperature: as for ``pipeline.export_in``.
       plain_accuracy: the reference model's without mirror images; None where nothing is mirrored.
     """
-    source = None
-    if "data" in config:
-        # A folder's name and not where it lies: the manifest goes to strangers.
-        source = datasets.source_name(config["data"])
-        config = config | {"data": _other_than_ours(source, config["data"])}
-    if config.get("ferplus"):
-        config = config | {"ferplus": Path(config["ferplus"]).name}
-    if config.get("teacher"):
-        runs = map(str.strip, config["teacher"].split(","))
-        names = (_other_than_ours(Path(run).name, run) for run in runs)
-        config = config | {"teacher": ",".join(names)}
-    if config.get("init_weights"):
-        start = config["init_weights"]
-        config = config | {"init_weights": _other_than_ours(Path(start).name, start)}
-    if config.get("exclude"):
-        config = config | {"exclude": Path(config["exclude"]).name}
-    config = {name: value for name, value in config.items() if name != "cache_dir"}
+    source = datasets.source_name(config["data"]) if "data" in config else None
     mirror = plain_accuracy is not None
     classes = classes_of(config)
     data = data or {"source": source, "fingerprint": config.get("fingerprint")}
@@ -102,8 +86,25 @@ def build(
         "machine": {"processor": cpu_model(), "cores": cores.usable()},
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
-        "run": config,
+        "run": _without_places(config),
     }
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings with names of files and not where they lie: the manifest goes to strangers."""
+    found = {name: value for name, value in config.items() if name != "cache_dir"}
+    if "data" in found:
+        source = datasets.source_name(found["data"])
+        found["data"] = _other_than_ours(source, found["data"])
+    for name in ("ferplus", "exclude"):
+        if found.get(name):
+            found[name] = Path(found[name]).name
+    for name in ("teacher", "init_weights"):
+        if found.get(name):
+            paths = found[name].split(",") if name == "teacher" else [found[name]]
+            names = (_other_than_ours(Path(path.strip()).name, path.strip()) for path in paths)
+            found[name] = ",".join(names)
+    return found
 
 
 def _other_than_ours(name: str, path: str) -> str:
