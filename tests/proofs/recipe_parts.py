@@ -39,6 +39,7 @@ PARTS = {
     "drop0": ("--dropout=0",),
     "bn99": ("--normalization_momentum=0.99",),
     "ema99": ("--ema=0.99",),
+    "batch64": ("--batch_size=64",),
     "taught37": ("--teacher={base0}", "--distill=0.37"),
     "shift": ("--augment=flip,shift:3",),
     "plateau": ("--schedule=plateau",),
