@@ -17,9 +17,9 @@ Measures throughput beside rivals, by turns, each in a process of its own.
   python -m fer_pipeline.benchmark --stages=scaling       up to a million images, 2.3 GB of disk
   python -m fer_pipeline.benchmark --stages=accuracy --data=fer2013.zip --models=runs/NAME/export
 
-Prints a table for each stage and writes benchmark.json and benchmark.png. Rates and latencies are
-medians over rounds. PyTorch, ONNX Runtime and Pillow, for some of the rivals, come with the extra
-"bench"; without them their rows say so.
+Prints a table for each stage and writes benchmark.json and benchmark.png; the stage accuracy also
+writes accuracy.png. Rates and latencies are medians over rounds. PyTorch and ONNX Runtime, for some
+of the rivals, come with the extra "bench"; without them their rows say so.
 """
 
 _DATA = flags.DEFINE_string("data", "synthetic", "Faces, as for fer_pipeline.train.")
@@ -50,7 +50,7 @@ _SECONDS = flags.DEFINE_float("seconds", 1.0, "Of a round of input or training, 
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Of a training round, at least; by default 6, with --quick 1.", lower_bound=1
 )
-_OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder for benchmark.json and .png.")
+_OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder for what is written.")
 
 
 def main(argv: list[str]) -> None:

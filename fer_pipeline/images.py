@@ -2,8 +2,8 @@
 
 TensorFlow decodes plain JPEGs and PNGs. Pillow decodes everything else: BMP, GIF, TIFF, WebP, CMYK,
 large images and those that may have an orientation; with the extra ``images`` HEIC, too.
-``read_face`` decodes everything with Pillow,
-to the same pixels. A file's format is read from its first bytes, not from its name.
+``read_face`` decodes everything with Pillow, to the same pixels. A file's format is read from its
+first bytes, not from its name.
 
 A 48x48 image with one 8-bit channel is kept bit for bit. Everything else is *converted*:
 
