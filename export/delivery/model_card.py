@@ -151,13 +151,12 @@ def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -
     if metrics and metrics["model_selected_on"] == "test":
         parts.append(
             "The source has no validation images of its own, so **the test images served as"
-            " validation too**: they steered the learning rate and may have chosen the checkpoint."
-            " The test figures are therefore optimistic; how much so is not known."
+            f" validation too**: they {_validated(manifest)}. The test figures may therefore be"
+            " optimistic; how much so is not known."
         )
     elif metrics:
         parts.append(
-            "Validation images steered the learning rate and may have chosen the checkpoint; test"
-            " images had no part in training."
+            f"Validation images {_validated(manifest)}; test images had no part in training."
         )
     parts.append(
         f"The files were compared with the float32 network on the {evaluation['images']:,}"
@@ -165,6 +164,17 @@ def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -
         " in `golden.npz`."
     )
     return "\n\n".join(parts)
+
+
+def _validated(manifest: dict[str, Any]) -> str:
+    """What validation images decided, as words after their name."""
+    decided = {
+        "steered the learning rate": manifest["run"].get("schedule", "plateau") == "plateau",
+        "chose the checkpoint": manifest["weights"].get("checkpoint") == "best",
+        "fitted the temperature": "temperature" in manifest,
+    }
+    words = [what for what, so in decided.items() if so]
+    return " and ".join(words) or "showed how the training went, and decided nothing by themselves"
 
 
 def _kind(config: dict[str, Any], metrics: dict[str, Any] | None) -> str:

@@ -107,6 +107,24 @@ def test_images_that_were_validation_and_test_are_one_row_and_a_warning(manifest
     assert "optimistic" not in model_card.format_card(manifest, _metrics())
 
 
+def test_what_validation_images_decided_is_what_this_run_asked_them(manifest):
+    assert manifest["weights"]["checkpoint"] == "last"
+    plateau = _run(manifest, schedule="plateau")
+    figures = dict.fromkeys(("accuracy_before", "accuracy_after", "ece_before", "ece_after"), 0.5)
+    temperature = {"value": 0.9, "fitted_on": "validation"} | figures
+    linear = _run(manifest, schedule="linear") | {"temperature": temperature}
+    best = linear | {"weights": manifest["weights"] | {"checkpoint": "best"}}
+    cards = {
+        "steered the learning rate; test": plateau,
+        "images fitted the temperature; test": linear,
+        "images chose the checkpoint and fitted the temperature; test": best,
+        "decided nothing by themselves; test": _run(manifest, schedule="linear"),
+    }
+    for words, changed in cards.items():
+        card = model_card.format_card(changed, _metrics())
+        assert words in _section(card, "Evaluation Data")
+
+
 def test_without_metrics_it_says_so_and_shows_no_figures_by_class(manifest):
     card = model_card.format_card(manifest | {"weights": {"epoch": 14}}, None)
     assert "No `metrics.json` is about these weights" in card
