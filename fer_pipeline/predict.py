@@ -157,8 +157,8 @@ def _question(classes: tuple[str, ...]) -> asking.Question:
 
 
 def _files(paths: list[str], classes: tuple[str, ...], write: results.Writer) -> int:
-    from fer_pipeline.inference import reporting, sources
-    from fer_pipeline.inference.faces import asking
+    from fer_pipeline.inference import sources
+    from fer_pipeline.inference.faces import asking, reporting
 
     # The copies of an earlier start may lie in the same folder as their pictures.
     copies = _ANNOTATED.value
@@ -185,8 +185,7 @@ def _files(paths: list[str], classes: tuple[str, ...], write: results.Writer) ->
 
 
 def _camera(classes: tuple[str, ...], write: results.Writer) -> int:
-    from fer_pipeline.inference import reporting
-    from fer_pipeline.inference.faces import asking, window
+    from fer_pipeline.inference.faces import asking, reporting, window
 
     show = window.open_window("fer_pipeline")
     if show and sys.stdout.isatty():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fer_pipeline.errors import UserError
+from fer_pipeline.inference.faces import films, video
 from fer_pipeline.inference.results import Prediction, Unreadable, Writer, printable
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ def report(
       UserError: names the picture that cannot be read.
       BrokenPipeError: nobody reads stdout any more.
     """
-    from fer_pipeline.inference.faces import video
-
     answered = unreadable = 0
     of_nobody = collections.Counter[bool]()
     followed: Followed = {}
@@ -114,8 +113,6 @@ def sum_up(followed: Followed) -> list[str]:
 
 def say_who_is_missing(counts: Counts) -> list[str]:
     """Lines that count the pictures and the films without a face, and say what helps."""
-    from fer_pipeline.inference.faces import films
-
     lines = []
     if counts.pictures_of_nobody:
         lines.append(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference import reporting, results
+from fer_pipeline.inference import results
+from fer_pipeline.inference.faces import reporting
 from fer_pipeline.inference.results import Prediction, Unreadable
 
 GOOD = [Prediction.of(np.full(7, 1 / 7), file=name) for name in ("a.png", "b.png")]
