@@ -19,9 +19,9 @@ Describes a data set: images by class and split, repeated and blank ones, mean f
   python -m fer_pipeline.describe DATA --folds=3             the same for training images
   python -m fer_pipeline.train --data=DATA --exclude=description/doubtful.csv
 
-DATA is what fer_pipeline.train takes: a folder, a .zip, a .csv, or synthetic. Doubts come from
-confident learning (Northcutt, Jiang, Chuang, 2021), which needs images that the model was not
-trained on. Look at the page before you leave any of them out: a model is wrong, too.
+DATA is what fer_pipeline.train takes: a folder, a .zip, a .csv, kaggle:OWNER/NAME, or synthetic.
+Doubts come from confident learning (Northcutt, Jiang, Chuang, 2021), which needs images that the
+model was not trained on. Look at the page before you leave any of them out: a model is wrong, too.
 """
 
 _OUT = flags.DEFINE_string("out", "description", "Folder to write to.")
