@@ -13,7 +13,7 @@ from typing import Any
 
 from export.delivery import model_card_texts as texts
 from export.spec import io_spec
-from fer_pipeline import atomic_files, datasets, run_dir
+from fer_pipeline import atomic_files, datasets, recipes, run_dir
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
@@ -122,6 +122,7 @@ def _details(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         "Input": manifest["preprocessing"],
         "Output": manifest["postprocessing"],
         "Optimiser": _optimiser(config),
+        **({"Teachers": _teachers(config)} if config.get("teacher") else {}),
         "Epochs": manifest["weights"]["epoch"] or "not known",
         **{what: config[name] for name, what in _RECIPE.items() if config.get(name) is not None},
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -139,6 +140,16 @@ def _optimiser(config: dict[str, Any]) -> str:
         "training images are mirrored at random" if changes == "flip" else f"augmentation {changes}"
     )
     return f"{name}; {schedule}; {augmented}"
+
+
+def _teachers(config: dict[str, Any]) -> str:
+    """Whose answers the network learned beside the labels, and how much they count."""
+    names = ", ".join(_escaped(name) for name in config["teacher"].split(","))
+    share, temperature = (recipes.recorded(config, name) for name in ("distill", "temperature"))
+    return (
+        f"{names}; {share:g} of the loss is how far the network is from their mean answer at"
+        f" temperature {temperature:g}"
+    )
 
 
 def _measures(metrics: dict[str, Any] | None) -> str:

@@ -140,6 +140,14 @@ def test_the_recipe_is_the_runs(manifest):
     )
     for line in ("Batch size: 96", "start: 0.0003", "training: mixed_bfloat16"):
         assert line in details
+    assert "Teachers" not in details
+
+
+def test_teachers_are_named_with_their_share_of_the_loss(manifest):
+    taught = _run(manifest, teacher="wide,a_b", distill=0.8, temperature=2.0)
+    details = _section(model_card.format_card(taught, _metrics()), "Model Details")
+    said = "- Teachers: wide, a\\_b; 0.8 of the loss is how far the network is from their mean"
+    assert f"{said} answer at temperature 2\n" in details
 
 
 @pytest.mark.parametrize(
