@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,8 +28,22 @@ def digest(weights: Sequence[np.ndarray]) -> str:
 
 
 def names(teacher: str | None) -> list[str]:
-    """What ``--teacher`` lists: run directories, or ``pretrained``."""
-    return [name.strip() for name in (teacher or "").split(",") if name.strip()]
+    """What ``--teacher`` lists: run directories, or ``pretrained``.
+
+    Raises:
+      UserError: it lists nothing.
+    """
+    found = [name.strip() for name in (teacher or "").split(",") if name.strip()]
+    if teacher is not None and not found:
+        raise UserError(f"--teacher={teacher}: names no run; name one or leave it out")
+    return found
+
+
+def places(teacher: str | None) -> str | None:
+    """``--teacher`` as ``config.json`` has it: the same from every folder."""
+    found = names(teacher)
+    paths = (name if name == pretrained.NAME else os.path.abspath(name) for name in found)
+    return ",".join(paths) or None
 
 
 def check(runs: Sequence[str]) -> None:
