@@ -231,6 +231,9 @@ def open_run(
         config = dataclasses.replace(config, ferplus=os.path.abspath(config.ferplus))
     if config.exclude:
         config = dataclasses.replace(config, exclude=os.path.abspath(config.exclude))
+    if config.cache_dir:
+        place = os.path.abspath(os.path.expanduser(config.cache_dir))
+        config = dataclasses.replace(config, cache_dir=place)
     record = to_record(
         config,
         fingerprint=fingerprint(splits),

@@ -397,6 +397,15 @@ def test_labels_of_any_whole_numbers_are_those_of_the_steps(tmp_path):
             assert part.labels.tolist() == [*range(7)] * 2
 
 
+def test_where_a_cache_lies_is_recorded_for_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for given, recorded in (("a cache", f"{tmp_path}/a cache"), ("~/cache", "/home/me/cache")):
+        config = recipes.resolve(Config(data=datasets.ARRAYS, cache_dir=given))
+        opened = opening.open_run(tmp_path / "run", config, splits=arrays())
+        assert opened.record["cache_dir"] == recorded
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
