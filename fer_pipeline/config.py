@@ -200,8 +200,8 @@ class Config:
     )
     teacher: str | None = _setting(
         None,
-        "Comma-separated runs whose answers the network also learns; 'pretrained' is the model "
-        "that comes with the package.",
+        "Comma-separated runs whose answers the network also learns (a path with a comma in double "
+        "quotes); 'pretrained' is the model that comes with the package.",
     )
     temperature: float | None = _setting(
         None, "Temperature at which the teachers are imitated.", above=0.0, fixed="always"

@@ -149,6 +149,12 @@ def train(
       UserError: bad data or settings, a run that is finished or was started otherwise, or an
         exported file that missed its gate.
     """
+    from export.spec import artifacts
+
+    # A mistake in them shows before anything is trained.
+    artifacts.choose(formats)
+    if formats is not None and not export:
+        raise UserError("formats: has no effect with export=False; leave one of them out")
     splits = data if isinstance(data, Splits) else None
     source = datasets.ARRAYS if splits else os.fspath(data)
     config = Config(data=source, run_dir=os.fspath(run) if run else None, **settings)

@@ -269,6 +269,13 @@ def clear(run: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_cleared(run: Path, path: Path) -> bool:
+    """Whether ``path`` is that run, or is a file or folder that ``clear`` deletes with it."""
+    own, target = run.resolve(), path.resolve()
+    written = (own / name for name in _WRITTEN)
+    return target == own or any(target.is_relative_to(place) for place in written)
+
+
 def check_space(run: Path, needed: int, what: str) -> None:
     """Checks that ``needed`` bytes are free where a run is written.
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from export.spec.artifacts import Artifact
 from export.spec.gates import ACCURACY_GATE_IMAGES
 from export.spec.io_spec import PREPROCESSING, format_postprocessing
+from fer_pipeline import classes as classes_lib
 from fer_pipeline import cores, datasets
 from fer_pipeline.devices.precision import cpu_model
 from fer_pipeline.inference import pretrained
 from fer_pipeline.inference.export_files import MANIFEST, MANIFEST_HASH
 from fer_pipeline.inference.integrity import sha256
 from fer_pipeline.run_record import classes_of
+from fer_pipeline.stages import teachers
 
 if TYPE_CHECKING:
     from export.spec.comparison import Comparison
@@ -99,11 +101,13 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     for name in ("ferplus", "exclude"):
         if found.get(name):
             found[name] = Path(found[name]).name
-    for name in ("teacher", "init_weights"):
-        if found.get(name):
-            paths = found[name].split(",") if name == "teacher" else [found[name]]
-            names = (_other_than_ours(Path(path.strip()).name, path.strip()) for path in paths)
-            found[name] = ",".join(names)
+    if found.get("teacher"):
+        names = [
+            _other_than_ours(Path(path).name, path) for path in teachers.names(found["teacher"])
+        ]
+        found["teacher"] = classes_lib.as_text(names)
+    if start := found.get("init_weights"):
+        found["init_weights"] = _other_than_ours(Path(start).name, start)
     return found
 
 

@@ -18,6 +18,7 @@ from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import pretrained
+from fer_pipeline.stages import teachers
 from fer_pipeline.training import checkpoints
 
 #: Training images of each class in FER-2013, by which it is recognised under any file name.
@@ -144,7 +145,9 @@ def _optimiser(config: dict[str, Any]) -> str:
 
 def _teachers(config: dict[str, Any]) -> str:
     """Whose answers the network learned beside the labels, and how much they count."""
-    names = ", ".join(_escaped(name) for name in config["teacher"].split(","))
+    names = ", ".join(
+        _escaped(classes_lib.quoted(name)) for name in teachers.names(config["teacher"])
+    )
     share, temperature = (recipes.recorded(config, name) for name in ("distill", "temperature"))
     return (
         f"{names}; {share:g} of the loss is how far the network is from their mean answer at"
@@ -206,8 +209,8 @@ def _training_data(config: dict[str, Any], kind: str, *, own: bool) -> str:
         parts += [texts.MAYBE_FER2013_TERMS] if kind == "other" and not own else []
     if start := config.get("init_weights"):
         parts.append(texts.PRETRAINED_TERMS if start == pretrained.NAME else texts.STARTED_TERMS)
-    if teachers := config.get("teacher"):
-        ours = pretrained.NAME in teachers.split(",")
+    if taught := config.get("teacher"):
+        ours = pretrained.NAME in teachers.names(taught)
         parts.append(texts.PRETRAINED_TAUGHT_TERMS if ours else texts.TAUGHT_TERMS)
     return " ".join(parts)
 

@@ -38,4 +38,5 @@ def configure(*, seed: int, threads: int | None, deterministic: bool) -> int:
     if deterministic:
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
-    return count
+    # An earlier training of this process may have chosen a number, which stays; 0 is none.
+    return tf.config.threading.get_intra_op_parallelism_threads() or count

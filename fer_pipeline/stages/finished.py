@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from fer_pipeline import run_dir
+from fer_pipeline import recipes, run_dir
 from fer_pipeline.config import Config
 from fer_pipeline.errors import UserError
+from fer_pipeline.run_record import depends_on_epochs
 from fer_pipeline.training import checkpoints
 
 
@@ -23,9 +25,12 @@ def refuse_finished(path: Path, config: Config, *, exporting: bool) -> None:
             f"pass --epochs={more} or more, or --overwrite to start anew"
         )
     if trained == config.epochs and is_finished(path, trained, config, exporting=exporting):
+        # How many epochs there are to be is part of such a run.
+        fixed = depends_on_epochs(dataclasses.asdict(recipes.resolve(config)))
+        further = "" if fixed else "more --epochs to train it further, "
         raise UserError(
-            f"{path}: is finished; pass --overwrite to train it again, more --epochs to train it "
-            "further, or another --run_dir"
+            f"{path}: is finished; pass --overwrite to train it again, {further}or another "
+            "--run_dir; python -m export exports it otherwise"
         )
 
 

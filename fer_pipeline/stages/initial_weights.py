@@ -54,14 +54,18 @@ class Start(NamedTuple):
 def with_network(config: Config) -> Config:
     """Takes the network of ``--init_weights`` where the user has chosen none.
 
-    Files do not say which network they are of; there the recipe decides.
+    Files do not say which network they are of; there the recipe decides. A run that goes on from
+    its checkpoint keeps its own, whatever has become of what it started from.
 
     Raises:
-      UserError: the run that they are of, or the pretrained manifest, cannot be read.
+      UserError: a run or the pretrained manifest cannot be read.
     """
     source = config.init_weights
     if config.model is not None or source is None:
         return config
+    if config.run_dir and _needs_none(Path(config.run_dir), config):
+        record = run_dir.read_config(Path(config.run_dir))
+        return dataclasses.replace(config, model=record.get("model", "notebook"))
     if source == pretrained.NAME:
         return dataclasses.replace(config, model=pretrained.network_name())
     if (Path(source) / run_dir.CONFIG).is_file():

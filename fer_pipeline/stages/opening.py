@@ -20,10 +20,19 @@ from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.config import Config
 from fer_pipeline.datasets import exclusion, files
-from fer_pipeline.datasets.splits import Splits, class_counts, class_table, fingerprint
+from fer_pipeline.datasets.splits import (
+    LazyImages,
+    Split,
+    Splits,
+    class_counts,
+    class_table,
+    fingerprint,
+)
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
+from fer_pipeline.images import FACE_SHAPE
+from fer_pipeline.inference import pretrained
 from fer_pipeline.models.networks import count_parameters
 from fer_pipeline.run_record import known_resume_key, resume_key, to_record, with_defaults
 from fer_pipeline.stages import initial_weights, teachers
@@ -93,20 +102,30 @@ def find_problem(
                 ferplus=config.ferplus,
                 ferplus_labels=config.ferplus_labels,
             )
-        elif config.ferplus:
-            raise UserError("ferplus: the faces are arrays; pass it to load_data instead")
+        else:
+            check_given(config)
     except UserError as error:
         return error
     return None
+
+
+def check_given(config: Config) -> None:
+    """Raises UserError for a setting that says how a source is read, where the faces are arrays."""
+    for name in ("ferplus", "ferplus_labels", "validation_fraction"):
+        if getattr(config, name) != getattr(Config, name):
+            raise UserError(f"{name}: the faces are arrays; pass it to load_data instead")
 
 
 def check_run(path: Path, config: Config, *, exporting: bool) -> None:
     """Checks that the run directory can be used as it is wanted, before anything is written.
 
     Raises:
-      UserError: it is no run, is busy, is finished, was started otherwise, or its disk is full.
+      UserError: it is no run, is busy, is finished, was started otherwise, or its disk is full; or
+        weights that are needed would be deleted with it.
     """
     run_dir.check_usable(path)
+    if config.overwrite:
+        check_kept(path, config)
     if (path / run_dir.CONFIG).exists() and not config.overwrite:
         known = known_resume_key(config) | {"exclude_sha256": list_digest(config)}
         run_dir.check_same_config(path, read_record(path), known)
@@ -125,6 +144,17 @@ def check_run(path: Path, config: Config, *, exporting: bool) -> None:
     run_dir.check_space(
         path, needed, "its checkpoints and its export" if exporting else "its checkpoints"
     )
+
+
+def check_kept(path: Path, config: Config) -> None:
+    """Raises UserError where ``--overwrite`` would delete the weights that a run learns from."""
+    sources = [("teacher", name) for name in teachers.names(config.teacher)]
+    sources += [("init_weights", config.init_weights)] if config.init_weights else []
+    for flag, source in sources:
+        if source != pretrained.NAME and run_dir.is_cleared(path, Path(source)):
+            raise UserError(
+                f"--{flag}={source}: --overwrite would delete it; pass another --run_dir"
+            )
 
 
 @contextlib.contextmanager
@@ -182,7 +212,7 @@ def open_run(
     with strategy_lib.errors_on_all_workers(devices):
         if problem:
             raise problem
-        splits = _thinned(splits, config) if splits else load_data(config)
+        splits = _given(splits, config) if splits else load_data(config)
         check_classes(splits, config)
         teachers.check_classes(teachers.names(config.teacher), splits.classes)
         start = initial_weights.of_run(path, config, splits.classes)
@@ -193,6 +223,7 @@ def open_run(
         threads=threads,
         classes=classes,
         init_weights=initial_weights.place(config.init_weights),
+        teacher=teachers.places(config.teacher),
     )
     if datasets.is_path(config.data):
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
@@ -200,6 +231,9 @@ def open_run(
         config = dataclasses.replace(config, ferplus=os.path.abspath(config.ferplus))
     if config.exclude:
         config = dataclasses.replace(config, exclude=os.path.abspath(config.exclude))
+    if config.cache_dir:
+        place = os.path.abspath(os.path.expanduser(config.cache_dir))
+        config = dataclasses.replace(config, cache_dir=place)
     record = to_record(
         config,
         fingerprint=fingerprint(splits),
@@ -226,13 +260,45 @@ def list_digest(config: Config) -> str | None:
     return exclusion.digest(config.exclude) if config.exclude else None
 
 
-def _thinned(splits: Splits, config: Config) -> Splits:
-    """Faces that were given as arrays, without those that a list leaves out."""
+def _given(splits: Splits, config: Config) -> Splits:
+    """Faces that were given as arrays, checked, without those that a list leaves out.
+
+    Raises:
+      UserError: the arrays are others than ``Splits`` has, or the list cannot be read.
+    """
+    parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
+    splits = splits._replace(**{name: _as_split(name, part) for name, part in parts.items()})
     if not config.exclude:
         return splits
     splits, excluded = exclusion.apply(splits, exclusion.read(config.exclude))
     _log(exclusion.describe(excluded))
     return splits
+
+
+def _as_split(name: str, part: Split) -> Split:
+    """A part as the steps take it: NumPy's own whole numbers are longer than the int32 of labels.
+
+    Raises:
+      UserError: its images or labels are of another kind, or there are not as many of both.
+    """
+    images, labels = part.images, np.asarray(part.labels)
+    if not isinstance(images, LazyImages):
+        images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != FACE_SHAPE:
+        problem = f"its images are {images.dtype} {list(images.shape)}, not uint8 [N, 48, 48, 1]"
+    elif labels.dtype.kind not in "iu" or labels.shape != (len(images),):
+        problem = (
+            f"its labels are {labels.dtype} {list(labels.shape)}, not a whole number for each of "
+            f"its {len(images):,} images"
+        )
+    elif not len(labels):
+        problem = "it has no images"
+    else:
+        short = labels.astype(np.int32)
+        if (short == labels).all():
+            return Split(images, short)
+        problem = f"its labels are up to {labels.max()}, more than there can be classes"
+    raise UserError(f"{name}: {problem}; give others to Splits")
 
 
 def check_classes(splits: Splits, config: Config) -> None:

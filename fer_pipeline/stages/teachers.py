@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,8 +29,28 @@ def digest(weights: Sequence[np.ndarray]) -> str:
 
 
 def names(teacher: str | None) -> list[str]:
-    """What ``--teacher`` lists: run directories, or ``pretrained``."""
-    return [name.strip() for name in (teacher or "").split(",") if name.strip()]
+    """What ``--teacher`` lists: run directories, or ``pretrained``.
+
+    They are a row of CSV: a path with a comma stands in double quotes.
+
+    Raises:
+      UserError: it lists nothing, or holds a line break.
+    """
+    try:
+        rows = list(csv.reader([teacher or ""], skipinitialspace=True))
+    except csv.Error as error:
+        raise UserError("--teacher: holds a line break; name runs by a path without one") from error
+    found = [name.strip() for row in rows for name in row if name.strip()]
+    if teacher is not None and not found:
+        raise UserError(f"--teacher={teacher}: names no run; name one or leave it out")
+    return found
+
+
+def places(teacher: str | None) -> str | None:
+    """``--teacher`` as ``config.json`` has it: the same from every folder."""
+    found = names(teacher)
+    paths = [name if name == pretrained.NAME else os.path.abspath(name) for name in found]
+    return classes_lib.as_text(paths) or None
 
 
 def check(runs: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import fer_pipeline
-from fer_pipeline import library, run_dir
+from fer_pipeline import library, run_dir, stages
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets.synthetic import render
 from fer_pipeline.errors import UserError
@@ -93,6 +93,21 @@ def test_a_training_holds_its_run_directory(tmp_path):
         fer_pipeline.train(run=tmp_path / "run", epochs=1)
     with pytest.raises(UserError, match=r"^--epochs=0"):
         fer_pipeline.train(epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"formats": ["int9"]}, "--formats: unknown format 'int9'"),
+        ({"formats": ["int8"], "export": False}, "formats: has no effect with export=False"),
+    ],
+)
+def test_formats_that_cannot_be_exported_are_refused_before_the_training(
+    tmp_path, monkeypatch, options, said
+):
+    monkeypatch.setattr(stages, "run_training", lambda *_: pytest.fail("it trains"))
+    with pytest.raises(UserError, match=said):
+        fer_pipeline.train(run=tmp_path / "run", **options)
 
 
 def test_importing_a_command_does_not_hide_the_function_of_its_name():

@@ -81,6 +81,9 @@ def test_a_run_says_what_its_data_are_and_not_where():
     config = {"data": "kaggle:owner/faces", "ferplus": "/home/me/new.csv", "cache_dir": "/home/me"}
     found = manifest.build([], {}, config, reference=reference)["run"]
     assert found == {"data": "faces", "ferplus": "new.csv"}
+    config = {"teacher": '"/home/me, too/wide, old",/b/tiny'}
+    found = manifest.build([], {}, config, reference=reference)["run"]
+    assert found == {"teacher": '"wide, old",tiny'}
     # These words alone are the drawn faces and the pretrained model.
     for place, said in (("", ""), ("/home/me/", "./")):
         config = {"data": f"{place}synthetic", "init_weights": f"{place}pretrained"}

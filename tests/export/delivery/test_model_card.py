@@ -135,19 +135,18 @@ def test_without_metrics_it_says_so_and_shows_no_figures_by_class(manifest):
 
 def test_the_recipe_is_the_runs(manifest):
     config = {"batch_size": 96, "learning_rate": 3e-4, "precision": "mixed_bfloat16"}
-    details = _section(
-        model_card.format_card(_run(manifest, **config), _metrics()), "Model Details"
-    )
+    alone = _run(manifest, **config, teacher=None)
+    details = _section(model_card.format_card(alone, _metrics()), "Model Details")
     for line in ("Batch size: 96", "start: 0.0003", "training: mixed_bfloat16"):
         assert line in details
     assert "Teachers" not in details
 
 
 def test_teachers_are_named_with_their_share_of_the_loss(manifest):
-    taught = _run(manifest, teacher="wide,a_b", distill=0.8, temperature=2.0)
+    taught = _run(manifest, teacher='wide,a_b,"old, too"', distill=0.8, temperature=2.0)
     details = _section(model_card.format_card(taught, _metrics()), "Model Details")
-    said = "- Teachers: wide, a\\_b; 0.8 of the loss is how far the network is from their mean"
-    assert f"{said} answer at temperature 2\n" in details
+    share = "0.8 of the loss is how far the network is from their mean answer at temperature 2"
+    assert f'- Teachers: wide, a\\_b, "old, too"; {share}\n' in details
 
 
 @pytest.mark.parametrize(

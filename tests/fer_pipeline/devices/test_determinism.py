@@ -35,6 +35,11 @@ def test_without_a_wish_there_is_a_thread_a_core():
     )
 
 
+def test_the_threads_that_an_earlier_training_chose_stay(monkeypatch):
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 77)
+    assert determinism.configure(seed=0, threads=None, deterministic=False) == 77
+
+
 def test_too_late_is_said():
     tf.constant(0)
     count = tf.config.threading.get_intra_op_parallelism_threads() + 1

@@ -149,6 +149,11 @@ def test_a_run_goes_on_from_its_checkpoint_when_what_it_started_from_was_trained
     initial_weights.check(run, config)
     # Its record has another digest than these weights.
     assert initial_weights.of_run(run, config, OWN) == (None, "0123")
+    record = other / run_dir.CONFIG
+    record.write_text(record.read_text().replace('"tiny"', '"compact"'))
+    same_command = Config(init_weights=other, run_dir=run)
+    assert initial_weights.with_network(same_command).model == "tiny"
+    record.write_text(record.read_text().replace('"compact"', '"tiny"'))
     for path in (run / run_dir.CHECKPOINTS).iterdir():
         path.unlink()
     assert initial_weights.of_run(run, config, OWN).digest != "0123"
@@ -163,6 +168,9 @@ def test_a_run_goes_on_from_its_checkpoint_when_its_first_weights_are_gone(sourc
 
     initial_weights.check(run, settings())
     assert initial_weights.of_run(run, settings(), OWN) == (None, "0123")
+    # The network, which was that of the weights, is as little asked of them.
+    same_command = Config(init_weights=gone, run_dir=run)
+    assert initial_weights.with_network(same_command).model == "tiny"
     for path, other in (
         (run, settings(overwrite=True)),
         (run, settings(init_weights=f"{gone}.h5")),

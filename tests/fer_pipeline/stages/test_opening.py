@@ -13,6 +13,7 @@ from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.devices import cluster, strategy
 from fer_pipeline.errors import UserError
 from fer_pipeline.stages import finished, opening
+from fer_pipeline.training import checkpoints
 
 CONFIG = {
     "data": "synthetic",
@@ -338,6 +339,89 @@ def test_what_was_left_out_is_counted_by_ending(monkeypatch, capsys):
         "4 files that are no images were left out (no ending 1, .heic 1, .txt 2), first a/notes.txt"
     )
     assert said in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("flag", ["teacher", "init_weights"])
+def test_overwriting_does_not_delete_what_the_run_is_to_learn_from(tmp_path, monkeypatch, flag):
+    run = tmp_path / "run"
+    opening.write_record(run, CONFIG)
+    checkpoint = checkpoints.Checkpoint([], [], [], {"epoch": 1})
+    checkpoints.save(run, checkpoint)
+    (tmp_path / "link").symlink_to(run)
+    monkeypatch.chdir(run)
+    for source in (run, tmp_path / "link", "."):
+        said = str(refuse(run, overwrite=True, **{flag: str(source)}))
+        assert said == f"--{flag}={source}: --overwrite would delete it; pass another --run_dir"
+    assert refuse(tmp_path / "other", overwrite=True, **{flag: str(run)}) is None
+    exported, beside = run / run_dir.EXPORT / "model.keras", run / "kept" / "model.keras"
+    for file in (exported, beside):
+        atomic_files.write_text(file, "")
+    said = str(refuse(run, overwrite=True, init_weights=str(exported)))
+    assert "model.keras: --overwrite would delete it" in said
+    # A user's own file in the folder of a run stays.
+    assert refuse(run, overwrite=True, init_weights=str(beside)) is None
+
+
+def test_a_run_that_cannot_be_trained_further_is_not_said_to_be(tmp_path):
+    write_run(tmp_path, trained=15, evaluated=15)
+    for options, further in (({}, True), ({"schedule": "linear"}, False)):
+        with pytest.raises(UserError, match="is finished") as raised:
+            finished.refuse_finished(tmp_path, Config(**options), exporting=False)
+        assert ("more --epochs" in str(raised.value)) == further
+
+
+@pytest.mark.parametrize(
+    "options", [{"validation_fraction": 0.5}, {"ferplus_labels": "distribution"}, {"ferplus": "f"}]
+)
+def test_a_setting_that_arrays_do_not_follow_is_refused(tmp_path, options):
+    config = recipes.resolve(Config(data=datasets.ARRAYS, **options))
+    found = opening.find_problem(tmp_path, config, chief=True, exporting=False, loading=False)
+    assert (
+        str(found) == f"{next(iter(options))}: the faces are arrays; pass it to load_data instead"
+    )
+
+
+def arrays(**changes):
+    """Two parts of 14 faces, the training images with these changes."""
+    part = Split(np.zeros((14, 48, 48, 1), np.uint8), np.arange(14) % 7)
+    return Splits(part._replace(**changes), part, part)
+
+
+def test_labels_of_any_whole_numbers_are_those_of_the_steps(tmp_path):
+    config = recipes.resolve(Config(data=datasets.ARRAYS, run_dir=str(tmp_path)))
+    for dtype in (np.int64, np.uint8):
+        given = arrays(labels=(np.arange(14) % 7).astype(dtype))
+        splits = opening.open_run(tmp_path, config, splits=given).splits
+        for part in (splits.train, splits.validation, splits.test):
+            assert part.labels.dtype == np.int32
+            assert part.labels.tolist() == [*range(7)] * 2
+
+
+def test_where_a_cache_lies_is_recorded_for_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for given, recorded in (("a cache", f"{tmp_path}/a cache"), ("~/cache", "/home/me/cache")):
+        config = recipes.resolve(Config(data=datasets.ARRAYS, cache_dir=given))
+        opened = opening.open_run(tmp_path / "run", config, splits=arrays())
+        assert opened.record["cache_dir"] == recorded
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": np.zeros(14)}, r"train: its labels are float64 \[14\], not a whole number"),
+        ({"labels": np.zeros(13, int)}, r"not a whole number for each of its 14 images"),
+        ({"labels": np.full(14, 2**32)}, "train: its labels are up to 4294967296, more than"),
+        ({"labels": np.full(14, 8)}, "has labels from 8 to 8, and the 7 classes are 0 to 6"),
+        ({"images": np.zeros((14, 48, 48, 1))}, r"train: its images are float64 \[14, 48, 48, 1\]"),
+        ({"images": np.zeros((14, 48, 48), np.uint8)}, r"uint8 \[14, 48, 48\], not uint8 \[N, 48"),
+        ({"images": np.zeros((0, 48, 48, 1), np.uint8), "labels": np.zeros(0, int)}, "no images"),
+    ],
+)
+def test_arrays_that_are_no_faces_are_one_line(tmp_path, changes, said):
+    config = recipes.resolve(Config(data=datasets.ARRAYS, run_dir=str(tmp_path / "run")))
+    with pytest.raises(UserError, match=said):
+        opening.open_run(tmp_path / "run", config, splits=arrays(**changes))
 
 
 def test_a_run_is_continued_only_with_the_list_of_its_start(tmp_path, capsys):

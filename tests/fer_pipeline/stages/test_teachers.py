@@ -20,7 +20,20 @@ def test_a_teacher_is_known_by_its_weights():
 
 def test_teachers_are_listed_by_commas():
     assert teachers.names(" a, b ,") == ["a", "b"]
+    assert teachers.names('"a, b",c d , "e""f"') == ["a, b", "c d", 'e"f']
     assert teachers.names(None) == []
+    # A variable of the shell that is empty is no wish for none.
+    for text in ("", " , "):
+        with pytest.raises(UserError, match=f"--teacher={text}: names no run; name one or leave"):
+            teachers.names(text)
+
+
+def test_a_teacher_is_recorded_by_a_path_that_holds_in_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert teachers.places(" a b, pretrained,/c ") == f"{tmp_path}/a b,pretrained,/c"
+    assert teachers.places('"a,b",c') == f'"{tmp_path}/a,b",{tmp_path}/c'
+    assert teachers.names(teachers.places('"a,b",c')) == [f"{tmp_path}/a,b", f"{tmp_path}/c"]
+    assert teachers.places(None) is None
 
 
 def test_a_teacher_has_the_classes_of_the_data(tmp_path):
