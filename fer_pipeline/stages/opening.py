@@ -19,19 +19,11 @@ from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, pictu
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.config import Config
-from fer_pipeline.datasets import exclusion, files
-from fer_pipeline.datasets.splits import (
-    LazyImages,
-    Split,
-    Splits,
-    class_counts,
-    class_table,
-    fingerprint,
-)
+from fer_pipeline.datasets import arrays, exclusion, files
+from fer_pipeline.datasets.splits import Splits, class_counts, class_table, fingerprint
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
 from fer_pipeline.errors import UserError
-from fer_pipeline.images import FACE_SHAPE
 from fer_pipeline.inference import pretrained
 from fer_pipeline.models.networks import count_parameters
 from fer_pipeline.run_record import known_resume_key, resume_key, to_record, with_defaults
@@ -266,39 +258,12 @@ def _given(splits: Splits, config: Config) -> Splits:
     Raises:
       UserError: the arrays are others than ``Splits`` has, or the list cannot be read.
     """
-    parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
-    splits = splits._replace(**{name: _as_split(name, part) for name, part in parts.items()})
+    splits = arrays.checked(splits)
     if not config.exclude:
         return splits
     splits, excluded = exclusion.apply(splits, exclusion.read(config.exclude))
     _log(exclusion.describe(excluded))
     return splits
-
-
-def _as_split(name: str, part: Split) -> Split:
-    """A part as the steps take it: NumPy's own whole numbers are longer than the int32 of labels.
-
-    Raises:
-      UserError: its images or labels are of another kind, or there are not as many of both.
-    """
-    images, labels = part.images, np.asarray(part.labels)
-    if not isinstance(images, LazyImages):
-        images = np.asarray(images)
-    if images.dtype != np.uint8 or images.shape[1:] != FACE_SHAPE:
-        problem = f"its images are {images.dtype} {list(images.shape)}, not uint8 [N, 48, 48, 1]"
-    elif labels.dtype.kind not in "iu" or labels.shape != (len(images),):
-        problem = (
-            f"its labels are {labels.dtype} {list(labels.shape)}, not a whole number for each of "
-            f"its {len(images):,} images"
-        )
-    elif not len(labels):
-        problem = "it has no images"
-    else:
-        short = labels.astype(np.int32)
-        if (short == labels).all():
-            return Split(images, short)
-        problem = f"its labels are up to {labels.max()}, more than there can be classes"
-    raise UserError(f"{name}: {problem}; give others to Splits")
 
 
 def check_classes(splits: Splits, config: Config) -> None:
