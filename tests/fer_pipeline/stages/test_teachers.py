@@ -26,6 +26,9 @@ def test_teachers_are_listed_by_commas():
     for text in ("", " , "):
         with pytest.raises(UserError, match=f"--teacher={text}: names no run; name one or leave"):
             teachers.names(text)
+    for text in ("a\nb", '"a\nb",c'):
+        with pytest.raises(UserError, match="--teacher: holds a line break; name runs by a path"):
+            teachers.names(text)
 
 
 def test_a_teacher_is_recorded_by_a_path_that_holds_in_every_folder(tmp_path, monkeypatch):
