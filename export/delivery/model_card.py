@@ -162,16 +162,16 @@ def _measures(metrics: dict[str, Any] | None) -> str:
 
 def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -> str:
     evaluation, parts = manifest["evaluation"], []
+    decided = _decided(manifest)
+    said = decided or "showed how the training went, and decided nothing by themselves"
     if metrics and metrics["model_selected_on"] == "test":
+        biased = " The test figures may therefore be optimistic; how much so is not known."
         parts.append(
             "The source has no validation images of its own, so **the test images served as"
-            f" validation too**: they {_validated(manifest)}. The test figures may therefore be"
-            " optimistic; how much so is not known."
+            f" validation too**: they {said}.{biased if decided else ''}"
         )
     elif metrics:
-        parts.append(
-            f"Validation images {_validated(manifest)}; test images had no part in training."
-        )
+        parts.append(f"Validation images {said}; test images had no part in training.")
     parts.append(
         f"The files were compared with the float32 network on the {evaluation['images']:,}"
         f" validation images of `{evaluation['source']}`, and on 64 drawn faces that travel along"
@@ -180,15 +180,14 @@ def _evaluation_data(manifest: dict[str, Any], metrics: dict[str, Any] | None) -
     return "\n\n".join(parts)
 
 
-def _validated(manifest: dict[str, Any]) -> str:
-    """What validation images decided, as words after their name."""
+def _decided(manifest: dict[str, Any]) -> str:
+    """What validation images decided, as words after their name; empty if nothing."""
     decided = {
         "steered the learning rate": manifest["run"].get("schedule", "plateau") == "plateau",
         "chose the checkpoint": manifest["weights"].get("checkpoint") == "best",
         "fitted the temperature": "temperature" in manifest,
     }
-    words = [what for what, so in decided.items() if so]
-    return " and ".join(words) or "showed how the training went, and decided nothing by themselves"
+    return " and ".join(what for what, so in decided.items() if so)
 
 
 def _kind(config: dict[str, Any], metrics: dict[str, Any] | None) -> str:

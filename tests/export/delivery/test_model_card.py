@@ -123,6 +123,10 @@ def test_what_validation_images_decided_is_what_this_run_asked_them(manifest):
     for words, changed in cards.items():
         card = model_card.format_card(changed, _metrics())
         assert words in _section(card, "Evaluation Data")
+        # Test images that decided nothing as validation images make no figure too good.
+        card = model_card.format_card(changed, _metrics(selected_on="test"))
+        section = _section(card, "Evaluation Data")
+        assert ("optimistic" in section) == ("decided nothing" not in section)
 
 
 def test_without_metrics_it_says_so_and_shows_no_figures_by_class(manifest):
