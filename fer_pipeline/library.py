@@ -186,6 +186,7 @@ def evaluate(
     Raises:
       UserError: no such model or data; or no data is given where the model is no run.
     """
+    from fer_pipeline.datasets import arrays
     from fer_pipeline.evaluation import metrics
     from fer_pipeline.inference import labels, model_loader, pretrained
     from fer_pipeline.stages import evaluation
@@ -199,8 +200,9 @@ def evaluate(
             raise UserError("evaluate: name the data, which only a run knows by itself")
         else:
             model_path = path or pretrained.pretrained_path()
-            faces = data
-            if not isinstance(data, Splits):
+            if isinstance(data, Splits):
+                faces = arrays.checked(data, [split])
+            else:
                 classes = model_loader.class_names(model_path)
                 if labels.are_numbers(classes):
                     classes = AUTO

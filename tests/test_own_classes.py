@@ -173,7 +173,6 @@ def test_a_run_is_continued_with_its_classes_alone(run, faces):
     ("classes", "change", "said"),
     [
         ("auto", {"classes": ("a", "a", "b")}, "names 'a' twice"),
-        ("auto", {"classes": ("a", "b")}, "labels from 0 to 2, and the 2 classes are 0 to 1"),
         ("auto", {"classes": (*NAMES, "d")}, "fewer than two training images of d"),
         ("a,b,c", {}, "--classes=a,b,c: the data have other classes"),
     ],

@@ -270,20 +270,14 @@ def check_classes(splits: Splits, config: Config) -> None:
     """Checks that a network can be trained to tell the classes of the data apart.
 
     Raises:
-      UserError: the classes are other than ``--classes``, or are none; a label is of none of them;
-        or a class has no training image, or a single one.
+      UserError: the classes are other than ``--classes``, or are none; or a class has no training
+        image, or a single one.
     """
     names, wanted = splits.classes, classes_lib.parse(config.classes)
     if problem := classes_lib.problem_of(names):
         raise UserError(f"{config.data}: {problem}; give other classes to the data")
     if wanted and (problem := classes_lib.unlike(wanted, names)):
         raise UserError(f"--classes={config.classes}: the data have {problem}; leave it out")
-    for part in (splits.train, splits.validation, splits.test):
-        if len(part.labels) and not (0 <= part.labels.min() <= part.labels.max() < len(names)):
-            raise UserError(
-                f"{config.data}: has labels from {part.labels.min()} to {part.labels.max()}, and "
-                f"the {len(names):,} classes are 0 to {len(names) - 1}; give both to Splits"
-            )
     counts = class_counts(splits.train, len(names))
     if config.validation_fraction is not None:
         counts = counts + class_counts(splits.validation, len(names))

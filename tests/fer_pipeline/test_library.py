@@ -69,6 +69,11 @@ def test_a_run_is_evaluated_on_its_own_faces_and_a_file_on_those_that_are_given(
     assert found.accuracy == np.mean(answers == faces.train.labels)
     with pytest.raises(UserError, match="name the data"):
         fer_pipeline.evaluate(file)
+    # Of the arrays only those that are used have to be faces.
+    odd = faces._replace(test=faces.test._replace(labels=faces.test.labels + 1))
+    assert fer_pipeline.evaluate(file, odd, split="train") == found
+    with pytest.raises(UserError, match="test: has labels from 1 to 7, and the 7 classes are"):
+        fer_pipeline.evaluate(file, odd)
     # What a run was given as arrays it does not have any more.
     with pytest.raises(UserError, match="trained on arrays, which are not kept"):
         fer_pipeline.evaluate(run)

@@ -411,8 +411,11 @@ def test_where_a_cache_lies_is_recorded_for_every_folder(tmp_path, monkeypatch):
     [
         ({"labels": np.zeros(14)}, r"train: its labels are float64 \[14\], not a whole number"),
         ({"labels": np.zeros(13, int)}, r"not a whole number for each of its 14 images"),
-        ({"labels": np.full(14, 2**32)}, "train: its labels are up to 4294967296, more than"),
+        ({"labels": np.full(14, 2**32)}, "train: has labels from 4294967296 to 4294967296, and"),
+        ({"labels": np.full(14, -(2**40))}, "has labels from -1099511627776 to -1099511627776"),
         ({"labels": np.full(14, 8)}, "has labels from 8 to 8, and the 7 classes are 0 to 6"),
+        ({"labels": [[0], [0, 1]]}, "train: is no array of images and one of labels"),
+        ({"images": [np.zeros(shape) for shape in ((1, 2), (1, 3))]}, "is no array of images"),
         ({"images": np.zeros((14, 48, 48, 1))}, r"train: its images are float64 \[14, 48, 48, 1\]"),
         ({"images": np.zeros((14, 48, 48), np.uint8)}, r"uint8 \[14, 48, 48\], not uint8 \[N, 48"),
         ({"images": np.zeros((0, 48, 48, 1), np.uint8), "labels": np.zeros(0, int)}, "no images"),
@@ -422,6 +425,20 @@ def test_arrays_that_are_no_faces_are_one_line(tmp_path, changes, said):
     config = recipes.resolve(Config(data=datasets.ARRAYS, run_dir=str(tmp_path / "run")))
     with pytest.raises(UserError, match=said):
         opening.open_run(tmp_path / "run", config, splits=arrays(**changes))
+
+
+def test_votes_are_one_for_each_training_image_and_class(tmp_path):
+    config = recipes.resolve(Config(data=datasets.ARRAYS, run_dir=str(tmp_path / "run")))
+
+    def opened(shape):
+        voted = arrays()._replace(train_votes=np.zeros(shape))
+        return opening.open_run(tmp_path / "run", config, splits=voted)
+
+    assert opened((14, 7)).splits.train_votes.dtype == np.float32
+    # Training images were left out of the arrays, and their votes were not.
+    for shape in ((15, 7), (14, 6), (14,)):
+        with pytest.raises(UserError, match=r"train_votes: are .*, not one for each of 14"):
+            opened(shape)
 
 
 def test_a_run_is_continued_only_with_the_list_of_its_start(tmp_path, capsys):
