@@ -2,7 +2,7 @@
 
     python tests/proofs/mirrored.py fer2013.zip runs/wide runs/compact pretrained
 
-Prints a row for each run, and one for the mean of all, as ``--teacher`` takes it.
+Prints a row for each run, and one for the mean of all.
 """
 
 from __future__ import annotations

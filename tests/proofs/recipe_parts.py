@@ -92,12 +92,15 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
-    for name in options.parts:
+    # The others are compared with the first, and some of them learn from it.
+    first = next(iter(PARTS))
+    names = list(dict.fromkeys((first, *options.parts)))
+    for name in names:
         train(name, options.data, options.runs)
-    base, _ = answers(options.runs / next(iter(PARTS)))
+    base, _ = answers(options.runs / first)
     print("| changed | accuracy | points | standard error | loss | seconds an epoch |")
     print("|---|---|---|---|---|---|")
-    for name in options.parts:
+    for name in names:
         print(row(name, options.runs, base), flush=True)
 
 
