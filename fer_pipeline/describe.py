@@ -53,7 +53,9 @@ def main(argv: list[str]) -> None:
     """Reads the flags, describes the data and prints the table."""
     if len(argv) != 2:
         what = "no data given" if len(argv) < 2 else f"unexpected argument {argv[2]!r}"
-        raise UserError(f"{what}; name one folder, .zip or .csv of faces, or synthetic")
+        raise UserError(
+            f"{what}; name one folder, .zip or .csv of faces, kaggle:OWNER/NAME, or synthetic"
+        )
     if _FOLDS.value and _MODEL.value:
         raise UserError("--folds: trains networks of its own; pass it or --model, not both")
     if _SPLITS.value and not _MODEL.value:

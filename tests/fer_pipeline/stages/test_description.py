@@ -236,7 +236,7 @@ def test_images_of_a_photograph_share_a_fold():
 @pytest.mark.parametrize(
     ("arguments", "flags", "said"),
     [
-        ([], {}, "no data given"),
+        ([], {}, "no data given; name one folder, .zip or .csv of faces, kaggle:OWNER/NAME, or"),
         (["a", "b"], {}, "unexpected argument 'b'"),
         (["missing.zip"], {}, "missing.zip: no such file or folder"),
         (["synthetic"], {"model": "gone.tflite"}, "--model=gone.tflite: no such file"),
