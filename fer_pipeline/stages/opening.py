@@ -312,7 +312,7 @@ def load_data(config: Config) -> Splits:
     if loaded.relabelled:
         print(loaded.relabelled)
     if loaded.splits.selected_on == "test":
-        print("there are no validation images: the test images steer the training too")
+        print("there are no validation images: the test images take their place")
     if loaded.converted:
         print(f"{loaded.converted:,} images were converted to 48x48 grey")
     if loaded.skipped:

@@ -136,7 +136,7 @@ def test_one_command_leaves_every_file(finished):
 def test_it_tells_what_it_did(finished):
     run, result = finished
     assert "continuing after epoch 1" in result.stdout
-    assert "the test images steer the training too" in result.stdout
+    assert "the test images take their place" in result.stdout
     assert re.search(r"all +42 +14", result.stdout)
     rows = (run / "history.csv").read_text().splitlines()
     assert rows[0] == "epoch,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy"
