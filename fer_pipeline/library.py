@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_pipeline import datasets, run_dir
+from fer_pipeline import datasets, export_package, run_dir
 from fer_pipeline.classes import AUTO
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Splits
@@ -149,6 +149,7 @@ def train(
       UserError: bad data or settings, a run that is finished or was started otherwise, or an
         exported file that missed its gate.
     """
+    export_package.load()
     from export.spec import artifacts
 
     # A mistake in them shows before anything is trained.
@@ -243,6 +244,7 @@ def export_model(
     Raises:
       UserError: it is no run, its data has changed, or a file missed its gate.
     """
+    export_package.load()
     from export import again
 
     folder = Path(_path(run)) / run_dir.EXPORT

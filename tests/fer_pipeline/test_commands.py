@@ -105,6 +105,19 @@ def test_a_users_own_export_is_not_taken_for_ours(with_own_export):
     assert rest == "export.spec.artifacts None"
 
 
+@pytest.mark.parametrize("call", ["train(epochs=0)", "export_model('gone')"])
+def test_the_library_beside_a_users_own_export_uses_ours(with_own_export, call):
+    script = f"""
+import fer_pipeline
+from fer_pipeline.errors import UserError
+try: fer_pipeline.{call}
+except UserError as error: print(error)
+"""
+    result = run("-c", script, cwd=with_own_export)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(("--epochs=0: must be", "gone"))
+
+
 def test_a_training_beside_a_users_own_export_says_so_and_uses_ours(with_own_export):
     result = run("-m", "fer_pipeline.train", "--data=missing", cwd=with_own_export)
     assert result.returncode == 1
