@@ -185,13 +185,15 @@ def evaluate(
       split: ``"train"``, ``"validation"`` or ``"test"``.
 
     Raises:
-      UserError: no such model or data; or no data is given where the model is no run.
+      UserError: no such model, data or split; or no data is given where the model is no run.
     """
     from fer_pipeline.datasets import arrays
     from fer_pipeline.evaluation import metrics
     from fer_pipeline.inference import labels, model_loader, pretrained
     from fer_pipeline.stages import evaluation
 
+    if split not in ("train", "validation", "test"):
+        raise UserError(f"split={split!r}: name train, validation or test")
     path = Path(_path(model)) if model is not None else None
     with _quiet():
         if path and (path / run_dir.CONFIG).is_file() and not isinstance(data, Splits):

@@ -100,6 +100,11 @@ def test_a_training_holds_its_run_directory(tmp_path):
         fer_pipeline.train(epochs=0)
 
 
+def test_a_split_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="split='tst': name train, validation or test"):
+        fer_pipeline.evaluate(data="synthetic", split="tst")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
