@@ -21,7 +21,7 @@ def export_again(
     run: Path,
     *,
     data: str | None = None,
-    formats: Sequence[str] | None = None,
+    formats: Sequence[str] | str | None = None,
     export_checkpoint: str | None = None,
     calibrate: bool | None = None,
     mirror: bool | None = None,

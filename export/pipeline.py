@@ -96,7 +96,7 @@ def export_in(
     config: dict[str, Any],
     metrics: dict[str, Any] | None,
     log_path: Path | None,
-    formats: Sequence[str] | None = None,
+    formats: Sequence[str] | str | None = None,
     max_accuracy_drop: float | None = None,
     tflite_batch: int = 1,
     epoch: int | None = None,

@@ -129,7 +129,7 @@ def train(
     *,
     run: str | os.PathLike[str] | None = None,
     export: bool = True,
-    formats: Sequence[str] | None = None,
+    formats: Sequence[str] | str | None = None,
     verbose: bool = True,
     **settings: Any,
 ) -> TrainedRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from export.spec.gates import DYNAMIC_RANGE, EXACT, FLOAT16, INT8, Gate
@@ -60,15 +61,19 @@ ARTIFACTS: dict[str, Artifact] = {
 }
 
 
-def choose(formats: list[str] | tuple[str, ...] | None) -> dict[str, Artifact]:
+def choose(formats: Sequence[str] | str | None) -> dict[str, Artifact]:
     """The artifacts with these names, in the table's order; None means all.
+
+    Args:
+      formats: a list of names, or one text with commas between them as the flag takes it.
 
     Raises:
       UserError: a name is unknown, or there is none.
     """
     if formats is None:
         return dict(ARTIFACTS)
-    wanted = [name.strip() for name in formats if name.strip()]
+    names = formats.split(",") if isinstance(formats, str) else formats
+    wanted = [name.strip() for name in names if name.strip()]
     unknown = [name for name in wanted if name not in ARTIFACTS]
     if "web" in unknown:
         raise UserError(

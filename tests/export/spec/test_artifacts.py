@@ -7,6 +7,7 @@ from fer_pipeline.errors import UserError
 
 def test_chosen_keeps_the_tables_order():
     assert list(artifacts.choose(["int8", " keras"])) == ["keras", "int8"]
+    assert list(artifacts.choose("int8,keras")) == ["keras", "int8"]
     assert list(artifacts.choose(None)) == list(artifacts.ARTIFACTS)
 
 
