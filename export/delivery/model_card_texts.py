@@ -182,8 +182,8 @@ LIMITS_UNEQUAL = """\
 PRETRAINED = """\
 ## Weights
 
-`model_weights.h5` holds the weights of the network alone, in float16, to train it further. Keras
-loads them into the network of this software:
+`model_weights.h5` holds the weights of the network alone, to train it further: in float16, or in
+float32 where values are too large for that. Keras loads them into the network of this software:
 
     from fer_pipeline.models import networks
 

@@ -112,7 +112,8 @@ def write_weights(model: keras.Model, path: Path, *, dtype: type | None = None) 
     One group per layer, each with a ``weight_names`` attribute in the order of the layer's
     weights, and the root's ``layer_names`` in the order of the layers: the layout of
     ``keras.src.legacy.saving.legacy_h5_format``. Times are not tracked, since they would make
-    every file another one. ``dtype`` is what they are stored in; None is their own.
+    every file another one. ``dtype`` is what they are stored in, but for those that it cannot
+    hold; None is their own.
     """
     import h5py
     import keras
@@ -126,7 +127,14 @@ def write_weights(model: keras.Model, path: Path, *, dtype: type | None = None) 
             names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
             group.attrs["weight_names"] = _names(names)
             for name, weight in zip(names, layer.weights, strict=True):
-                group.create_dataset(name, data=np.asarray(weight, dtype), track_times=False)
+                group.create_dataset(name, data=_stored(weight, dtype), track_times=False)
+
+
+def _stored(weight: keras.Variable, dtype: type | None) -> np.ndarray:
+    values = np.asarray(weight)
+    # Of grey levels up to 255 the first variances may be beyond float16.
+    fits = dtype is None or np.abs(values).max() <= np.finfo(dtype).max
+    return values.astype(dtype or values.dtype) if fits else values
 
 
 def _names(names: list[str]) -> np.ndarray:

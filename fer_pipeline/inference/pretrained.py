@@ -25,7 +25,7 @@ def pretrained_path() -> Path:
 
 
 def weights_path() -> Path:
-    """The pretrained weights, ``.h5`` of float16 arrays; raises as ``pretrained_path``."""
+    """The pretrained weights, an ``.h5`` file; raises as ``pretrained_path``."""
     return _found(export_files.MODEL_WEIGHTS, "name a run with --teacher")
 
 

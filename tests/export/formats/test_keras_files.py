@@ -96,6 +96,23 @@ def test_the_same_weights_give_the_same_bytes(exported, weights, tmp_path):
         assert (tmp_path / name).read_bytes() == (exported.folder / name).read_bytes()
 
 
+def test_what_float16_cannot_hold_stays_as_it_is(tmp_path):
+    import keras
+
+    image = keras.Input((2, 2, 1))
+    model = keras.Model(image, keras.layers.BatchNormalization(name="bn")(image))
+    values = [np.array([value], np.float32) for value in (0.1, 0.2, 3.3, 117574.0)]
+    model.set_weights(values)
+    keras_files.write_weights(model, tmp_path / "w.h5", dtype=np.float16)
+    with h5py.File(tmp_path / "w.h5") as file:
+        kept = [file["bn"][name][()] for name in file["bn"].attrs["weight_names"].astype(str)]
+    assert [array.dtype for array in kept] == [np.float16] * 3 + [np.float32]
+    expected = [*(value.astype(np.float16) for value in values[:3]), values[3]]
+    np.testing.assert_array_equal(np.concatenate(kept), np.concatenate(expected))
+    model.load_weights(tmp_path / "w.h5")
+    np.testing.assert_array_equal(model.get_weights()[3], values[3])
+
+
 def test_an_unknown_layer_is_refused():
     import keras
 
