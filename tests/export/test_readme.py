@@ -72,8 +72,10 @@ def test_a_block_runs_by_itself(block, root, expected, monkeypatch, capsys):
         pytest.skip(f"apt-get install libegl1 libgles2 ({error})")
     printed = capsys.readouterr().out
     if package in ("fer_pipeline", "ai_edge_litert"):
-        # The pretrained model, and what README says of this face.
-        assert printed.startswith("happy 0.89")
+        # The pretrained model, and what README says of this face; kernels may round otherwise.
+        named, probability = printed.split()[:2]
+        assert named == "happy"
+        assert float(probability) == pytest.approx(0.898, abs=0.02)
     elif package == "mediapipe":
         # The face passes another filter, to which this hardly trained network may answer with the
         # class that is nearly as probable.

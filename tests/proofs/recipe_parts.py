@@ -36,6 +36,7 @@ PARTS = {
     "strong": ("--augment=flip,shift:4,rotate:10,zoom:0.1,cutout:10",),
     "lr006": ("--learning_rate=0.006",),
     "lr024": ("--learning_rate=0.024",),
+    "lr048": ("--learning_rate=0.048",),
     "drop0": ("--dropout=0",),
     "bn99": ("--normalization_momentum=0.99",),
     "ema99": ("--ema=0.99",),
