@@ -51,7 +51,7 @@ def run_app(
         # Flags may also follow the positional arguments.
         flags.FLAGS.set_gnu_getopt()
         try:
-            return flags.FLAGS(argv)
+            return flags.FLAGS([_at_home(word) for word in argv])
         except flags.Error as error:
             _fail(f"{_plain(str(error))} (--help lists the flags)")
 
@@ -87,6 +87,13 @@ def run_app(
 
     with exit_on_broken_pipe():
         app.run(guarded, flags_parser=parse)
+
+
+def _at_home(word: str) -> str:
+    """``--flag=~/path`` with the home folder in it, which Bash leaves to the program."""
+    if not word.startswith("-"):
+        return word
+    return re.sub(r"(?<=[=,])~(?=/|$)", lambda _: os.path.expanduser("~"), word)
 
 
 def _plain(message: str) -> str:

@@ -16,6 +16,7 @@ from fer_pipeline.terminal import cli
 from fer_pipeline import errors
 COUNT = flags.DEFINE_integer("count", 3, "How many.")
 flags.DEFINE_float("share", 0.5, "How much of it.")
+FROM = flags.DEFINE_string("from", None, "Where they are.")
 
 def main(argv):
     with cli.narration():
@@ -26,7 +27,7 @@ def main(argv):
         raise KeyboardInterrupt
     if COUNT.value == 2:
         raise RuntimeError("a defect")
-    print(COUNT.value, *argv[1:])
+    print(COUNT.value, *argv[1:], *filter(None, [FROM.value]))
 
 cli.run_app(main, "Counts.", narrates=True)
 """
@@ -45,6 +46,22 @@ def test_success():
 def test_a_name_that_is_not_utf_8_is_printed_byte_by_byte():
     result = run(b"a\xffb")
     assert (result.returncode, result.stdout, result.stderr) == (0, "working\n3 a\\udcffb\n", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("--from=~/a", "/home/one/a"),
+        ("--from=~", "/home/one"),
+        ("--from=~/a,~/b", "/home/one/a,/home/one/b"),
+        ("--from=a~/b", "a~/b"),
+        ("--from=~two/a", "~two/a"),
+        ("~/a", "~/a"),
+    ],
+)
+def test_a_flag_that_begins_with_a_tilde_means_the_home_folder(monkeypatch, given, found):
+    monkeypatch.setenv("HOME", "/home/one")
+    assert run(given).stdout == f"working\n3 {found}\n"
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
