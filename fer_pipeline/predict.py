@@ -83,7 +83,10 @@ _TOP = flags.DEFINE_integer(
 )
 _ALL = flags.DEFINE_bool("all", False, "Add a column for each class to the table.")
 _TTA = flags.DEFINE_bool(
-    "tta", False, "Average a face and its mirror image: a little better, in twice the time."
+    "tta",
+    False,
+    "Average a face and its mirror image: a little better, in twice the time. The pretrained model "
+    "does so by itself.",
 )
 _ON_BAD_IMAGE = flags.DEFINE_enum(
     "on_bad_image",

@@ -295,7 +295,8 @@ def mirrored(manifest: dict[str, Any]) -> str:
         " float32 network that they are compared with does so too. On the same images it is right"
         f" about {evaluation['float32_twin_accuracy']:.2%}, and about"
         f" {evaluation['float32_twin_accuracy_without_mirror']:.2%} without the mirror image, as in"
-        f" the figures by split and by class.{also}"
+        " the figures by split and by class. A delegate may leave the reversing of the image to the"
+        f" processor (not tested).{also}"
     )
 
 

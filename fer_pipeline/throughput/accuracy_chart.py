@@ -45,7 +45,8 @@ def draw(points: list[Row]) -> Figure:
     axis.set_ylabel("accuracy on the test images, %")
     axis.margins(x=0.15, y=0.15)
     axis.grid(alpha=0.3)
-    axis.legend(loc="best")
+    # Where small files of low accuracy would be: the names of points are not in its way there.
+    axis.legend(loc="lower left")
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
