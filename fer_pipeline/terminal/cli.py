@@ -51,7 +51,7 @@ def run_app(
         # Flags may also follow the positional arguments.
         flags.FLAGS.set_gnu_getopt()
         try:
-            return flags.FLAGS([_at_home(word) for word in argv])
+            return flags.FLAGS(_at_home(argv))
         except flags.Error as error:
             _fail(f"{_plain(str(error))} (--help lists the flags)")
 
@@ -89,11 +89,20 @@ def run_app(
         app.run(guarded, flags_parser=parse)
 
 
-def _at_home(word: str) -> str:
-    """``--flag=~/path`` with the home folder in it, which Bash leaves to the program."""
-    if not word.startswith("-"):
+def _at_home(argv: list[str]) -> list[str]:
+    """Puts the home folder into ``--flag=~/path``, which Bash leaves to the program.
+
+    A tilde anywhere else, and what follows ``--``, stays.
+    """
+    end = argv.index("--") if "--" in argv else len(argv)
+    return [_expanded(word) for word in argv[:end]] + argv[end:]
+
+
+def _expanded(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    if not flag.startswith("-") or not (value == "~" or value.startswith("~/")):
         return word
-    return re.sub(r"(?<=[=,])~(?=/|$)", lambda _: os.path.expanduser("~"), word)
+    return flag + equals + os.path.expanduser(value)
 
 
 def _plain(message: str) -> str:

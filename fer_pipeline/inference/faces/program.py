@@ -43,7 +43,8 @@ def predict(
       faces: whether faces are looked for. ``"auto"``: in all but pictures of up to 64x64 pixels
         and those that their only face fills; ``"always"``: in all; ``"never"``: in none, every
         picture is one face.
-      tta: whether to average a face and its mirror image: a little better, in twice the time.
+      tta: whether to average a face and its mirror image: a little better, in twice the time. The
+        pretrained model does so by itself.
       trust: whether a SavedModel or Keras file may ask for more than an export needs.
       on_bad_image: ``"skip"`` leaves out what cannot be read, ``"fail"`` raises.
 

@@ -53,7 +53,8 @@ def test_a_name_that_is_not_utf_8_is_printed_byte_by_byte():
     [
         ("--from=~/a", "/home/one/a"),
         ("--from=~", "/home/one"),
-        ("--from=~/a,~/b", "/home/one/a,/home/one/b"),
+        ("--from=a,~/b", "a,~/b"),
+        ("--from=/lr=~/b", "/lr=~/b"),
         ("--from=a~/b", "a~/b"),
         ("--from=~two/a", "~two/a"),
         ("~/a", "~/a"),
@@ -62,6 +63,16 @@ def test_a_name_that_is_not_utf_8_is_printed_byte_by_byte():
 def test_a_flag_that_begins_with_a_tilde_means_the_home_folder(monkeypatch, given, found):
     monkeypatch.setenv("HOME", "/home/one")
     assert run(given).stdout == f"working\n3 {found}\n"
+
+
+def test_a_tilde_behind_two_dashes_stays(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/one")
+    assert run("--", "--from=~/a").stdout == "working\n3 --from=~/a\n"
+
+
+def test_a_home_that_is_the_root_adds_no_second_slash(monkeypatch):
+    monkeypatch.setenv("HOME", "/")
+    assert run("--from=~/a").stdout == "working\n3 /a\n"
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
