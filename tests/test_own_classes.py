@@ -215,6 +215,8 @@ def test_what_an_export_promises_counts_its_classes():
     # Half a 256th for each of three.
     assert "these three, each rounded, sum to 1 within 0.006." in io_spec.format_postprocessing(3)
     assert "these seven, each rounded, sum to 1 within 0.014." in io_spec.format_postprocessing()
+    # A mirrored file rounds twice.
+    assert "sum to 1 within 0.028." in io_spec.format_postprocessing(mirror=True)
     assert metadata._what(NAMES).endswith("<a>, $b, müde 😴 or very | happy.")
     many = [str(i) for i in range(1000)]
     assert metadata._what(many) == "Names the class of a face, one of 1,000."

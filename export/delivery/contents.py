@@ -226,7 +226,9 @@ def _problems(manifest: dict[str, Any]) -> Iterator[str]:
         return
     texts = {
         "preprocessing": PREPROCESSING,
-        "postprocessing": format_postprocessing(len(labels)),
+        "postprocessing": format_postprocessing(
+            len(labels), mirror=manifest.get("mirror", False) is True
+        ),
     }
     for part, text in texts.items():
         if manifest.get(part) != text:

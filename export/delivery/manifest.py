@@ -63,7 +63,7 @@ def build(
         "schema": SCHEMA,
         "labels": list(classes),
         "preprocessing": PREPROCESSING,
-        "postprocessing": format_postprocessing(len(classes)),
+        "postprocessing": format_postprocessing(len(classes), mirror=mirror),
         "tflite_batch": tflite_batch,
         **({"mirror": True} if mirror else {}),
         "warnings": list(warnings),

@@ -88,7 +88,9 @@ _UNREADABLE = (
 )
 
 
-def describe(name: str, num_classes: int = NUM_CLASSES) -> tuple[Table, Table]:
+def describe(
+    name: str, num_classes: int = NUM_CLASSES, *, mirror: bool = False
+) -> tuple[Table, Table]:
     """What the file of a TFLite format says of its input and output: ``TensorMetadata`` of each."""
     [source], [target] = (get_io_spec(name, 1, num_classes)[end] for end in ("inputs", "outputs"))
     channels = ARTIFACTS[name].channels
@@ -108,7 +110,7 @@ def describe(name: str, num_classes: int = NUM_CLASSES) -> tuple[Table, Table]:
         },
         {
             0: target["name"],
-            _DESCRIPTION: format_postprocessing(num_classes),
+            _DESCRIPTION: format_postprocessing(num_classes, mirror=mirror),
             3: {1: {}, 0: _FEATURE_PROPERTIES},
             5: {0: [1.0], 1: [0.0]},
             4: [],
@@ -196,7 +198,8 @@ def _what(classes: Sequence[str]) -> str:
 
 def _flatbuffer(name: str, classes: Sequence[str], mirror: bool) -> bytes:
     builder = flatbuffers.Builder(2048)
-    image, probabilities = (_pack(builder, table) for table in describe(name, len(classes)))
+    tables = describe(name, len(classes), mirror=mirror)
+    image, probabilities = (_pack(builder, table) for table in tables)
     graph = _pack(builder, {_GRAPH_INPUTS: [image], _GRAPH_OUTPUTS: [probabilities]})
     model = {
         0: f"{_TITLE if tuple(classes) == CLASS_NAMES else _OTHER_TITLE} ({name})",

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def averaged(answer: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
     """Makes of float32 ``[N, 48, 48, C] -> [N, K]`` the mean over a face and its mirror image.
 
-    Made of operators that keep the scale of what they take, so that an int8 file rounds once: a
-    slice with step -1 and, for the mean, an average pool, whose output is in the softmax' 256ths.
+    Made of operators that keep the scale of what they take: a slice with step -1 and, for the mean,
+    an average pool, whose output is in the softmax' 256ths. So an int8 file rounds twice, each time
+    by up to half a 256th: the answers of both views, and their mean.
     """
     import tensorflow as tf
 

@@ -24,9 +24,13 @@ def in_words(number: int) -> str:
     return _WORDS.get(number, f"{number:,}")
 
 
-def format_postprocessing(num_classes: int = NUM_CLASSES) -> str:
-    """What the outputs mean. Each of the uint8 ones is rounded by up to half a 256th."""
-    rounding = math.ceil(1000 * num_classes / 512) / 1000
+def format_postprocessing(num_classes: int = NUM_CLASSES, *, mirror: bool = False) -> str:
+    """What the outputs mean. Each of the uint8 ones is rounded by up to half a 256th.
+
+    A mirrored file rounds twice: what the network says of each view, and their mean.
+    """
+    roundings = 2 if mirror else 1
+    rounding = math.ceil(1000 * roundings * num_classes / 512) / 1000
     return (
         "Probabilities in the order of the labels; they sum to 1. Where the output is uint8,"
         f" probability = value / 256; these {in_words(num_classes)}, each"
