@@ -140,13 +140,14 @@ class Config:
     schedule: str | None = _setting(
         None,
         "'plateau' cuts the learning rate tenfold when the validation loss stalls for two epochs; "
-        "'linear' rises, then falls to zero, step by step.",
-        choices=("plateau", "linear"),
+        "'linear' rises, then falls to zero, step by step; 'constant' rises and stays, best "
+        "together with --ema.",
+        choices=("plateau", "linear", "constant"),
         fixed="always",
     )
     warmup: float | None = _setting(
         None,
-        "Share of all steps over which 'linear' rises.",
+        "Share of all steps over which 'linear' and 'constant' rise.",
         minimum=0.0,
         maximum=1,
         fixed="always",

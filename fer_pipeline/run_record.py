@@ -125,7 +125,7 @@ def _is_left_open(config: Config, name: str) -> bool:
 
 def depends_on_epochs(settings: Mapping[str, Any]) -> bool:
     """Whether what a step does depends on how many epochs there will be."""
-    return settings["schedule"] == "linear" or augmentation.parse(settings["augment"]).moves
+    return settings["schedule"] != "plateau" or augmentation.parse(settings["augment"]).moves
 
 
 def _fixed(when: config_lib.Fixed) -> list[str]:

@@ -136,11 +136,12 @@ def _optimiser(config: dict[str, Any]) -> str:
     """How the weights were fitted; what an older run did not record was so."""
     name = texts.OPTIMIZERS[config.get("optimizer", "adam")]
     schedule = texts.SCHEDULES[config.get("schedule", "plateau")]
-    changes = config.get("augment", "flip")
+    changes, ema = config.get("augment", "flip"), config.get("ema", 0.0)
     augmented = (
         "training images are mirrored at random" if changes == "flip" else f"augmentation {changes}"
     )
-    return f"{name}; {schedule}; {augmented}"
+    averaged = f"; a moving average of the weights, momentum {ema:g}" if ema else ""
+    return f"{name}; {schedule}; {augmented}{averaged}"
 
 
 def _teachers(config: dict[str, Any]) -> str:

@@ -146,6 +146,14 @@ def test_the_recipe_is_the_runs(manifest):
     assert "Teachers" not in details
 
 
+def test_it_says_how_the_rate_went_and_whether_weights_were_averaged(manifest):
+    run = _run(manifest, schedule="constant", ema=0.9995)
+    details = _section(model_card.format_card(run, _metrics()), "Model Details")
+    assert "the rate rises, then stays;" in details
+    assert "a moving average of the weights, momentum 0.9995\n" in details
+    assert "average of the weights" not in model_card.format_card(manifest, _metrics())
+
+
 def test_teachers_are_named_with_their_share_of_the_loss(manifest):
     taught = _run(manifest, teacher='wide,a_b,"old, too"', distill=0.8, temperature=2.0)
     details = _section(model_card.format_card(taught, _metrics()), "Model Details")

@@ -298,7 +298,10 @@ def test_another_configuration_is_refused_and_the_old_one_kept(tmp_path, change,
     assert json.loads((tmp_path / run_dir.CONFIG).read_text()) == CONFIG
 
 
-@pytest.mark.parametrize("what", [{"schedule": "linear"}, {"augment": "flip,shift:2"}])
+@pytest.mark.parametrize(
+    "what",
+    [{"schedule": "linear"}, {"schedule": "constant"}, {"augment": "flip,shift:2"}],
+)
 def test_epochs_count_where_a_step_depends_on_them(tmp_path, what):
     opening.write_record(tmp_path, CONFIG | what)
     with pytest.raises(UserError, match="--epochs=15, not 50"):
