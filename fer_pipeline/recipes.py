@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fer_pipeline.config import Config
+from fer_pipeline.errors import UserError
 
 _TUNED: dict[str, Any] = {
     "model": "notebook",
@@ -88,6 +89,28 @@ def resolve(config: Config) -> Config:
     recipe = defaults(config.recipe, config.optimizer)
     left_open = {name: value for name, value in recipe.items() if getattr(config, name) is None}
     return dataclasses.replace(config, **left_open)
+
+
+def check_used(chosen: Config) -> None:
+    """Raises UserError for a chosen setting that no step would read.
+
+    Args:
+      chosen: what the user chose; what is left to the recipe is None.
+    """
+    config = resolve(chosen)
+    needs = {
+        "distill": (config.teacher, "--teacher"),
+        "temperature": (config.teacher, "--teacher"),
+        "warmup": (config.schedule != "plateau", "--schedule=linear or constant"),
+        "weight_decay": (config.optimizer != "adam", "--optimizer=adamw or muon"),
+        "cache_dir": (config.cache == "disk", "--cache=disk"),
+    }
+    for name, (is_read, needed) in needs.items():
+        value = getattr(chosen, name)
+        if value and not is_read:
+            raise UserError(
+                f"--{name}={value}: has no effect without {needed}; add that or leave it out"
+            )
 
 
 def recorded(record: Mapping[str, Any], name: str) -> Any:

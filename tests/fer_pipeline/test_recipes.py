@@ -2,8 +2,9 @@
 
 import pytest
 
-from fer_pipeline import config, recipes
+from fer_pipeline import config, recipes, stages
 from fer_pipeline.config import Config
+from fer_pipeline.errors import UserError
 from fer_pipeline.models import networks
 
 
@@ -47,6 +48,28 @@ def test_the_rate_fits_the_optimizer(recipe, optimizer, rate):
     # What is chosen stays.
     chosen = Config(recipe=recipe, optimizer=optimizer, learning_rate=0.03)
     assert recipes.resolve(chosen).learning_rate == 0.03
+
+
+@pytest.mark.parametrize(
+    ("unread", "read"),
+    [
+        ({"distill": 0.5}, {"teacher": "pretrained"}),
+        ({"temperature": 3.0}, {"teacher": "pretrained"}),
+        ({"warmup": 0.1}, {"schedule": "constant"}),
+        ({"warmup": 0.1}, {"recipe": "tuned"}),
+        ({"weight_decay": 0.01}, {"optimizer": "adamw"}),
+        ({"cache_dir": "faces"}, {"cache": "disk"}),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(tmp_path, unread, read):
+    recipes.check_used(Config(**unread | read))
+    # Nothing is what it asks for.
+    recipes.check_used(Config(warmup=0.0, weight_decay=0.0))
+    [(name, value)] = unread.items()
+    said = f"--{name}={value}: has no effect without --"
+    with pytest.raises(UserError, match=said):
+        stages.run_training(Config(run_dir=tmp_path / "run", **unread), None)
+    assert not (tmp_path / "run").exists()
 
 
 def test_help_tells_what_a_setting_is_in_each():

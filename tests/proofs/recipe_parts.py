@@ -23,7 +23,9 @@ from fer_pipeline.datasets import run_data
 from fer_pipeline.evaluation import metrics
 from fer_pipeline.inference import model_loader
 
-RECIPE = ("--recipe=tuned", "--model=compact", "--epochs=6", "--validation_fraction=0.2")
+RECIPE = ("--recipe=tuned", "--model=compact", "--validation_fraction=0.2")
+
+_STRONG = "--augment=flip,shift:4,rotate:10,zoom:0.1,cutout:10"
 
 #: Flags by the name of a run. The first is what the others are compared with.
 PARTS = {
@@ -33,7 +35,9 @@ PARTS = {
     "adamw": ("--optimizer=adamw",),
     "smooth0": ("--label_smoothing=0",),
     "taught": ("--teacher={base0}",),
-    "strong": ("--augment=flip,shift:4,rotate:10,zoom:0.1,cutout:10",),
+    "strong": (_STRONG,),
+    "strong024": (_STRONG, "--learning_rate=0.024"),
+    "strong024smooth0": (_STRONG, "--learning_rate=0.024", "--label_smoothing=0"),
     "lr006": ("--learning_rate=0.006",),
     "lr024": ("--learning_rate=0.024",),
     "lr048": ("--learning_rate=0.048",),
@@ -48,11 +52,11 @@ PARTS = {
 }
 
 
-def train(name: str, data: str, runs: Path) -> None:
+def train(name: str, data: str, runs: Path, epochs: int) -> None:
     """Trains a part, unless its run is complete."""
     if (runs / name / run_dir.METRICS).exists():
         return
-    flags = [flag.format(base0=runs / "base0") for flag in PARTS[name]]
+    flags = [f"--epochs={epochs}", *(flag.format(base0=runs / "base0") for flag in PARTS[name])]
     command = [sys.executable, "-m", "fer_pipeline.train", f"--data={data}", *RECIPE, "--noexport"]
     subprocess.run([*command, f"--run_dir={runs / name}", *flags], check=True, stdout=sys.stderr)
 
@@ -92,12 +96,13 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("runs", type=Path)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
     # The others are compared with the first, and some of them learn from it.
     first = next(iter(PARTS))
     names = list(dict.fromkeys((first, *options.parts)))
     for name in names:
-        train(name, options.data, options.runs)
+        train(name, options.data, options.runs, options.epochs)
     base, _ = answers(options.runs / first)
     print("| changed | accuracy | points | standard error | loss | seconds an epoch |")
     print("|---|---|---|---|---|---|")
