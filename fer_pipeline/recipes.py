@@ -91,26 +91,28 @@ def resolve(config: Config) -> Config:
     return dataclasses.replace(config, **left_open)
 
 
-def check_used(chosen: Config) -> None:
-    """Raises UserError for a chosen setting that no step would read.
+def check_used(config: Config) -> None:
+    """Raises UserError for a setting that no step would read.
+
+    What the recipe itself decides is no mistake of the user's, whether it is read or not.
 
     Args:
-      chosen: what the user chose; what is left to the recipe is None.
+      config: the settings, those resolved that the recipe decides.
     """
-    config = resolve(chosen)
+    own = defaults(config.recipe, config.optimizer)
+    add, change = "without {}; add that or leave it out", "with {}; change that or leave it out"
     needs = {
-        "distill": (config.teacher, "--teacher"),
-        "temperature": (config.teacher, "--teacher"),
-        "warmup": (config.schedule != "plateau", "--schedule=linear or constant"),
-        "weight_decay": (config.optimizer != "adam", "--optimizer=adamw or muon"),
-        "cache_dir": (config.cache == "disk", "--cache=disk"),
+        "teacher": (config.distill, change.format("--distill=0")),
+        "distill": (config.teacher, add.format("--teacher")),
+        "temperature": (config.teacher, add.format("--teacher")),
+        "warmup": (config.schedule != "plateau", change.format("--schedule=plateau")),
+        "weight_decay": (config.optimizer != "adam", change.format("--optimizer=adam")),
+        "cache_dir": (config.cache == "disk", add.format("--cache=disk")),
     }
-    for name, (is_read, needed) in needs.items():
-        value = getattr(chosen, name)
-        if value and not is_read:
-            raise UserError(
-                f"--{name}={value}: has no effect without {needed}; add that or leave it out"
-            )
+    for name, (is_read, otherwise) in needs.items():
+        value = getattr(config, name)
+        if value and not is_read and value != own.get(name):
+            raise UserError(f"--{name}={value}: has no effect {otherwise}")
 
 
 def recorded(record: Mapping[str, Any], name: str) -> Any:

@@ -140,7 +140,7 @@ def _optimiser(config: dict[str, Any]) -> str:
     augmented = (
         "training images are mirrored at random" if changes == "flip" else f"augmentation {changes}"
     )
-    averaged = f"; a moving average of the weights, momentum {ema:g}" if ema else ""
+    averaged = f"; a moving average of the weights, momentum {ema}" if ema else ""
     return f"{name}; {schedule}; {augmented}{averaged}"
 
 

@@ -21,7 +21,7 @@ OPTIMIZERS = {
 SCHEDULES = {
     "plateau": "the rate falls tenfold when the validation loss stalls for two epochs",
     "linear": "the rate rises, then falls linearly to zero",
-    "constant": "the rate rises, then stays",
+    "constant": "the rate stays after the warm-up, if there is one",
 }
 
 USE = """\

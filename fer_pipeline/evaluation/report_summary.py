@@ -146,6 +146,8 @@ def _facts(run: RunData) -> dict[str, str]:
     for name, (key, form) in recipe.items():
         if config.get(key) not in (None, ""):
             found[name] = form.format(config[key])
+    if config["ema"]:
+        found["Moving average of the weights"] = f"momentum {config['ema']}"
     if config["class_weight"] != "none":
         found["Class weights"] = config["class_weight"]
     if config.get("ferplus"):

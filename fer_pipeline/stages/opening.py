@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fer_pipeline import __version__, atomic_files, cores, datasets, gpus, pictures, run_dir
+from fer_pipeline import (
+    __version__,
+    atomic_files,
+    cores,
+    datasets,
+    gpus,
+    pictures,
+    recipes,
+    run_dir,
+)
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.config import Config
@@ -84,6 +93,9 @@ def find_problem(
             exclusion.read(config.exclude)
         if chief:
             check_run(path, config, exporting=exporting)
+        # A run that goes on has to be given what it was started with.
+        if config.overwrite or not (path / run_dir.CONFIG).is_file():
+            recipes.check_used(config)
         if loading:
             datasets.check(
                 config.data,

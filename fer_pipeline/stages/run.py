@@ -63,7 +63,6 @@ def run_training(
     """
     start = time.perf_counter()
     allocator.retain_freed_memory()
-    recipes.check_used(config)
     config = recipes.resolve(initial_weights.with_network(config))
     path = Path(config.run_dir or opening.default_run_dir(config))
     worker = cluster.worker_info(config.strategy)

@@ -1,5 +1,7 @@
 """Recipes as sets of settings that flags override."""
 
+import dataclasses
+
 import pytest
 
 from fer_pipeline import config, recipes, stages
@@ -51,25 +53,31 @@ def test_the_rate_fits_the_optimizer(recipe, optimizer, rate):
 
 
 @pytest.mark.parametrize(
-    ("unread", "read"),
+    ("unread", "said", "read"),
     [
-        ({"distill": 0.5}, {"teacher": "pretrained"}),
-        ({"temperature": 3.0}, {"teacher": "pretrained"}),
-        ({"warmup": 0.1}, {"schedule": "constant"}),
-        ({"warmup": 0.1}, {"recipe": "tuned"}),
-        ({"weight_decay": 0.01}, {"optimizer": "adamw"}),
-        ({"cache_dir": "faces"}, {"cache": "disk"}),
+        ({"distill": 0.4}, "without --teacher; add", {"teacher": "pretrained"}),
+        ({"temperature": 3.0}, "without --teacher; add", {"teacher": "pretrained"}),
+        ({"teacher": "pretrained", "distill": 0.0}, "with --distill=0; change", {"distill": 0.1}),
+        ({"warmup": 0.1}, "with --schedule=plateau; change", {"schedule": "constant"}),
+        ({"warmup": 0.1}, "with --schedule=plateau; change", {"recipe": "tuned"}),
+        ({"weight_decay": 0.01}, "with --optimizer=adam; change", {"optimizer": "adamw"}),
+        ({"cache_dir": "faces"}, "without --cache=disk; add", {"cache": "disk"}),
     ],
 )
-def test_a_setting_that_nothing_reads_is_refused(tmp_path, unread, read):
-    recipes.check_used(Config(**unread | read))
-    # Nothing is what it asks for.
-    recipes.check_used(Config(warmup=0.0, weight_decay=0.0))
-    [(name, value)] = unread.items()
-    said = f"--{name}={value}: has no effect without --"
-    with pytest.raises(UserError, match=said):
+def test_a_setting_that_nothing_reads_is_refused(tmp_path, unread, said, read):
+    recipes.check_used(recipes.resolve(Config(**unread | read)))
+    name, value = next(iter(unread.items()))
+    with pytest.raises(UserError, match=f"^--{name}={value}: has no effect {said} that or leave"):
         stages.run_training(Config(run_dir=tmp_path / "run", **unread), None)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+def test_what_the_recipe_decides_may_be_passed_as_well(recipe, optimizer):
+    config = recipes.resolve(Config(recipe=recipe, optimizer=optimizer))
+    recipes.check_used(config)
+    recipes.check_used(dataclasses.replace(config, warmup=0.0, weight_decay=0.0))
 
 
 def test_help_tells_what_a_setting_is_in_each():

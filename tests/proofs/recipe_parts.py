@@ -55,6 +55,9 @@ PARTS = {
 def train(name: str, data: str, runs: Path, epochs: int) -> None:
     """Trains a part, unless its run is complete."""
     if (runs / name / run_dir.METRICS).exists():
+        trained = run_dir.read_config(runs / name)["epochs"]
+        if trained != epochs:
+            sys.exit(f"{runs / name}: has {trained} epochs, not {epochs}; name another folder")
         return
     flags = [f"--epochs={epochs}", *(flag.format(base0=runs / "base0") for flag in PARTS[name])]
     command = [sys.executable, "-m", "fer_pipeline.train", f"--data={data}", *RECIPE, "--noexport"]

@@ -149,7 +149,7 @@ def test_the_recipe_is_the_runs(manifest):
 def test_it_says_how_the_rate_went_and_whether_weights_were_averaged(manifest):
     run = _run(manifest, schedule="constant", ema=0.9995)
     details = _section(model_card.format_card(run, _metrics()), "Model Details")
-    assert "the rate rises, then stays;" in details
+    assert "the rate stays after the warm-up, if there is one;" in details
     assert "a moving average of the weights, momentum 0.9995\n" in details
     assert "average of the weights" not in model_card.format_card(manifest, _metrics())
 
