@@ -184,11 +184,14 @@ def broadcast_from_chief(devices: Devices, content: bytes | None) -> bytes | Non
     mine = content if devices.worker.chief else None
     header = np.array([mine is not None, len(mine or b"")], np.int64)
     known, size = _sum(devices, header if devices.worker.chief else np.zeros_like(header))
+    if not (known and size):
+        # TensorFlow's sum of nothing over several hosts ends the process.
+        return b"" if known else None
     words = np.zeros(-(-size // 8), np.int64)
     if mine is not None:
         words.view(np.uint8)[:size] = np.frombuffer(mine, np.uint8)
     # Every other host adds zeros to the chief's words, which leaves their bits as they are.
-    return _sum(devices, words).tobytes()[:size] if known else None
+    return _sum(devices, words).tobytes()[:size]
 
 
 def broadcast_number(devices: Devices, number: float) -> float:

@@ -137,6 +137,51 @@ def test_sigterm_is_heard_once_the_hosts_have_met(results, name):
     assert results[name]["sigterms_heard"] == 1
 
 
+@pytest.mark.slow
+def test_a_mistake_on_one_host_ends_all_with_a_line(tmp_path):
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    flags = ["--data=synthetic", "--model=tiny", "--noexport", "--strategy=multi_worker"]
+    mistakes = [], ["--exclude=missing.csv"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "fer_pipeline.train", f"--run_dir=run{index}", *flags, *mistake],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {"PYTHONPATH": str(JOB.parents[2])}
+            | {
+                "TF_CONFIG": json.dumps(
+                    {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+                )
+            },
+            cwd=tmp_path,
+        )
+        for index, mistake in enumerate(mistakes)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [1, 1], said
+    assert said[0] == "error: another worker has stopped; see what it printed\n"
+    assert said[1].startswith("error: --exclude=missing.csv: No such file")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"12345678", None])
+def test_what_the_chief_has_comes_whole_and_nothing_is_not_summed(monkeypatch, content):
+    def of_two_hosts(_, values):
+        # TensorFlow's own ends the process at a sum of empty arrays.
+        assert values.size
+        return values
+
+    monkeypatch.setattr(strategy, "_sum", of_two_hosts)
+    devices = strategy.join("one_device")._replace(worker=WorkerInfo(0, 2))
+    assert strategy.broadcast_from_chief(devices, content) == content
+
+
 def test_a_single_process_asks_nobody():
     devices = strategy.join("one_device")
     assert devices.replicas == 1
