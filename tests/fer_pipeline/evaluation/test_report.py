@@ -237,6 +237,13 @@ def test_what_belongs_to_other_epochs_or_failed_is_said(tmp_path, runs):
     ]
 
 
+def test_averaged_weights_are_named_among_the_facts(tmp_path, runs):
+    for ema, said in ((0.0, False), (0.9995, True)):
+        page = report.write([runs.train(tmp_path / f"run{said}", ema=ema)]).read_text()
+        assert ("Moving average of the weights" in page) == said
+        assert ("momentum 0.9995" in page) == said
+
+
 def test_several_runs_are_side_by_side(tmp_path, runs, monkeypatch):
     monkeypatch.chdir(tmp_path)
     both = [runs.finish(Path("one/run")), runs.train(Path("two/run"), trained=2, seed=5)]
