@@ -46,6 +46,8 @@ PARTS = {
     "ema99": ("--ema=0.99",),
     "batch64": ("--batch_size=64",),
     "taught37": ("--teacher={base0}", "--distill=0.37"),
+    "taughtT1": ("--teacher={base0}", "--temperature=1"),
+    "taughtT4": ("--teacher={base0}", "--temperature=4"),
     "shift": ("--augment=flip,shift:3",),
     "plateau": ("--schedule=plateau",),
     "warm0": ("--warmup=0",),
