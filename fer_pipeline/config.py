@@ -140,14 +140,13 @@ class Config:
     schedule: str | None = _setting(
         None,
         "'plateau' cuts the learning rate tenfold when the validation loss stalls for two epochs; "
-        "'linear' rises, then falls to zero, step by step; 'constant' rises and stays, best "
-        "together with --ema.",
-        choices=("plateau", "linear", "constant"),
+        "'linear' rises, then falls to zero, step by step.",
+        choices=("plateau", "linear"),
         fixed="always",
     )
     warmup: float | None = _setting(
         None,
-        "Share of all steps over which 'linear' and 'constant' rise.",
+        "Share of all steps over which 'linear' rises.",
         minimum=0.0,
         maximum=1,
         fixed="always",

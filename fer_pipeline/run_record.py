@@ -125,8 +125,7 @@ def _is_left_open(config: Config, name: str) -> bool:
 
 def depends_on_epochs(settings: Mapping[str, Any]) -> bool:
     """Whether what a step does depends on how many epochs there will be."""
-    follows = {"plateau": False, "linear": True, "constant": settings["warmup"] > 0}
-    return follows[settings["schedule"]] or augmentation.parse(settings["augment"]).moves
+    return settings["schedule"] == "linear" or augmentation.parse(settings["augment"]).moves
 
 
 def _fixed(when: config_lib.Fixed) -> list[str]:

@@ -21,7 +21,6 @@ OPTIMIZERS = {
 SCHEDULES = {
     "plateau": "the rate falls tenfold when the validation loss stalls for two epochs",
     "linear": "the rate rises, then falls linearly to zero",
-    "constant": "the rate stays after the warm-up, if there is one",
 }
 
 USE = """\

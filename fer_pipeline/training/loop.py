@@ -215,7 +215,6 @@ def make_schedule(config: Config, images: int) -> Schedule:
         warmup=config.warmup,
         steps_per_epoch=batches.num_steps(images, config.batch_size),
         epochs=config.epochs,
-        falls=config.schedule == "linear",
     )
 
 

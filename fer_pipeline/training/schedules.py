@@ -1,4 +1,4 @@
-"""The learning rate's schedules: cut when the loss stalls, or warm-up and a line."""
+"""The learning rate's schedules: cut when the validation loss stalls, or warm-up and a line."""
 
 from __future__ import annotations
 
@@ -64,26 +64,13 @@ class PlateauSchedule:
 
 
 class LinearSchedule:
-    """Warm-up, then a straight line: the rate is a function of the step alone.
+    """Warm-up, then a straight line to zero: the rate is a function of the step alone."""
 
-    A rate that stays keeps the weights moving around the middle of a wide minimum, which their
-    average comes close to (Izmailov et al., "Averaging weights leads to wider optima", 2018).
-    """
-
-    def __init__(
-        self,
-        peak: float,
-        *,
-        warmup: float,
-        steps_per_epoch: int,
-        epochs: int,
-        falls: bool = True,
-    ) -> None:
-        """Rises over the share ``warmup`` of all steps to ``peak``, and falls to zero or stays."""
+    def __init__(self, peak: float, *, warmup: float, steps_per_epoch: int, epochs: int) -> None:
+        """Rises over the share ``warmup`` of all steps to ``peak``, and falls over the others."""
         self._peak = peak
         self._total = steps_per_epoch * epochs
         self._rising = round(warmup * self._total)
-        self._falls = falls
         self._steps_per_epoch = steps_per_epoch
         self._epoch = 0
 
@@ -101,8 +88,7 @@ class LinearSchedule:
         steps = self._epoch * self._steps_per_epoch + first + np.arange(count)
         rising = (steps + 1) / max(self._rising, 1)
         falling = (self._total - steps) / max(self._total - self._rising, 1)
-        after = falling if self._falls else 1.0
-        return (self._peak * np.clip(np.minimum(rising, after), 0.0, 1.0)).astype(np.float32)
+        return (self._peak * np.clip(np.minimum(rising, falling), 0.0, 1.0)).astype(np.float32)
 
     def update(self, val_loss: float) -> float:
         """Goes on to the next epoch, whatever the validation loss."""

@@ -58,7 +58,7 @@ def test_the_rate_fits_the_optimizer(recipe, optimizer, rate):
         ({"distill": 0.4}, "without --teacher; add", {"teacher": "pretrained"}),
         ({"temperature": 3.0}, "without --teacher; add", {"teacher": "pretrained"}),
         ({"teacher": "pretrained", "distill": 0.0}, "with --distill=0; change", {"distill": 0.1}),
-        ({"warmup": 0.1}, "with --schedule=plateau; change", {"schedule": "constant"}),
+        ({"warmup": 0.1}, "with --schedule=plateau; change", {"schedule": "linear"}),
         ({"warmup": 0.1}, "with --schedule=plateau; change", {"recipe": "tuned"}),
         ({"weight_decay": 0.01}, "with --optimizer=adam; change", {"optimizer": "adamw"}),
         ({"cache_dir": "faces"}, "without --cache=disk; add", {"cache": "disk"}),

@@ -79,12 +79,6 @@ def test_the_linear_rate_rises_to_its_peak_and_falls_towards_zero():
     np.testing.assert_array_equal(all_rates(linear(), calls=(1, 3, 1)), all_rates(linear()))
 
 
-def test_the_constant_rate_rises_to_its_peak_and_stays():
-    expected = [0.8 * step / 5 for step in range(1, 6)] + [0.8] * 15
-    constant = LinearSchedule(0.8, warmup=0.25, steps_per_epoch=5, epochs=4, falls=False)
-    np.testing.assert_allclose(all_rates(constant), expected, rtol=1e-6)
-
-
 def test_without_warm_up_the_first_step_has_the_peak():
     assert all_rates(linear(warmup=0.0))[0] == np.float32(0.8)
     assert min(all_rates(linear(warmup=1.0))) > 0
