@@ -29,8 +29,7 @@ function sides(longer, finest) {
 /** Where views begin that cover a length, each sharing a quarter with the next at least. */
 function starts(length, side) {
   const free = length - side, count = 1 + Math.ceil(free / (side * (1 - OVERLAP)));
-  if (free <= 0) return [free / 2];
-  return Array.from({ length: count }, (_, i) => (free * i) / (count - 1));
+  return free > 0 ? Array.from({ length: count }, (_, i) => (free * i) / (count - 1)) : [free / 2];
 }
 
 /** What may be a face, in views of these sides, and the picture at their scales. */

@@ -7,7 +7,7 @@ import { follower } from "./tracks.js";
 
 const CUT_OUT = 64, FILLS = 0.75; // pixels, part of a side: a face already, as predict has it
 const IN_PICTURES = 40, IN_FILMS = 64; // pixels: the smallest faces
-const LARGEST = 1.6e7; // pixels: what a phone's canvas holds; larger pictures are scaled down
+const LARGEST = 1.6e7, LONGEST = 16384; // pixels, of all and of a side: what a canvas draws
 
 const at = (id) => document.getElementById(id);
 const canvas = at("canvas"), pen = canvas.getContext("2d");
@@ -73,8 +73,9 @@ export async function find(image, live = false) {
 export async function decode(file) {
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => null);
   if (!bitmap) return null;
-  const scale = Math.min(1, Math.sqrt(LARGEST / (bitmap.width * bitmap.height)));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.ceil(side * scale));
+  const sides = [bitmap.width, bitmap.height], area = bitmap.width * bitmap.height;
+  const scale = Math.min(1, Math.sqrt(LARGEST / area), LONGEST / Math.max(...sides));
+  const [width, height] = sides.map((side) => Math.ceil(side * scale));
   Object.assign(reader.canvas, { width, height });
   Object.assign(reader, { imageSmoothingQuality: "high" }).drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
@@ -197,8 +198,9 @@ const take = ([file]) => file && classify && enqueue(async () => {
   say("Looking for faces…");
   await new Promise((done) => setTimeout(done, 20)); // So that it can be read.
   const image = await decode(file);
-  if (!image) return say("Choose a JPEG, PNG or WebP; this browser cannot read that file.", true);
-  await look(image, false);
+  if (image) return look(image, false);
+  say("Choose a JPEG, PNG or WebP; this browser cannot read that file." +
+    (shown.image ? " What is shown is the picture before." : ""), true);
 });
 at("file").onchange = ({ target }) => { take(target.files); target.value = ""; };
 at("next").onclick = () => {

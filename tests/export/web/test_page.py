@@ -199,13 +199,29 @@ def test_a_picture_too_large_for_a_phone_is_scaled_down(page):
     assert same == [9, 9]
 
 
-def test_what_is_no_picture_is_said(page):
+def test_a_picture_longer_than_a_browser_can_draw_is_scaled_down(page):
+    wide = np.full((70, 70_000, 3), 255, np.uint8)
+    face = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)
+    width, height, middle = page.run(
+        f"{decode(encoded(wide))}.then(i => [i.width, i.height, i.data[i.data.length / 2]])"
+    )
+    assert (width, height, middle) == (16_384, 17, 255)
+    # The next one is not black.
+    red = page.run(f"{decode(encoded(face))}.then(i => [...i.data].filter((_, n) => n % 4 === 0))")
+    assert red == face.ravel().tolist()
+
+
+def test_what_is_no_picture_is_said(page, photograph):
+    page.run(DROP.replace("CONTENT", base64.b64encode(photograph.read_bytes()).decode()))
+    page.wait(f"{SAID} === 'This face looks neutral'")
     page.run(
         """{ const data = new DataTransfer();
         data.items.add(new File(['hello'], 'hello.png', { type: 'image/png' }));
         document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data })); }"""
     )
     page.wait("document.querySelector('#status.wrong').innerText.startsWith('Choose a JPEG')")
+    # The answer for the picture before is not taken for this one's.
+    assert page.run(SAID).endswith("What is shown is the picture before.")
 
 
 def test_the_camera_is_answered_until_it_is_stopped(page):
