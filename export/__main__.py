@@ -248,6 +248,7 @@ def _export_with_page(run: Path) -> None:
         export=functools.partial(_export, run),
         litert=_LITERTJS.value,
         output_dir=_OUTPUT_DIR.value,
+        tflite_batch=_TFLITE_BATCH.value,
     )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def write(
     Raises:
       UserError: the export has no file that a browser can run.
     """
-    name = _choose(source, manifest, formats)
+    name = choose(str(source), manifest["artifacts"], manifest.get("tflite_batch", 1), formats)
     entry = manifest["artifacts"][name]
     network = blazeface.find_file(detector.NETWORK)
     (folder / _LITERT).mkdir(parents=True)
@@ -117,16 +117,29 @@ def write(
     return network is not None
 
 
-def _choose(source: Path, manifest: dict[str, Any], formats: Sequence[str]) -> str:
-    name = next((name for name in formats if name in manifest["artifacts"]), None)
+def choose(
+    where: str, artifacts: Collection[str], tflite_batch: int, formats: Sequence[str] = FORMATS
+) -> str:
+    """The artifact that a page takes.
+
+    Args:
+      where: begins the message of an error: the export, or the flag that names the artifacts.
+      artifacts: the names of those that there are or will be.
+      tflite_batch: images that a call of their TFLite files takes.
+      formats: as for ``write``.
+
+    Raises:
+      UserError: none is one that a browser can run.
+    """
+    name = next((name for name in formats if name in artifacts), None)
     if name is None:
         raise UserError(
-            f"{source}: has no file that a browser can run; export with --formats={FORMATS[0]},web"
+            f"{where}: has no file that a browser can run; export with --formats={FORMATS[0]},web"
         )
-    if manifest.get("tflite_batch", 1) != 1:
+    if tflite_batch != 1:
         raise UserError(
-            f"{source}: its TFLite files take {manifest['tflite_batch']} images a call, and a page "
-            "wants 1; export again with --tflite_batch=1"
+            f"{where}: its TFLite files take {tflite_batch} images a call, and a page wants 1; "
+            "export again with --tflite_batch=1"
         )
     return name
 

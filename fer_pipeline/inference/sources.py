@@ -15,6 +15,10 @@ from fer_pipeline.inference.results import printable
 #: Stands for a list of paths on standard input.
 STDIN = "-"
 
+#: What is read is a file. An address may have a ``?`` in it, and is no glob.
+_ADDRESS_MARK = "://"
+_IS_ADDRESS = "is an address: download the file, and name that"
+
 #: Files whose names are looked at before a table begins.
 _LOOKED_AT = 1000
 
@@ -60,7 +64,7 @@ def expand(
         if argument == STDIN:
             for name in listed(stdin):
                 yield from _path(name, without)
-        elif not os.path.lexists(argument) and glob.has_magic(argument):
+        elif _is_pattern(argument):
             matches = _matches(argument)
             for name in matches:
                 yield from _path(name, without)
@@ -68,6 +72,10 @@ def expand(
                 yield Source(argument, problem="matches no file")
         else:
             yield from _path(argument, without)
+
+
+def _is_pattern(name: str) -> bool:
+    return glob.has_magic(name) and not os.path.lexists(name) and _ADDRESS_MARK not in name
 
 
 def _matches(pattern: str) -> list[str]:
@@ -164,7 +172,8 @@ def _path(path: str, without: str | None) -> Iterator[Source]:
         status = os.stat(path)
     # A name with a NUL in it is a ValueError.
     except (OSError, ValueError) as error:
-        yield Source(path, problem=_reason(error))
+        is_address = _ADDRESS_MARK in path
+        yield Source(path, problem=_IS_ADDRESS if is_address else _reason(error))
         return
     if stat.S_ISDIR(status.st_mode):
         pictures = _below(path, "", ((status.st_dev, status.st_ino),), without)

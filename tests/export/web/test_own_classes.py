@@ -15,6 +15,7 @@ from export.formats.inference_model import inference_model
 from export.spec import golden
 from fer_pipeline import datasets
 from fer_pipeline.datasets.splits import Split, Splits, fingerprint
+from fer_pipeline.errors import UserError
 from fer_pipeline.inference import pretrained
 from fer_pipeline.training import checkpoints
 
@@ -93,6 +94,26 @@ def test_a_run_without_an_export_gets_one_for_its_page(monkeypatch, tmp_path):
     page.make(tmp_path, [], export=export)
     assert asked == [["int8"]]
     assert "web/index.html" in contents.check_files(tmp_path / "export")["files"]
+
+
+@pytest.mark.parametrize(
+    ("formats", "tflite_batch", "problem"),
+    [
+        (["keras", "saved_model"], 1, "has no file that a browser can run"),
+        (["int8", "float32_rgb"], 8, "its TFLite files take 8 images a call"),
+        (["int9"], 1, "unknown format 'int9'"),
+    ],
+)
+def test_a_page_that_cannot_be_made_is_refused_before_the_export(
+    monkeypatch, tmp_path, formats, tflite_batch, problem
+):
+    monkeypatch.setattr(litertjs, "read", lambda _: {name: b"1" for name in litertjs.NAMES})
+
+    def export(_):
+        raise AssertionError("the export that was there would be gone")
+
+    with pytest.raises(UserError, match=problem):
+        page.make(tmp_path, formats, export=export, tflite_batch=tflite_batch)
 
 
 @pytest.mark.slow

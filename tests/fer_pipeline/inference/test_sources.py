@@ -78,7 +78,8 @@ def test_globs_are_expanded_unless_a_file_has_that_name(tree):
 def test_what_cannot_be_read_says_why_and_the_rest_goes_on(tree):
     empty = tree / "empty"
     empty.mkdir()
-    arguments = (tree / "no.png", empty, tree / "*.bmp", tree / "pipe.png", "x" * 300)
+    address = "https://example.com/a.jpg?size=2"
+    arguments = (tree / "no.png", empty, tree / "*.bmp", tree / "pipe.png", "x" * 300, address)
     paths, problems = found(*arguments, tree / "a.jpg")
     assert paths == [f"{tree}/a.jpg"]
     reasons = (
@@ -87,6 +88,7 @@ def test_what_cannot_be_read_says_why_and_the_rest_goes_on(tree):
         "matches no file",
         "not a regular file",
         "cannot be read (File name too long)",
+        "is an address: download the file, and name that",
     )
     assert problems == dict(zip(map(str, arguments), reasons, strict=True))
 
