@@ -45,7 +45,8 @@ def make(
     if is_export and formats:
         raise UserError(f"--run_dir={run}: is an export and no run; a page alone can be made of it")
     if formats:
-        web.choose(f"--formats={','.join(formats)}", artifacts.choose(formats), tflite_batch)
+        where = f"--formats={','.join([*formats, web.NAME])}"
+        web.choose(where, artifacts.choose(formats), tflite_batch)
     if formats or not (is_export or (run / run_dir.EXPORT).is_dir()):
         export(list(formats) or [web.FORMATS[0]])
     if is_export or output_dir:

@@ -138,8 +138,8 @@ def choose(
         )
     if tflite_batch != 1:
         raise UserError(
-            f"{where}: its TFLite files take {tflite_batch} images a call, and a page wants 1; "
-            "export again with --tflite_batch=1"
+            f"{where}: the TFLite files take {tflite_batch} images a call, and a page wants 1; "
+            "export with --tflite_batch=1"
         )
     return name
 

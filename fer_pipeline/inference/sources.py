@@ -172,8 +172,7 @@ def _path(path: str, without: str | None) -> Iterator[Source]:
         status = os.stat(path)
     # A name with a NUL in it is a ValueError.
     except (OSError, ValueError) as error:
-        is_address = _ADDRESS_MARK in path
-        yield Source(path, problem=_IS_ADDRESS if is_address else _reason(error))
+        yield Source(path, problem=_IS_ADDRESS if _ADDRESS_MARK in path else _reason(error))
         return
     if stat.S_ISDIR(status.st_mode):
         pictures = _below(path, "", ((status.st_dev, status.st_ino),), without)

@@ -99,8 +99,8 @@ def test_a_run_without_an_export_gets_one_for_its_page(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("formats", "tflite_batch", "problem"),
     [
-        (["keras", "saved_model"], 1, "has no file that a browser can run"),
-        (["int8", "float32_rgb"], 8, "its TFLite files take 8 images a call"),
+        (["keras", "saved_model"], 1, "--formats=keras,saved_model,web: has no file that"),
+        (["int8", "float32_rgb"], 8, "the TFLite files take 8 images a call"),
         (["int9"], 1, "unknown format 'int9'"),
     ],
 )
