@@ -325,8 +325,8 @@ def write_artifacts(
       mirror: see ``export_in``.
       classes: the names of its answers.
     """
-    labels_file = folder / export_files.LABELS
-    labels_file.write_text(io_spec.format_labels(classes), encoding="utf-8")
+    labels_file, labels = folder / export_files.LABELS, io_spec.format_labels(classes)
+    labels_file.write_text(labels, encoding="utf-8")
     if "saved_model" in chosen:
         archive = scratch / export_files.KERAS_ARCHIVE
         keras_files.write_archive(model, archive)
@@ -348,10 +348,10 @@ def write_artifacts(
         (folder / artifact.path).write_bytes(content)
         yield name
     if "keras" in chosen:
-        keras_files.write(model, folder)
+        keras_files.write(model, folder, labels)
         yield "keras"
     if "keras_v3" in chosen:
-        keras_files.write_archive(model, folder / export_files.KERAS_ARCHIVE)
+        keras_files.write_archive(model, folder / export_files.KERAS_ARCHIVE, labels)
         yield "keras_v3"
 
 

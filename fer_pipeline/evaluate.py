@@ -16,6 +16,7 @@ Evaluates the float32 network of a run and writes nothing.
 
   python -m fer_pipeline.evaluate --run_dir=runs/NAME                       on its own data
   python -m fer_pipeline.evaluate --run_dir=runs/NAME --data=fer2013.zip    on other faces
+  python -m fer_pipeline.evaluate --run_dir=runs/NAME --data=faces --split=all
 """
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run, as fer_pipeline.train left it.")
@@ -25,7 +26,12 @@ _DATA = flags.DEFINE_string(
 _FERPLUS = flags.DEFINE_string(
     "ferplus", None, "Labels of FER+, as for fer_pipeline.train; by default the run's, if any."
 )
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which of them.")
+_SPLIT = flags.DEFINE_enum(
+    "split",
+    "test",
+    ["train", "validation", "test", "all"],
+    "Which of them; all is for other faces than the run's, which need no parts then.",
+)
 _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "export_checkpoint",
     None,

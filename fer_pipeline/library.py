@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from fer_pipeline import datasets, export_package, run_dir
 from fer_pipeline.classes import AUTO
 from fer_pipeline.config import Config
-from fer_pipeline.datasets.splits import Splits
+from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import native_log
 
@@ -182,18 +182,21 @@ def evaluate(
     Args:
       model: a run, an export, or one of its files; None is the pretrained model.
       data: a source of faces, or what ``load_data`` gave; None is the run's own.
-      split: ``"train"``, ``"validation"`` or ``"test"``.
+      split: ``"train"``, ``"validation"`` or ``"test"``; or ``"all"`` of a source, which needs no
+        such parts then.
 
     Raises:
       UserError: no such model, data or split; or no data is given where the model is no run.
     """
     from fer_pipeline.datasets import arrays
     from fer_pipeline.evaluation import metrics
-    from fer_pipeline.inference import labels, model_loader, pretrained
+    from fer_pipeline.inference import model_loader, pretrained
     from fer_pipeline.stages import evaluation
 
-    if split not in ("train", "validation", "test"):
-        raise UserError(f"split={split!r}: name train, validation or test")
+    if split not in ("train", "validation", "test", "all"):
+        raise UserError(f"split={split!r}: name train, validation, test or all")
+    if split == "all" and isinstance(data, Splits):
+        raise UserError("split='all': these data have parts; name one of them")
     path = Path(_path(model)) if model is not None else None
     with _quiet():
         if path and (path / run_dir.CONFIG).is_file() and not isinstance(data, Splits):
@@ -203,14 +206,16 @@ def evaluate(
             raise UserError("evaluate: name the data, which only a run knows by itself")
         else:
             model_path = path or pretrained.pretrained_path()
+            classes = model_loader.named_classes(model_path) or AUTO
             if isinstance(data, Splits):
-                faces = arrays.checked(data, [split])
+                source = arrays.checked(data, [split])
+            elif split == "all":
+                source = datasets.read(data, classes=classes)
             else:
-                classes = model_loader.class_names(model_path)
-                if labels.are_numbers(classes):
-                    classes = AUTO
-                faces = load_data(data, classes=classes, write_cache=False)
-            found = evaluation.evaluate_model(model_path, faces, split=split)
+                source = load_data(data, classes=classes, write_cache=False)
+            whole = split == "all"
+            faces = Split(source.images, source.labels) if whole else getattr(source, split)
+            found = evaluation.evaluate_model(model_path, faces, source.classes)
     return EvaluatedModel(**metrics.as_json(found))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from fer_pipeline import classes as classes_lib
 from fer_pipeline import gpus
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import cli, tables
@@ -127,6 +128,12 @@ def main(argv: list[str]) -> int:
     from fer_pipeline.inference import classifier, results, sources
 
     classes = classifier.class_names(_MODEL.value, trust=_TRUST.value)
+    if not classifier.are_named(_MODEL.value):
+        print(
+            f"{_MODEL.value}: nothing names its answers, which are taken for "
+            f"{classes_lib.listed(classes)}; a labels.txt beside it names them, one a line",
+            file=sys.stderr,
+        )
     if _TOP.value > len(classes):
         raise UserError(f"--top={_TOP.value}: the model has {len(classes)} classes; name fewer")
     write = results.writer(

@@ -9,13 +9,14 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 import fer_pipeline
 from export import audit
-from export.formats import metadata, mirror
+from export.formats import keras_files, metadata, mirror
 from export.spec import golden, io_spec
 from fer_pipeline import run_dir
 from fer_pipeline.config import Config
@@ -25,6 +26,7 @@ from fer_pipeline.datasets import splitting, synthetic
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import description_figure, description_page, plots
 from fer_pipeline.inference import labels, model_loader, results, strangers
+from fer_pipeline.models import networks
 from fer_pipeline.stages import description, opening
 
 #: In the order in which folders are sorted.
@@ -162,6 +164,46 @@ def test_a_run_and_a_file_are_evaluated_on_faces_of_the_same_classes(run, faces)
     given = fer_pipeline.load_data(str(faces))._replace(classes=NAMES[::-1])
     with pytest.raises(UserError, match="has the same classes in another order"):
         fer_pipeline.evaluate(f"{run.export}/model_int8.tflite", given)
+
+
+def test_answers_that_nothing_names_are_those_of_the_faces(run, faces, tmp_path):
+    path = tmp_path / "bare.tflite"
+    content = Path(run.export, "model_int8.tflite").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        path.write_bytes(content[: archive.infolist()[0].header_offset])
+    named = fer_pipeline.evaluate(f"{run.export}/model_int8.tflite", str(faces))
+    assert fer_pipeline.evaluate(path, str(faces)) == named
+    # The folder of one part, whole.
+    assert fer_pipeline.evaluate(path, str(faces / "test"), split="all") == named
+    assert fer_pipeline.evaluate(run, str(faces / "test"), split="all").images == 24
+    with pytest.raises(UserError, match="split='all': these data have parts"):
+        fer_pipeline.evaluate(path, fer_pipeline.load_data(str(faces)), split="all")
+    # Classes that are really called so are others.
+    (tmp_path / "labels.txt").write_text("class 0\nclass 1\nclass 2\n")
+    with pytest.raises(UserError, match="not among --classes"):
+        fer_pipeline.evaluate(path, str(faces))
+    given = fer_pipeline.load_data(str(faces))
+    with pytest.raises(UserError, match=r"has other classes \(class 0, class 1, class 2\)"):
+        fer_pipeline.evaluate(path, given)
+
+
+def test_the_files_of_keras_name_their_classes_wherever_they_lie(tmp_path):
+    model = networks.build_model("tiny", 3)
+    keras_files.write(model, tmp_path, "".join(f"{name}\n" for name in NAMES))
+    keras_files.write_archive(model, tmp_path / "m.keras", "".join(f"{name}\n" for name in NAMES))
+    for name in ("model.json", "m.keras"):
+        assert model_loader.named_classes(tmp_path / name) == NAMES
+        found = fer_pipeline.load_model(tmp_path / name)(np.zeros((1, 48, 48, 1), np.uint8))
+        assert found.shape == (1, 3)
+    # What follows links, or is no text, is not read as names.
+    with h5py.File(tmp_path / "model_weights.h5", "a") as file:
+        del file["labels.txt"]
+        file["labels.txt"] = h5py.ExternalLink("other.h5", "labels.txt")
+    assert labels.find(tmp_path / "model.json") is None
+    with h5py.File(tmp_path / "model_weights.h5", "a") as file:
+        del file["labels.txt"]
+        file["labels.txt"] = np.zeros(3)
+    assert model_loader.named_classes(tmp_path / "model.json") is None
 
 
 def test_a_run_is_continued_with_its_classes_alone(run, faces):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_pipeline.inference.export_files import MODEL_JSON, MODEL_WEIGHTS
+from fer_pipeline.inference.export_files import LABELS, MODEL_JSON, MODEL_WEIGHTS
 
 if TYPE_CHECKING:
     import keras
@@ -106,14 +106,17 @@ def _layer(layer: dict[str, Any]) -> dict[str, Any]:
     return {"module": layer["module"], "class_name": kind, "config": old, "registered_name": None}
 
 
-def write_weights(model: keras.Model, path: Path, *, dtype: type | None = None) -> None:
+def write_weights(
+    model: keras.Model, path: Path, *, dtype: type | None = None, labels: str | None = None
+) -> None:
     """Writes the weights in the legacy HDF5 layout; the same weights give the same bytes.
 
     One group per layer, each with a ``weight_names`` attribute in the order of the layer's
     weights, and the root's ``layer_names`` in the order of the layers: the layout of
     ``keras.src.legacy.saving.legacy_h5_format``. Times are not tracked, since they would make
     every file another one. ``dtype`` is what they are stored in, but for those that it cannot
-    hold; None is their own.
+    hold; None is their own. ``labels``, the text of ``labels.txt``, is kept as UTF-8 bytes in an
+    array of that name, which no Keras reads.
     """
     import h5py
     import keras
@@ -128,6 +131,9 @@ def write_weights(model: keras.Model, path: Path, *, dtype: type | None = None) 
             group.attrs["weight_names"] = _names(names)
             for name, weight in zip(names, layer.weights, strict=True):
                 group.create_dataset(name, data=_stored(weight, dtype), track_times=False)
+        if labels is not None:
+            text = np.frombuffer(labels.encode(), np.uint8)
+            file.create_dataset(LABELS, data=text, track_times=False)
 
 
 def _stored(weight: keras.Variable, dtype: type | None) -> np.ndarray:
@@ -143,13 +149,13 @@ def _names(names: list[str]) -> np.ndarray:
     return np.array([name.encode() for name in names], dtype=None if names else "S1")
 
 
-def write(model: keras.Model, folder: Path) -> None:
-    """Writes ``model.json`` and ``model_weights.h5`` into ``folder``."""
+def write(model: keras.Model, folder: Path, labels: str | None = None) -> None:
+    """Writes ``model.json`` and ``model_weights.h5``, with these labels, into ``folder``."""
     (folder / MODEL_JSON).write_text(architecture_json(model), encoding="utf-8")
-    write_weights(model, folder / MODEL_WEIGHTS)
+    write_weights(model, folder / MODEL_WEIGHTS, labels=labels)
 
 
-def write_archive(model: keras.Model, path: Path) -> None:
+def write_archive(model: keras.Model, path: Path, labels: str | None = None) -> None:
     """Writes the Keras 3 archive; the same weights give the same bytes.
 
     ``Model.save`` stamps its members with the time of writing, and saves the states of the dropout
@@ -159,6 +165,7 @@ def write_archive(model: keras.Model, path: Path) -> None:
     Args:
       model: the float32 reference model.
       path: where to write; it must end in ``.keras``.
+      labels: the text of a member ``labels.txt``, which Keras does not read; None adds none.
     """
     import keras
 
@@ -176,3 +183,5 @@ def write_archive(model: keras.Model, path: Path) -> None:
             if name == _ARCHIVE_METADATA:
                 member = json.dumps(json.loads(member) | {"date_saved": _NO_TIME_IN_WORDS})
             archive.writestr(zipfile.ZipInfo(name, _NO_TIME), member)
+        if labels is not None:
+            archive.writestr(zipfile.ZipInfo(LABELS, _NO_TIME), labels)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fer_pipeline import datasets
 from fer_pipeline.datasets import exclusion
-from fer_pipeline.datasets.splits import TRAIN, Faces, Splits, fingerprint
+from fer_pipeline.datasets.splits import TRAIN, Faces, Split, Splits, fingerprint
 from fer_pipeline.errors import UserError
 from fer_pipeline.run_record import classes_of
 
@@ -68,6 +68,25 @@ def load(
                 return found
         labels = {}
     return _load(config, data, bad, labels, keep=keep)
+
+
+def read_all(
+    config: Mapping[str, Any],
+    data: str,
+    *,
+    on_bad_image: str | None = None,
+    ferplus: str | None = None,
+) -> Split:
+    """Reads all images of a source, whatever split they are in, with the classes of a run.
+
+    The arguments are those of ``load``, and so are the errors.
+    """
+    options = {"classes": classes_of(config), "ferplus": ferplus}
+    if ferplus and "ferplus_labels" in config:
+        options["ferplus_labels"] = config["ferplus_labels"]
+    bad = on_bad_image or config.get("on_bad_image") or "fail"
+    faces = datasets.read(data, on_bad_image=bad, **options)
+    return Split(faces.images, faces.labels)
 
 
 def _load(

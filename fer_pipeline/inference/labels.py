@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fer_pipeline import classes as classes_lib
-from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import integrity, strangers
-from fer_pipeline.inference.export_files import LABELS, MANIFEST
+from fer_pipeline.inference.export_files import LABELS, MANIFEST, MODEL_WEIGHTS
 
 #: Bytes of the largest file of labels that is read: a thousand names of the longest kind.
 _MOST_BYTES = 2**20
@@ -21,12 +21,15 @@ _MOST_BYTES = 2**20
 #: What ``zipfile`` raises of a file that is no archive, a damaged one, or lacks the labels.
 _NO_ARCHIVE = (zipfile.BadZipFile, zlib.error, LookupError, ValueError, RuntimeError, EOFError)
 
+#: What ``h5py`` raises of a file that is no HDF5, a damaged one, or lacks the labels.
+_NO_HDF5 = (OSError, LookupError, AttributeError, ValueError, RuntimeError, TypeError)
+
 
 def find(path: Path) -> tuple[str, ...] | None:
     """The names of a model's answers; None where nothing says them.
 
-    They are in the manifest of the export that the model lies in; or else inside a TFLite file or
-    SavedModel; or else in a ``labels.txt`` beside it.
+    They are in the manifest of the export that the model lies in; or else inside the file or the
+    SavedModel, those of ``model.json`` in the weights beside it; or else in a ``labels.txt`` there.
 
     Args:
       path: of the model file, or of the version folder of a SavedModel.
@@ -57,29 +60,38 @@ def of_manifest(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def unnamed(count: int) -> tuple[str, ...]:
-    """What answers are called that nothing names: seven are FER-2013's, others have numbers."""
-    if count == NUM_CLASSES:
-        return CLASS_NAMES
-    return _numbered(count)
-
-
-def are_numbers(names: Sequence[str]) -> bool:
-    """Whether answers have numbers in place of names."""
-    return tuple(names) == _numbered(len(names))
-
-
-def _numbered(count: int) -> tuple[str, ...]:
+def unnamed(count: int, expected: Sequence[str] = CLASS_NAMES) -> tuple[str, ...]:
+    """What answers are called that nothing names: as expected if as many, else by numbers."""
+    if count == len(expected):
+        return tuple(expected)
     return tuple(f"class {place}" for place in range(count))
 
 
 def _inside(path: Path) -> str | None:
-    """The labels that a TFLite file or a SavedModel brings along."""
+    """The labels that a SavedModel, a TFLite file or a Keras file brings along."""
     if path.is_dir():
         asset = path / "assets" / LABELS
         return _read(asset) if asset.is_file() else None
+    weights = path.with_name(MODEL_WEIGHTS) if path.suffix == ".json" else path
+    if weights.suffix == ".h5":
+        return _in_hdf5(weights)
     with open(path, "rb") as file:
         return in_archive(file)
+
+
+def _in_hdf5(path: Path) -> str | None:
+    """The text of the labels in a file of weights; None where there are none.
+
+    A damaged file has none: whoever reads its weights says what is wrong with it.
+    """
+    import h5py
+
+    with contextlib.suppress(UserError, *_NO_HDF5), h5py.File(path) as file:
+        strangers.check_hdf5(file, path)
+        labels = file[LABELS]
+        if labels.dtype == "uint8" and labels.size <= _MOST_BYTES:
+            return bytes(labels[()]).decode(errors="replace")
+    return None
 
 
 def in_archive(file: BinaryIO) -> str | None:

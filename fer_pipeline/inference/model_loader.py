@@ -6,12 +6,12 @@ import contextlib
 import functools
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from fer_pipeline import run_dir
-from fer_pipeline.classes import FEWEST, IMAGE_SIZE
+from fer_pipeline.classes import CLASS_NAMES, FEWEST, IMAGE_SIZE
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import (
     export_files,
@@ -93,25 +93,40 @@ def open_model(path: Path, *, trust: bool = False) -> Model:
     return predict
 
 
-def class_names(path: Path, *, trust: bool = False) -> tuple[str, ...]:
+def class_names(
+    path: Path, *, trust: bool = False, expected: Sequence[str] = CLASS_NAMES
+) -> tuple[str, ...]:
     """The names of a model's answers, in their order.
 
-    A run's are in its ``config.json``, those of other models where ``labels.find`` looks. Where
-    nothing names them the model is opened to count them, see ``labels.unnamed``.
+    Where nothing names them the model is opened to count them.
+
+    Args:
+      path: of the model.
+      trust: as for ``opened``.
+      expected: what answers without names are called, if they are as many; else they are numbered.
 
     Raises:
       UserError: as ``opened``.
     """
+    return named_classes(path) or labels.unnamed(_count_answers(path, trust), expected)
+
+
+def named_classes(path: Path) -> tuple[str, ...] | None:
+    """The names that a model brings along; None where nothing names its answers.
+
+    A run's are in its ``config.json``, those of other models where ``labels.find`` looks.
+
+    Raises:
+      UserError: there is no model, or its labels are damaged.
+    """
     kind, path = _find(path)
     with _reading(path):
-        if kind == "run":
-            return classes_of(run_dir.read_config(path))
-        names = labels.find(path)
-    return names or labels.unnamed(_count_answers(kind, path, trust))
+        return classes_of(run_dir.read_config(path)) if kind == "run" else labels.find(path)
 
 
-def _count_answers(kind: _Kind, path: Path, trust: bool) -> int:
+def _count_answers(path: Path, trust: bool) -> int:
     """The number of probabilities that a model gives of a face."""
+    kind, path = _find(path)
     if kind == "keras":
         model = _load_keras(path, trust)
         return _check_shapes(path, *_keras_shapes(model))

@@ -21,7 +21,7 @@ from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import description_figure, description_page, label_doubts, plots
 from fer_pipeline.evaluation.description_page import Doubted
 from fer_pipeline.images import OnBadImage
-from fer_pipeline.inference import integrity, labels, model_loader, pretrained
+from fer_pipeline.inference import integrity, model_loader, pretrained
 from fer_pipeline.terminal.tables import format_table
 
 #: The files that a description consists of.
@@ -64,7 +64,7 @@ def describe(
     check_folder(folder, listing=bool(model or folds), overwrite=overwrite)
     path = model_path(model) if model else None
     record = training_record(path) if path else None
-    names = model_loader.class_names(path) if path else None
+    names = model_loader.named_classes(path) if path else None
     faces = read_as_named(source, names, on_bad_image)
     own = own_places(source, faces, record) if record else None
     found = description.describe(source, faces, own or splitting.positions(source, faces))
@@ -184,9 +184,7 @@ def ask(
     Raises:
       UserError: there is no such split, or the model cannot be run.
     """
-    names = model_loader.class_names(path)
-    if labels.are_numbers(names) and len(names) == len(found.classes):
-        names = found.classes
+    names = model_loader.class_names(path, expected=found.classes)
     if set(names) != set(found.classes):
         problem = classes_lib.unlike(names, found.classes)
         raise UserError(f"--model={name}: the data have {problem}; name a model of these classes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +11,13 @@ import numpy as np
 from fer_pipeline import classes as classes_lib
 from fer_pipeline import run_dir
 from fer_pipeline.datasets import run_data
-from fer_pipeline.datasets.splits import Split, Splits
+from fer_pipeline.datasets.splits import Split
 from fer_pipeline.devices import precision
 from fer_pipeline.errors import UserError
 from fer_pipeline.evaluation import metrics
 from fer_pipeline.evaluation.metrics import Evaluation
-from fer_pipeline.inference import labels, model_loader
+from fer_pipeline.inference import model_loader
+from fer_pipeline.run_record import classes_of
 
 
 class Evaluated(NamedTuple):
@@ -40,7 +42,7 @@ def evaluate_run(
     Args:
       run: the run directory.
       data: a source, as for ``datasets.load``; None is the run's own.
-      split: ``"train"``, ``"validation"`` or ``"test"``.
+      split: ``"train"``, ``"validation"`` or ``"test"``, or ``"all"`` of other data.
       which: ``"last"`` or ``"best"`` checkpoint; None for the one that the run exported.
       on_bad_image: overrides the run's.
       ferplus: as for ``run_data.load``.
@@ -51,29 +53,36 @@ def evaluate_run(
     run_dir.recover_export(run)
     config = run_dir.read_config(run)
     model = model_loader.reference_model(run, which)
-    loaded = run_data.load(config, data, on_bad_image=on_bad_image, keep=False, ferplus=ferplus)
-    faces = getattr(loaded.splits, split)
+    options = {"on_bad_image": on_bad_image, "ferplus": ferplus}
+    if split == "all":
+        if data is None:
+            raise UserError("--split=all: name other data, the run has seen most of its own")
+        faces, own = run_data.read_all(config, data, **options), False
+    else:
+        loaded = run_data.load(config, data, keep=False, **options)
+        faces, own = getattr(loaded.splits, split), loaded.own
     with precision.true_float32():
-        found = metrics.score(metrics.predict(model, faces), faces.labels, loaded.splits.classes)
-    return Evaluated(found, data or config["data"], loaded.own)
+        found = metrics.score(metrics.predict(model, faces), faces.labels, classes_of(config))
+    return Evaluated(found, data or config["data"], own)
 
 
-def evaluate_model(path: Path, faces: Splits, *, split: str = "test") -> Evaluation:
+def evaluate_model(path: Path, faces: Split, classes: Sequence[str]) -> Evaluation:
     """Evaluates any model that ``model_loader.open_model`` opens.
 
+    Args:
+      path: of the model; what nothing names are its answers about these classes, if as many.
+      faces: to ask it about.
+      classes: what the labels mean, in their order.
+
     Raises:
-      UserError: as that; or the model has other classes than the faces.
+      UserError: as ``open_model``; or the model has other classes than the faces.
     """
     from fer_pipeline.training import steps
 
-    names = model_loader.class_names(path)
-    # Answers that nothing names are those of the faces, if they are as many.
-    if labels.are_numbers(names) and len(names) == len(faces.classes):
-        names = faces.classes
-    if problem := classes_lib.unlike(faces.classes, names):
-        raise UserError(f"{path}: has {problem}, and the data {classes_lib.listed(faces.classes)}")
-    part: Split = getattr(faces, split)
-    probabilities = model_loader.open_model(path)(np.asarray(part.images[:]))
-    losses = steps.cross_entropy(part.labels, probabilities).numpy()
+    names = model_loader.class_names(path, expected=classes)
+    if problem := classes_lib.unlike(classes, names):
+        raise UserError(f"{path}: has {problem}, and the data {classes_lib.listed(classes)}")
+    probabilities = model_loader.open_model(path)(np.asarray(faces.images[:]))
+    losses = steps.cross_entropy(faces.labels, probabilities).numpy()
     predictions = metrics.Predictions(probabilities, losses)
-    return metrics.score(predictions, part.labels, faces.classes)
+    return metrics.score(predictions, faces.labels, classes)

@@ -33,10 +33,12 @@ class Source(NamedTuple):
     Attributes:
       weights: in the order of ``keras.Model.get_weights()``.
       classes: what the head tells apart.
+      named: whether that is known, not taken for want of any names.
     """
 
     weights: list[np.ndarray]
     classes: tuple[str, ...]
+    named: bool = True
 
 
 class Start(NamedTuple):
@@ -145,6 +147,8 @@ def of_run(path: Path, config: Config, classes: Sequence[str]) -> Start:
     found = load(source)
     weights = fit(found, config.model, classes, source=source)
     kept = "the last layer included" if len(weights) == len(found.weights) else "a new last layer"
+    if len(weights) == len(found.weights) and not found.named:
+        kept += f" (nothing there names its classes; they are taken for {', '.join(classes)})"
     print(f"starting from the weights of {source}, {kept}", flush=True)
     return Start(weights, digest(found.weights))
 
@@ -176,7 +180,7 @@ def load(source: str) -> Source:
     # A damaged file makes Keras, h5py, zipfile and json raise nearly anything.
     except Exception as error:
         _refuse(source, f"not readable ({_first_line(error)}); name {_KINDS}")
-    return Source(weights, names or labels.unnamed(weights[-1].size))
+    return Source(weights, names or labels.unnamed(weights[-1].size), named=names is not None)
 
 
 def _of_keras(path: Path) -> list[np.ndarray]:

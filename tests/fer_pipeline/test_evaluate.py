@@ -86,6 +86,19 @@ def test_figures_are_keras_own(run, tmp_path):
     assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
 
 
+def test_all_faces_of_a_folder_without_parts_are_asked_about(run, tmp_path):
+    path, _ = run
+    images = np.random.default_rng(4).integers(0, 256, (7, 48, 48, 1)).astype(np.uint8)
+    class_folders(tmp_path / "faces", images, np.arange(7))
+    data = f"--data={tmp_path / 'faces' / 'train'}"
+    result = evaluate(f"--run_dir={path}", data, "--split=all")
+    assert result.stdout.startswith("all: 7 images of "), result.stderr
+    result = evaluate(f"--run_dir={path}", "--split=all")
+    assert result.stderr == (
+        "error: --split=all: name other data, the run has seen most of its own\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

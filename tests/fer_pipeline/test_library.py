@@ -101,7 +101,7 @@ def test_a_training_holds_its_run_directory(tmp_path):
 
 
 def test_a_split_that_there_is_not_is_refused():
-    with pytest.raises(UserError, match="split='tst': name train, validation or test"):
+    with pytest.raises(UserError, match="split='tst': name train, validation, test or all"):
         fer_pipeline.evaluate(data="synthetic", split="tst")
 
 

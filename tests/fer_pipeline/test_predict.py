@@ -42,6 +42,7 @@ def model(tmp_path_factory):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph])
     path = tmp_path_factory.mktemp("model") / "model.tflite"
     path.write_bytes(converter.convert())
+    path.with_name("labels.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
     return path
 
 
@@ -99,6 +100,17 @@ def predict_lightly(*arguments):
     *lines, heavy = found.stdout.splitlines()
     assert heavy == ""
     return found.returncode, list(map(json.loads, lines)), found.stderr.splitlines()
+
+
+def test_answers_without_names_are_said_to_be_so(model, folder, tmp_path):
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(model.read_bytes())
+    _, rows, [said, *_] = predict_lightly(f"--model={bare}", folder / "a.png")
+    assert said == (
+        f"{bare}: nothing names its answers, which are taken for {', '.join(CLASS_NAMES)}; a "
+        "labels.txt beside it names them, one a line"
+    )
+    assert list(rows[0]["probabilities"]) == list(CLASS_NAMES)
 
 
 def test_a_tflite_file_answers_without_tensorflow(model, folder):

@@ -28,7 +28,8 @@ def test_stock_keras_3_loads_the_archive(exported, faces, reference_model):
 
 
 def test_the_archive_knows_no_time_and_no_random_state(exported, weights, tmp_path):
-    keras_files.write_archive(inference_model(weights), tmp_path / "model.keras")
+    labels = (exported.folder / "labels.txt").read_text()
+    keras_files.write_archive(inference_model(weights), tmp_path / "model.keras", labels)
     content = (tmp_path / "model.keras").read_bytes()
     assert content == (exported.folder / "model.keras").read_bytes()
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
@@ -91,7 +92,9 @@ def test_the_weights_have_one_group_per_layer_in_order(exported, weights):
 
 def test_the_same_weights_give_the_same_bytes(exported, weights, tmp_path):
     # Those of the export were written seconds ago: a time of writing would show.
-    keras_files.write(inference_model(weights), tmp_path)
+    keras_files.write(
+        inference_model(weights), tmp_path, (exported.folder / "labels.txt").read_text()
+    )
     for name in ("model.json", "model_weights.h5"):
         assert (tmp_path / name).read_bytes() == (exported.folder / name).read_bytes()
 

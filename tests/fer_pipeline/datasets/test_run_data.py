@@ -95,6 +95,14 @@ def test_other_data_without_a_test_ask_for_no_flag_that_is_not_there(source, con
         run_data.load(config, str(other))
 
 
+def test_all_other_data_are_read_without_any_parts(source, config):
+    """The folder of one part alone is a source without parts."""
+    faces = run_data.read_all(config, str(source / "test"))
+    whole = datasets.load(source).splits.test
+    np.testing.assert_array_equal(faces.labels, whole.labels)
+    np.testing.assert_array_equal(faces.images, whole.images)
+
+
 def test_the_synthetic_faces_have_no_cut(config):
     assert sizes(run_data.load(config, "synthetic")) == [980, 280, 280]
 

@@ -76,6 +76,30 @@ def test_weights_come_from_runs_and_from_both_files_of_keras(source, tmp_path, k
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("kind", ["h5", "keras"])
+def test_files_say_what_their_head_tells_apart(source, tmp_path, kind):
+    path = tmp_path / f"weights.{kind}"
+    write = keras_files.write_weights if kind == "h5" else keras_files.write_archive
+    write(source, path, labels="calm\nhappy\n")
+    found = initial_weights.load(str(path))
+    assert (found.classes, found.named) == (OWN, True)
+    write(source, path)
+    found = initial_weights.load(str(path))
+    assert (found.classes, found.named) == (("class 0", "class 1"), False)
+
+
+def test_a_head_of_unknown_classes_is_not_kept_without_a_word(tmp_path, capsys):
+    tiny = networks.build_model("tiny", 7)
+    keras_files.write_weights(tiny, tmp_path / "w.h5")
+    config = Config(model="tiny", init_weights=str(tmp_path / "w.h5"))
+    start = initial_weights.of_run(tmp_path / "run", config, CLASS_NAMES)
+    assert len(start.weights) == len(tiny.get_weights())
+    assert "(nothing there names its classes; they are taken for angry, " in capsys.readouterr().out
+    start = initial_weights.of_run(tmp_path / "run", config, tuple("abcdefg"))
+    assert len(start.weights) == len(tiny.get_weights()) - 2
+    assert capsys.readouterr().out.endswith(", a new last layer\n")
+
+
 def test_of_a_run_it_is_the_checkpoint_that_it_exports(source, tmp_path):
     write_run(tmp_path / "run", source, export_checkpoint="best")
     [first, *_] = initial_weights.load(str(tmp_path / "run")).weights
