@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from fer_pipeline.errors import UserError
 
 #: Prefix of unfinished files, which a killed process may leave.
 TEMPORARY = ".tmp-"
+
+#: What lies between the brackets of a list of numbers, one a line. No text holds a line break.
+_NUMBERS = re.compile(r"(?<=\[)\n[-+.,\d\sEe]+(?=\])")
 
 
 @contextlib.contextmanager
@@ -66,9 +70,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes ``value`` as indented JSON, whole or not at all.
+    """Writes ``value`` as indented JSON, a list of numbers on one line, whole or not at all.
 
     Raises:
       ValueError: it has NaN or infinity, which JSON lacks.
     """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False)
+    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
+    write_text(path, f"{text}\n")

@@ -24,6 +24,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
 
 
+def test_a_list_of_numbers_is_one_line_of_json(tmp_path):
+    value = {
+        "confusion": [[1, 0], [20, 3]],
+        "none": [],
+        "mixed": [1, None, "[\n1,\n2\n]"],
+        "floats": [-1.5e-07, 1e22, True],
+        "rows": [{"n": 1}],
+    }
+    atomic_files.write_json(tmp_path / "m.json", value)
+    text = (tmp_path / "m.json").read_text()
+    assert json.loads(text) == value
+    assert '"confusion": [\n    [1, 0],\n    [20, 3]\n  ],\n' in text
+
+
 def test_a_write_makes_folders_and_a_file_others_may_read(tmp_path):
     path = tmp_path / "a" / "b.txt"
     atomic_files.write_text(path, "text")
