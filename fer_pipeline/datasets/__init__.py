@@ -50,7 +50,8 @@ class Loaded(NamedTuple):
       decoded: whether images were decoded, not read from a cache.
       excluded: what a list of images left out; None without one.
       relabelled: what ``ferplus`` says of its labels; empty without them.
-      cut: how its splits were made, if the source has none; else empty.
+      cut: how its splits were made, where that is not as its folders are named; else empty.
+      unread: names of folders beside those of the splits, whose images were not read.
     """
 
     splits: Splits
@@ -62,6 +63,7 @@ class Loaded(NamedTuple):
     excluded: Excluded | None = None
     relabelled: str = ""
     cut: str = ""
+    unread: tuple[str, ...] = ()
 
 
 def load(
@@ -128,7 +130,8 @@ def load(
     places = splitting.positions(path, faces, validation_fraction=validation_fraction, seed=seed)
     splits, excluded = _select(path, faces, places, exclude)
     about = (faces.converted, faces.skipped, faces.left_out, decoded)
-    return Loaded(splits, source_name(source), *about, excluded, note, places.note)
+    notes = (excluded, note, places.note, faces.unread)
+    return Loaded(splits, source_name(source), *about, *notes)
 
 
 def split(

@@ -35,7 +35,7 @@ from fer_pipeline.images import FACE_SHAPE
 _IMAGES, _ABOUT = "images.u8", "about.npz"
 
 #: To be raised when faces are decoded differently or the files of an entry change their format.
-_VERSION = 4
+_VERSION = 5
 
 #: Images that share a checksum.
 _CHUNK = 4096
@@ -94,6 +94,7 @@ def load(folder: Path) -> Faces | None:
             left_out=tuple(about["left_out"].tolist()),
             rows=about.get("rows"),
             classes=tuple(about["classes"].tolist()),
+            unread=tuple(about["unread"].tolist()),
         )
     except Exception:  # Damaged files make NumPy raise many kinds.
         return None

@@ -29,6 +29,9 @@ _SYSTEM_FILES = frozenset(
     "__macosx thumbs.db ehthumbs.db desktop.ini @eadir #recycle @recycle $recycle.bin".split()
 )
 
+#: Bit of a member's flags: its name is UTF-8. Source: PKWARE's APPNOTE.TXT, 4.4.4, bit 11.
+_UTF8 = 0x800
+
 _WAY_OUT = "restore or remove it, or pass --on_bad_image=skip"
 
 
@@ -163,11 +166,22 @@ def open_zip(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
             f"{path}: not a readable .zip file (an incomplete download?); fetch it again"
         ) from error
     for member in members:
-        name = member.filename.replace("\\", "/")
+        name = _name(member).replace("\\", "/")
         while name.startswith("./"):
             name = name[2:].lstrip("/")
         member.filename = name
     return members
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """The name of a member; macOS writes UTF-8 without the flag that says so.
+
+    ``zipfile`` then reads code page 437, in which hardly any text happens to be UTF-8.
+    """
+    if not member.flag_bits & _UTF8:
+        with contextlib.suppress(UnicodeError):
+            return member.filename.encode("cp437").decode()
+    return member.filename
 
 
 def check_readable(path: str | os.PathLike[str], members: Iterable[zipfile.ZipInfo]) -> None:

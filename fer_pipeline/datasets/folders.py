@@ -1,6 +1,7 @@
 """Faces in class folders: ``train/<class>/*``, ``test/<class>/*``, on disk or inside a .zip.
 
-There may be a ``validation/``, ``valid/`` or ``val/`` folder too, or no split folder at all
+The two may be ``training/`` and ``testing/``. There may be a ``validation/``, ``valid/`` or
+``val/`` folder too, or no split folder at all
 (``<class>/*``), and all of them may be in a parent folder, as in an archive that was packed with it
 (``fer2013/train/...``). Split and class folders are recognised in upper and lower case; which class
 folders there are, ``layout`` says. Files that operating systems create are ignored; other files
@@ -257,4 +258,5 @@ def decode(
         np.concatenate(hashes) if stream else None,
         rows=good,
         classes=listing.classes,
+        unread=listing.unread,
     )

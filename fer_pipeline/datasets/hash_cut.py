@@ -1,4 +1,4 @@
-"""Cuts a source without split folders into training, validation and test, by its pictures.
+"""Cuts a source that names no splits into training, validation and test, by its pictures.
 
 A picture's hash, as a share of all possible ones, says which part it is in: below 0.8 it is for
 training, from 0.9 on for the test, and between them for validation. So a picture is in the same
@@ -96,7 +96,7 @@ def _filled(parts: np.ndarray) -> np.ndarray:
 
 def describe(found: Cut) -> str:
     """One line that says how a source was cut."""
-    line = "no train/ folder: images are cut into train, validation and test by their content"
+    line = "no part is named: images are cut into train, validation and test by their content"
     if not found.moved:
         return line
     moved = ", ".join(f"{n:,} of {classes_lib.quoted(name)}" for name, n in found.moved.items())

@@ -2,8 +2,8 @@
 
 A row is an emotion from 0 to 6, 2,304 grey levels separated by spaces, and a usage. Columns are
 found by the header, in any order and with spaces around the names: the second file's are
-``emotion, Usage, pixels``. No field contains a line break or a comma, so a row is a line, and
-quotes are ignored.
+``emotion, Usage, pixels``. Without a usage, as in the challenge's own ``train.csv``, ``hash_cut``
+makes the splits. No field contains a line break, so a row is a line.
 
 Source: Goodfellow et al., "Challenges in representation learning: a report on three machine
 learning contests", 2013.
@@ -12,6 +12,7 @@ learning contests", 2013.
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import itertools
 import os
@@ -24,7 +25,7 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import files, layout
-from fer_pipeline.datasets.splits import TRAIN, Faces
+from fer_pipeline.datasets.splits import TRAIN, UNSPLIT, Faces
 from fer_pipeline.errors import UserError
 from fer_pipeline.images import FACE_SHAPE, OnBadImage
 
@@ -73,9 +74,10 @@ def read(path: str | os.PathLike[str], *, on_bad_image: OnBadImage = "fail") -> 
         emotion, faces, usage = _find_columns(source, next(rows, None))
         for number, row in rows:
             try:
-                if len(row) <= max(emotion, faces, usage):
+                if len(row) <= max(emotion, faces, usage or 0):
                     raise ValueError(f"has {len(row)} columns, fewer than the header")
-                label, group = _LABELS.get(row[emotion]), _GROUPS.get(row[usage].lower())
+                label = _LABELS.get(row[emotion])
+                group = UNSPLIT if usage is None else _GROUPS.get(row[usage].lower())
                 if label is None:
                     raise ValueError(f"has emotion {_quote(row[emotion])}, not one of {_CODES}")
                 if group is None:
@@ -136,7 +138,7 @@ def _read_rows(source: str) -> Iterator[tuple[int, list[str]]]:
                     raise UserError(f"{source}: {what}; fetch it again")
                 if not line:
                     return
-                fields = [field.strip(' \t\r\n"') for field in line.split(",")]
+                fields = [field.strip(' \t\r\n"') for field in _fields(line)]
                 if any(fields):
                     yield number, fields
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
@@ -145,12 +147,22 @@ def _read_rows(source: str) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{source}: {error.strerror or error}; check the path") from error
 
 
-def _find_columns(source: str, header: tuple[int, Sequence[str]] | None) -> tuple[int, int, int]:
-    """Finds the columns of emotion, pixels and usage."""
+def _fields(line: str) -> list[str]:
+    """The fields of a line; one in quotes may hold commas. A quote without its second is none."""
+    if '"' in line and line.count('"') % 2 == 0:
+        with contextlib.suppress(csv.Error):
+            return next(csv.reader([line], skipinitialspace=True))
+    return line.split(",")
+
+
+def _find_columns(
+    source: str, header: tuple[int, Sequence[str]] | None
+) -> tuple[int, int, int | None]:
+    """Finds the columns of emotion, pixels and usage; None where there is no usage."""
     if header is None:
         raise UserError(f"{source}: empty file; fetch it again")
     names = [name.lower() for name in header[1]]
-    missing = [name for name in _COLUMNS if name not in names]
+    missing = [name for name in _COLUMNS[:2] if name not in names]
     if missing:
         found = ", ".join(name[:40] for name in names[:8])
         for mark, what in _OTHER_FORMATS.items():
@@ -160,7 +172,8 @@ def _find_columns(source: str, header: tuple[int, Sequence[str]] | None) -> tupl
             f"{source}: row 1 has no column {' or '.join(missing)} (it has {found}); "
             "expected a header with emotion,pixels,Usage"
         )
-    return tuple(names.index(name) for name in _COLUMNS)
+    emotion, pixels, usage = (names.index(n) if n in names else None for n in _COLUMNS)
+    return emotion, pixels, usage
 
 
 def _parse_face(field: str) -> bytes:

@@ -21,10 +21,12 @@ from fer_pipeline.errors import UserError
 #: Names of split folders.
 SPLITS = {
     "train": TRAIN,
+    "training": TRAIN,
     "validation": VALIDATION,
     "valid": VALIDATION,
     "val": VALIDATION,
     "test": TEST,
+    "testing": TEST,
 }
 
 #: Kaggle's two halves of ``test/``: by the part of a file name before its first ``_``, and in the
@@ -44,6 +46,7 @@ class Listing(NamedTuple):
       groups: int8 ``[N]``, ``TRAIN`` to ``UNSPLIT`` of ``splits``.
       left_out: names of the other files in the split folders, or in those of a flat source.
       classes: what the labels mean, in their order.
+      unread: names of the folders beside those of the splits, whose images are not read.
     """
 
     files: Files
@@ -51,6 +54,7 @@ class Listing(NamedTuple):
     groups: np.ndarray
     left_out: tuple[str, ...]
     classes: tuple[str, ...] = CLASS_NAMES
+    unread: tuple[str, ...] = ()
 
 
 class _Image(NamedTuple):
@@ -119,6 +123,7 @@ def list_images(
         np.array([group for group, _, _ in rows], np.int8),
         left_out,
         classes,
+        () if flat else _find_unread(prefix, folders),
     )
 
 
@@ -145,6 +150,7 @@ def _find_images(
         if not inside:
             raise UserError(
                 f"{printable(f'{source}/{name}')}: in no class folder; move it to {top}<class>/"
+                + ("" if flat else f", or rename {split}/ if that is a class")
             )
         found.append(_Image(group, top, folder, name))
     return found, tuple(sorted(left_out))
@@ -161,8 +167,27 @@ def _find_splits(source: str, prefix: str, folders: set[str]) -> dict[int, str]:
             splits[group] = f"{folder}/"
     if TRAIN not in splits:
         others = ", ".join(splits.values())
-        raise UserError(f"{source}: has {others} but no {prefix}train/; add the training images")
+        raise UserError(
+            f"{source}: has {others} but no {prefix}train/; add the training images, or rename "
+            f"{others} if that is a class"
+        )
     return splits
+
+
+def _find_unread(prefix: str, folders: set[str]) -> tuple[str, ...]:
+    """The folders beside those of the splits, and beside the folders that these lie in."""
+    steps = [place for place, character in enumerate(prefix) if character == "/"]
+    tops = ["", *(prefix[: step + 1] for step in steps)]
+    beside = {folder for top in tops for folder in _children(folders, top)}
+    beside -= {top.rstrip("/") for top in tops}
+    splits = {f for f in _children(folders, prefix) if last_part(f) in SPLITS}
+    return tuple(sorted(map(printable, beside - splits)))
+
+
+def describe_unread(names: Sequence[str]) -> str:
+    """One line that names the folders that were not read."""
+    shown = classes_lib.listed([f"{name}/" for name in names])
+    return f"beside train/ and not read, as they are named like no split: {shown}"
 
 
 def _find_classes(

@@ -110,6 +110,7 @@ class Faces(NamedTuple):
       classes: what the labels mean, in their order.
       votes: float32 ``[N, C]`` as in ``Splits``, or None.
       label_digest: as in ``Splits``.
+      unread: names of folders beside those of the splits, whose images were not read.
     """
 
     images: np.ndarray | LazyImages
@@ -123,6 +124,7 @@ class Faces(NamedTuple):
     classes: tuple[str, ...] = CLASS_NAMES
     votes: np.ndarray | None = None
     label_digest: str = ""
+    unread: tuple[str, ...] = ()
 
 
 def class_counts(split: Split, num_classes: int = NUM_CLASSES) -> np.ndarray:

@@ -29,7 +29,7 @@ class Positions(NamedTuple):
     """Where the images of each split are among all of a source: int64, ascending.
 
     ``validation`` and ``test`` are the same array where ``selected_on`` is ``"test"``. ``note``
-    says how the splits were made, if the source has none.
+    says how the splits were made, where that is not as the source has them.
     """
 
     train: np.ndarray
@@ -101,7 +101,7 @@ def positions(
       UserError: there are no test images; or a class has no image for training, for the test, or
         for a validation that is not split off.
     """
-    labels, groups = faces.labels, faces.groups
+    labels, groups, note = faces.labels, faces.groups, ""
     if (groups == UNSPLIT).any():
         return _cut_by_content(source, faces, validation_fraction)
     train, validation = np.flatnonzero(groups == TRAIN), np.flatnonzero(groups == VALIDATION)
@@ -115,6 +115,11 @@ def positions(
             raise UserError(
                 f"{source}: --validation_fraction={validation_fraction} leaves no image for "
                 "validation; pass a larger one"
+            )
+        if test.size and validation.size:
+            note = (
+                f"the {validation.size:,} images of the source for validation are not used: "
+                "--validation_fraction cuts others from the training images"
             )
         test = test if test.size else validation
         train, validation = train[~cut], train[cut]
@@ -135,7 +140,7 @@ def positions(
         if missing.any() and (use == "training" or groups[part[0]] != TRAIN):
             names = classes_lib.listed(_chosen(faces.classes, missing))
             raise UserError(f"{source}: no {use} image of {names}; every class needs one")
-    return Positions(train, validation, test, selected_on)
+    return Positions(train, validation, test, selected_on, note)
 
 
 def _cut_by_content(source: str, faces: Faces, validation_fraction: float | None) -> Positions:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_pipeline import atomic_files, cores, datasets, run_dir
 from fer_pipeline import classes as classes_lib
-from fer_pipeline.datasets import description, exclusion, run_data, splitting
+from fer_pipeline.datasets import description, exclusion, layout, run_data, splitting
 from fer_pipeline.datasets.description import Description
 from fer_pipeline.datasets.splits import Faces, fingerprint
 from fer_pipeline.datasets.splitting import Positions
@@ -373,6 +373,8 @@ def table(described: Described) -> str:
     lines = [format_table(rows)]
     if found.places.note:
         lines.append(found.places.note)
+    if found.faces.unread:
+        lines.append(layout.describe_unread(found.faces.unread))
     lines += [f"{count:,} files: {name}" for name, count in found.formats[:3]]
     if len(found.formats) > 3:
         lines.append(f"and {len(found.formats) - 3:,} other formats or sizes")

@@ -28,7 +28,7 @@ from fer_pipeline import (
 from fer_pipeline import classes as classes_lib
 from fer_pipeline.classes import NUM_CLASSES
 from fer_pipeline.config import Config
-from fer_pipeline.datasets import arrays, exclusion, files
+from fer_pipeline.datasets import arrays, exclusion, files, layout
 from fer_pipeline.datasets.splits import Splits, class_counts, class_table, fingerprint
 from fer_pipeline.devices import determinism
 from fer_pipeline.devices import strategy as strategy_lib
@@ -321,6 +321,8 @@ def load_data(config: Config) -> Splits:
     print(class_table(loaded.splits))
     if loaded.cut:
         print(loaded.cut)
+    if loaded.unread:
+        print(layout.describe_unread(loaded.unread))
     if loaded.relabelled:
         print(loaded.relabelled)
     if loaded.splits.selected_on == "test":

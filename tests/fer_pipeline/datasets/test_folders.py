@@ -298,6 +298,23 @@ def test_a_zip_that_is_none_is_refused(make_source, tmp_path, train_files):
             list_zip(path)
 
 
+def test_names_in_utf_8_without_its_flag_are_read(make_source, make_png):
+    """As macOS writes them; other names without the flag are of code page 437."""
+    contents = {f"{name}/1.png": make_png(i) for i, name in enumerate(("müde 😴", "a", "wüst"))}
+    path = make_source.zip(contents)
+    content = path.read_bytes()
+    # The flags lie 6 bytes into a local header and 8 bytes into one of the directory.
+    for magic, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        parts = content.split(magic)
+        changed = [part[: place - 4] + b"\0\0" + part[place - 2 :] for part in parts[1:]]
+        content = magic.join([parts[0], *changed])
+    # This name alone is in the code page.
+    path.write_bytes(content.replace("wüst/".encode(), b"w\x81est/"))
+    assert not any(member.flag_bits for member in zipfile.ZipFile(path).infolist())
+    assert list_zip(path).classes == ("a", "müde 😴", "wüest")
+    assert len(folders.decode(list_zip(path)).images) == 3
+
+
 def test_an_encrypted_zip_is_refused(make_source, train_files, test_files):
     path = make_source.zip(train_files | test_files)
     data = bytearray(path.read_bytes())

@@ -178,4 +178,4 @@ def test_a_run_finds_its_own_pictures_in_the_same_parts(source, images, tmp_path
 def test_a_description_says_how_it_was_cut(source, tmp_path):
     told = description.describe(str(source), tmp_path / "out")
     assert told.data.splits == ("train", "validation", "test")
-    assert "no train/ folder: images are cut into" in description.table(told)
+    assert "no part is named: images are cut into" in description.table(told)

@@ -5,8 +5,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from fer_pipeline import datasets
 from fer_pipeline.classes import CLASS_NAMES
-from fer_pipeline.datasets import kaggle_csv
+from fer_pipeline.datasets import kaggle_csv, splitting
 from fer_pipeline.datasets import splits as splits_lib
 from fer_pipeline.errors import UserError
 
@@ -66,6 +67,26 @@ def test_quotes_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path, rows, ima
     blank = "\r\n \t\r\n,,\r\n\r\n"
     path.write_text("\ufeff\n" + path.read_text().replace("\n", blank), newline="")
     check(kaggle_csv.read(path), images)
+
+
+def test_a_field_in_quotes_may_hold_commas(tmp_path, rows, images):
+    noted = [(code, '"seen, ""twice"", by two"', f'"{pixels}"', u) for code, pixels, u in rows]
+    path = write(tmp_path / "x.csv", noted, "emotion,note,pixels,Usage", order=(0, 1, 2, 3))
+    check(kaggle_csv.read(path), images)
+
+
+def test_without_a_usage_the_pictures_say_their_part(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (280, 48, 48, 1)).astype(np.uint8)
+    rows = [(str(i % 7), " ".join(map(str, image.ravel()))) for i, image in enumerate(images)]
+    path = write(tmp_path / "train.csv", rows, "emotion,pixels", order=(0, 1))
+    loaded = datasets.load(path)
+    assert loaded.cut.startswith("no part is named: images are cut into")
+    # Where their hashes say, but for a class that would have none in a part.
+    shares = splitting.pixel_hashes(images) / 2.0**64
+    expected = [(shares < 0.8).sum(), ((shares >= 0.8) & (shares < 0.9)).sum()]
+    sizes = [len(part.labels) for part in loaded.splits[:3]]
+    assert sum(sizes) == 280
+    np.testing.assert_allclose(sizes[:2], expected, atol=3)
 
 
 @pytest.mark.parametrize("where", ["before the pixels", "inside the pixels"])
@@ -165,8 +186,8 @@ def test_a_bad_row_is_named_or_skipped(tmp_path, rows, images, change, said):
     ("text", "said"),
     [
         ("", "empty file"),
-        ("emotion,pixels\n0,1 2 3\n", "row 1 has no column usage (it has emotion, pixels)"),
-        ("0,1 2 3,Training\n", "row 1 has no column emotion or pixels or usage (it has 0,"),
+        ("emotion,usage\n0,Training\n", "row 1 has no column pixels (it has emotion, usage)"),
+        ("0,1 2 3,Training\n", "row 1 has no column emotion or pixels (it has 0,"),
         ("emotion,pixels,Usage\n", "no faces below its header"),
         ("emotion;pixels;Usage\n0;1 2 3;Training\n", "its columns are separated by semicolons"),
         ("emotion\tpixels\tUsage\n", "its columns are separated by tabs"),

@@ -3,8 +3,8 @@
 import pytest
 
 from fer_pipeline.classes import CLASS_NAMES
-from fer_pipeline.datasets import files, folders
-from fer_pipeline.datasets.splits import UNSPLIT
+from fer_pipeline.datasets import files, folders, layout
+from fer_pipeline.datasets.splits import TEST, TRAIN, UNSPLIT
 from fer_pipeline.errors import UserError
 
 
@@ -123,6 +123,45 @@ def test_classes_without_a_split_have_the_order_that_is_asked_for(make_source, m
 def test_a_source_without_splits_and_classes_is_refused(make_source, make_png, paths, said):
     contents = {path: make_png(0) if path.endswith(".png") else b"to do" for path in paths}
     assert refusal(make_source, contents).startswith(said)
+
+
+@pytest.mark.parametrize("names", [("training", "testing"), ("Training", "Testing")])
+def test_training_and_testing_are_splits_and_no_classes(make_source, pets, names):
+    contents = {
+        path.replace("train", names[0], 1).replace("test", names[1], 1): data
+        for path, data in pets.items()
+    }
+    for listing in listings(make_source, contents):
+        assert listing.classes == ("Zwerg, kleiner", "dog", "Äffchen 🐒")
+        assert listing.groups.tolist() == [TRAIN] * 6 + [TEST] * 3
+
+
+def test_folders_beside_the_splits_are_named(make_source, pets, make_png):
+    contents = {f"a/b/{path}": data for path, data in pets.items()}
+    beside = ["a/b/dev/dog/1.png", "a/b/images/train/dog/1.png", "a/c/1.png", "d/e/f/g/1.png"]
+    beside += ["__MACOSX/a/b/1.png", ".git/1.png"]
+    contents |= {path: make_png(0) for path in beside}
+    for listing in listings(make_source, contents):
+        assert len(listing.labels) == 9
+        assert listing.unread == ("a/b/dev", "a/b/images", "a/c", "d")
+    said = layout.describe_unread(listing.unread)
+    assert said.endswith("named like no split: a/b/dev/, a/b/images/, a/c/, d/")
+
+
+def test_a_class_that_is_named_like_a_split_is_not_lost(make_source, make_png):
+    contents = {f"{name}/1.png": make_png(0) for name in ("car", "ship", "train")}
+    assert refusal(make_source, contents) == (
+        "/train/1.png: in no class folder; move it to train/<class>/, or rename train/ if that is "
+        "a class"
+    )
+
+
+@pytest.mark.parametrize("beside", [(), ("a", "b")])
+def test_classes_beside_one_that_is_named_like_a_split_are_named(make_source, make_png, beside):
+    folders_ = ("train/x", "train/y", "test/x", "test/y", *beside)
+    for listing in listings(make_source, {f"{name}/1.png": make_png(0) for name in folders_}):
+        assert listing.classes == ("x", "y")
+        assert listing.unread == beside
 
 
 @pytest.mark.parametrize(
