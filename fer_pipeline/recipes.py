@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from fer_pipeline import freezing
 from fer_pipeline.config import Config
 from fer_pipeline.errors import UserError
 
@@ -101,6 +102,8 @@ def check_used(config: Config) -> None:
     """
     own = defaults(config.recipe, config.optimizer)
     add, change = "without {}; add that or leave it out", "with {}; change that or leave it out"
+    labels_count = not config.teacher or config.distill < 1
+    variances_move = config.freeze != freezing.BACKBONE
     needs = {
         "teacher": (config.distill, change.format("--distill=0")),
         "distill": (config.teacher, add.format("--teacher")),
@@ -108,10 +111,13 @@ def check_used(config: Config) -> None:
         "warmup": (config.schedule != "plateau", change.format("--schedule=plateau")),
         "weight_decay": (config.optimizer != "adam", change.format("--optimizer=adam")),
         "cache_dir": (config.cache == "disk", add.format("--cache=disk")),
+        "label_smoothing": (labels_count, change.format("--distill=1")),
+        "class_weight": (labels_count, change.format("--distill=1")),
+        "normalization_momentum": (variances_move, change.format("--freeze=backbone")),
     }
     for name, (is_read, otherwise) in needs.items():
         value = getattr(config, name)
-        if value and not is_read and value != own.get(name):
+        if value and value != "none" and not is_read and value != own.get(name):
             raise UserError(f"--{name}={value}: has no effect {otherwise}")
 
 

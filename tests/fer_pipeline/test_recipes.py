@@ -52,6 +52,10 @@ def test_the_rate_fits_the_optimizer(recipe, optimizer, rate):
     assert recipes.resolve(chosen).learning_rate == 0.03
 
 
+#: What teachers say is all of the loss.
+TAUGHT = {"teacher": "pretrained", "distill": 1.0}
+
+
 @pytest.mark.parametrize(
     ("unread", "said", "read"),
     [
@@ -62,6 +66,13 @@ def test_the_rate_fits_the_optimizer(recipe, optimizer, rate):
         ({"warmup": 0.1}, "with --schedule=plateau; change", {"recipe": "tuned"}),
         ({"weight_decay": 0.01}, "with --optimizer=adam; change", {"optimizer": "adamw"}),
         ({"cache_dir": "faces"}, "without --cache=disk; add", {"cache": "disk"}),
+        ({"label_smoothing": 0.2, **TAUGHT}, "with --distill=1; change", {"distill": 0.9}),
+        ({"class_weight": "balanced", **TAUGHT}, "with --distill=1; change", {"distill": 0.9}),
+        (
+            {"normalization_momentum": 0.5, "init_weights": "pretrained", "freeze": "backbone"},
+            "with --freeze=backbone; change",
+            {"freeze": "12"},
+        ),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(tmp_path, unread, said, read):
