@@ -14,7 +14,8 @@ From a folder of faces to files for a phone::
     [answer] = fer_pipeline.predict("face.jpg", model=run.export)
     print(answer.label, answer.probabilities[answer.label])
 
-Everything that is wrong with an argument is a ``fer_pipeline.errors.UserError``.
+Everything that is wrong with an argument is a ``fer_pipeline.errors.UserError``; arrays that are no
+pictures are a ``TypeError`` or a ``ValueError``, as with NumPy.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fer_pipeline import datasets, export_package, run_dir
 from fer_pipeline.classes import AUTO
 from fer_pipeline.config import Config
 from fer_pipeline.datasets.splits import Split, Splits
 from fer_pipeline.errors import UserError
+from fer_pipeline.images import FACE_SHAPE
 from fer_pipeline.terminal import native_log
 
 if TYPE_CHECKING:
@@ -222,6 +226,9 @@ def evaluate(
 def load_model(path: str | os.PathLike[str] | TrainedRun | None = None) -> Model:
     """Opens a model as a function: uint8 ``[N, 48, 48, 1]`` -> float32 ``[N, C]`` probabilities.
 
+    The function raises TypeError for arrays of another type, and ValueError for those of another
+    shape.
+
     Args:
       path: a .tflite file, a SavedModel, Keras files, an export or a run; None is the pretrained
         model.
@@ -232,7 +239,17 @@ def load_model(path: str | os.PathLike[str] | TrainedRun | None = None) -> Model
     from fer_pipeline.inference import model_loader, pretrained
 
     chosen = pretrained.pretrained_path() if path is None else Path(_path(path))
-    return model_loader.open_model(chosen)
+    model = model_loader.open_model(chosen)
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        faces = np.asarray(images)
+        if faces.dtype != np.uint8:
+            raise TypeError(f"faces want uint8 grey levels 0..255, not {faces.dtype}")
+        if faces.ndim != 4 or faces.shape[1:] != FACE_SHAPE:
+            raise ValueError(f"faces want [N, 48, 48, 1], not {[*faces.shape]}")
+        return model(faces)
+
+    return answer
 
 
 def export_model(

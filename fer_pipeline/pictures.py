@@ -171,9 +171,14 @@ def from_pillow(image: Image.Image) -> np.ndarray:
       uint8 ``[H, W]`` for grey modes, ``[H, W, 3]`` for all others.
 
     Raises:
-      UserError: its samples are of 12 or 32 bits.
+      UserError: it is damaged or has no pixels, or its samples are of 12 or 32 bits.
     """
-    image.load()
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"not a readable image ({error})") from error
+    if not (image.width and image.height):
+        raise UserError(f"an image of {image.width}x{image.height} pixels")
     orientation = 1
     with contextlib.suppress(Exception):  # Damaged metadata is ignored.
         orientation = image.getexif().get(_ORIENTATION, 1)

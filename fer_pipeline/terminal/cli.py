@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import math
 import os
 import re
 import sys
@@ -51,9 +52,14 @@ def run_app(
         # Flags may also follow the positional arguments.
         flags.FLAGS.set_gnu_getopt()
         try:
-            return flags.FLAGS(_at_home(argv))
+            arguments = flags.FLAGS(_at_home(argv))
         except flags.Error as error:
             _fail(f"{_plain(str(error))} (--help lists the flags)")
+        for name, value in flags.FLAGS.flag_values_dict().items():
+            # absl compares it with no bound.
+            if isinstance(value, float) and math.isnan(value):
+                _fail(f"flag --{name}={value}: not a number (--help lists the flags)")
+        return arguments
 
     def guarded(argv: list[str]) -> int:
         interruption.end_at_sigterm()

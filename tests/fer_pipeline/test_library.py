@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import io
 import json
 import textwrap
 import types
@@ -98,6 +99,29 @@ def test_a_training_holds_its_run_directory(tmp_path):
         fer_pipeline.train(run=tmp_path / "run", epochs=1)
     with pytest.raises(UserError, match=r"^--epochs=0"):
         fer_pipeline.train(epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("faces", "error"),
+    [
+        (np.zeros((1, 48, 48, 1)), TypeError),
+        (np.zeros((48, 48), np.uint8), ValueError),
+        (np.zeros((1, 64, 64, 1), np.uint8), ValueError),
+        (np.zeros((1, 48, 48, 3), np.uint8), ValueError),
+    ],
+)
+def test_what_are_no_faces_is_not_blamed_on_the_model(faces, error):
+    with pytest.raises(error, match=r"faces want .*, not "):
+        fer_pipeline.load_model()(faces)
+
+
+def test_a_damaged_or_empty_pillow_image_is_one_line():
+    file = io.BytesIO()
+    Image.effect_noise((200, 200), 90).save(file, "JPEG")
+    half = Image.open(io.BytesIO(file.getvalue()[: len(file.getvalue()) // 2]))
+    for picture, said in ((half, "not a readable image"), (Image.new("L", (0, 0)), "0x0 pixels")):
+        with pytest.raises(UserError, match=said):
+            fer_pipeline.predict(picture)
 
 
 def test_a_split_that_there_is_not_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,7 +78,9 @@ def of_files(
         if question.faces == "never":
             raise UserError(f"{film.path}: --faces=never is for pictures; leave it out for films")
         try:
-            yield from _of_film(film.path, video.read(film.path), question, names)
+            # FFmpeg takes what is before a colon for a protocol, but not in an absolute path.
+            frames = video.read(os.path.abspath(film.path))
+            yield from _of_film(film.path, frames, question, names)
         except video.UnreadableError as error:
             yield [Unreadable(film.path, str(error))]
 

@@ -82,8 +82,8 @@ def _is_single(pictures: Any) -> bool:
     """Whether it is one path or picture, and not several."""
     if hasattr(pictures, "ndim"):
         return pictures.ndim < 4
-    # A Pillow image is known by its mode, so that Pillow is not imported for it.
-    return isinstance(pictures, str | os.PathLike) or hasattr(pictures, "mode")
+    # A Pillow image is known by this method, so that Pillow is not imported for it.
+    return isinstance(pictures, str | os.PathLike) or hasattr(pictures, "getexif")
 
 
 def _of_paths(
@@ -128,7 +128,7 @@ def _of_pixels(
 
 
 def _pixels(picture: np.ndarray | Image.Image) -> np.ndarray:
-    if hasattr(picture, "mode"):
+    if hasattr(picture, "getexif"):
         from fer_pipeline import pictures
 
         return pictures.from_pillow(picture)

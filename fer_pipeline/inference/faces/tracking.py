@@ -48,6 +48,9 @@ def follow(
 ) -> tuple[Tracks, list[Track]]:
     """Gives the faces of a frame to the tracks that they continue, the nearest pairs first.
 
+    Tracks that were seen in the last look come before those that wait: when a face passes behind
+    another, the one in front keeps its number.
+
     Args:
       tracks: after the frame before.
       found: a box for each face.
@@ -65,7 +68,9 @@ def follow(
     ]
     of_face: dict[int, Track] = {}
     free = set(range(len(tracks.current)))
-    for _, track, face in sorted(pairs, key=lambda pair: -pair[0]):
+    for _, track, face in sorted(
+        pairs, key=lambda pair: (tracks.current[pair[1]].missed > 0, -pair[0])
+    ):
         if track in free and face not in of_face:
             free.remove(track)
             of_face[face] = tracks.current[track]

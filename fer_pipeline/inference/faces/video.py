@@ -135,11 +135,13 @@ def write(
       origin: a comment in the file.
 
     Yields:
-      A function of seconds since the beginning and a frame, uint8 RGB ``[H, W, 3]``, all of one
-      size. An odd last row or column is left out, since H.264 halves the colours.
+      A function of seconds since the beginning and a frame, uint8 RGB ``[H, W, 3]``. An odd last
+      row or column is left out, since H.264 halves the colours. Frames of another size than the
+      first, as calls and conferences have them, are scaled to that.
 
     Raises:
-      UserError: it cannot be written, there was no frame, or frames are one pixel high or wide.
+      UnreadableError: frames are one pixel high or wide.
+      UserError: it cannot be written, or there was no frame.
     """
     import numpy as np
 
@@ -147,14 +149,16 @@ def write(
     stopped = None
     with atomic_write(path) as temporary, av.open(str(temporary), "w") as container:
         container.metadata["comment"] = origin
-        stream = None
+        stream = size = None
         last = -1
 
         def add(seconds: float, pixels: np.ndarray) -> None:
-            nonlocal stream, last
-            stream = stream or _encoder(path, container, pixels)
-            even = np.ascontiguousarray(pixels[: stream.height, : stream.width])
-            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+            nonlocal stream, size, last
+            stream, size = stream or _encoder(container, pixels), size or pixels.shape
+            if pixels.shape == size:
+                pixels = pixels[: stream.height, : stream.width]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame = frame.reformat(stream.width, stream.height)
             last = max(last + 1, round(_TICKS * seconds))
             frame.pts, frame.time_base = last, Fraction(1, _TICKS)
             container.mux(stream.encode(frame))
@@ -170,13 +174,11 @@ def write(
         raise stopped
 
 
-def _encoder(
-    path: str | os.PathLike[str], container: av.container.OutputContainer, pixels: np.ndarray
-) -> Any:
+def _encoder(container: av.container.OutputContainer, pixels: np.ndarray) -> Any:
     height, width = (length - length % 2 for length in pixels.shape[:2])
     if not (height and width):
         size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-        raise UserError(f"{path}: not written, H.264 has no frames of {size} pixels")
+        raise UnreadableError(f"no copy of it is possible, H.264 has no frames of {size} pixels")
     # The quick preset: on one core the slower ones take longer than the detector.
     stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -186,11 +188,16 @@ def _encoder(
 
 def _frames(container: Any, stream: Any) -> Iterator[Frame]:
     rate = float(stream.average_rate or 30)
+    number, start = -1, None
     for number, frame in enumerate(container.decode(stream)):
         if frame.width * frame.height > _MOST_PIXELS:
             raise UnreadableError(f"frames of more than {_MOST_PIXELS:,} pixels; make it smaller")
         seconds = number / rate if frame.time is None else float(frame.time)
-        yield Frame(number, seconds, lambda frame=frame: _pixels(frame))
+        # A camera's clock may begin when the machine was started.
+        start = seconds if start is None else start
+        yield Frame(number, max(0.0, seconds - start), lambda frame=frame: _pixels(frame))
+    if number < 0:
+        raise UnreadableError("no frame of it can be decoded")
 
 
 def _pixels(frame: av.VideoFrame) -> np.ndarray:

@@ -91,6 +91,7 @@ def test_help_is_a_success_and_shows_our_flags_alone(flag):
         (["--count=0"], 1, "error: --count=0: nothing to count; pass 1 or more"),
         (["--count=many"], 1, "error: flag --count=many: not a whole number ("),
         (["--share=half"], 1, "error: flag --share=half: not a number ("),
+        (["--share=nan"], 1, "error: flag --share=nan: not a number ("),
         (["--coumt=4"], 1, "error: Unknown command line flag 'coumt'. Did you mean --count? ("),
         (["--count=1"], 130, "interrupted"),
     ],

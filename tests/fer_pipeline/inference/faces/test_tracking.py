@@ -19,6 +19,18 @@ def test_a_number_follows_its_face_when_paths_cross_in_order():
     assert sorted(numbers[0]) == [1, 2]
 
 
+def test_a_face_that_passes_in_front_of_another_keeps_its_number():
+    """Two faces meet on one line; for five looks the one behind is not seen."""
+    tracks, numbers = Tracks(), []
+    for step in range(20):
+        left, right = (20 * step, 0, 150, 150), (380 - 20 * step, 0, 150, 150)
+        found = [right] if 7 <= step <= 11 else [left, right]
+        tracks, now = follow(tracks, found, ONES[: len(found)], smooth=0)
+        numbers.append(now[-1].number)
+    assert set(numbers) == {2}
+    assert {track.number for track in tracks.current} == {1, 2}
+
+
 def test_values_are_smoothed_and_a_short_gap_is_bridged():
     box = (10, 10, 50, 50)
     tracks, [first] = follow(Tracks(), [box], ONES[:1], smooth=0.75)

@@ -1,15 +1,21 @@
 """Films are written and read back, and whatever is wrong with one is one line."""
 
+import contextlib
+import itertools
 import sys
 import threading
 import types
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from fer_pipeline.errors import UserError
-from fer_pipeline.inference.faces import video
+from fer_pipeline.inference.faces import asking, video
+from fer_pipeline.inference.results import Prediction, Unreadable
+from fer_pipeline.inference.sources import Source
 
 
 def pictures(count, size=(64, 48)):
@@ -56,6 +62,52 @@ def test_what_is_no_film_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(video.UnreadableError, match="cannot be read as a film"):
         next(video.read(str(path)))
+
+
+def test_a_film_without_a_frame_is_not_one_without_a_face(tmp_path, monkeypatch):
+    """As FFmpeg decodes one that was cut off before its second key frame."""
+    path = tmp_path / "film.mkv"
+    opened = (types.SimpleNamespace(decode=lambda _: iter(())), types.SimpleNamespace())
+    opened[1].average_rate = None
+    monkeypatch.setattr(video, "_opened", lambda _: contextlib.nullcontext(opened))
+    question = asking.Question(annotated=tmp_path / "copies")
+    answers = [*itertools.chain(*asking.of_files([Source(str(path))], question))]
+    assert answers == [Unreadable(str(path), "no frame of it can be decoded")]
+    assert not list(tmp_path.glob("copies/*"))
+
+
+def test_seconds_begin_with_the_first_frame(tmp_path):
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i, picture in enumerate(pictures(4)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = 3600 * 25 + i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    seconds = [frame.seconds for frame in video.read(str(path))]
+    np.testing.assert_allclose(seconds, [0, 0.04, 0.08, 0.12], atol=1e-3)
+
+
+def test_frames_of_another_size_are_scaled_and_not_cut(tmp_path):
+    path = tmp_path / "film.mp4"
+    small = next(pictures(1))
+    with video.write(path) as add:
+        add(0.0, small)
+        add(0.1, small.repeat(2, 0).repeat(2, 1))
+        add(0.2, small[::2, ::2])
+    frames = [frame.pixels() for frame in video.read(str(path))]
+    assert [frame.shape for frame in frames] == [small.shape] * 3
+    for frame in frames[1:]:
+        assert np.abs(frame.astype(int) - small).mean() < 6
+
+
+def test_a_name_with_a_colon_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("12:30.mp4")
+    answers = [*itertools.chain(*asking.of_files([Source("12:30.mp4")], asking.Question()))]
+    assert answers == [Prediction.of_nobody("12:30.mp4")]
 
 
 @pytest.mark.parametrize("camera", ["97", "no such file.mp4"])
@@ -120,7 +172,7 @@ def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize("size", [(64, 1), (1, 64)])
 def test_frames_of_one_row_or_column_are_refused(tmp_path, size):
     with (
-        pytest.raises(UserError, match=rf"film\.mp4: not written, .* {size[0]}x{size[1]} pixels"),
+        pytest.raises(video.UnreadableError, match=rf"no copy .* {size[0]}x{size[1]} pixels"),
         video.write(tmp_path / "film.mp4") as add,
     ):
         add(0.0, np.zeros((size[1], size[0], 3), np.uint8))
