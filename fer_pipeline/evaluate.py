@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from fer_pipeline import run_dir
+from fer_pipeline.datasets import layout
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import cli, native_log
 
@@ -30,7 +31,7 @@ _SPLIT = flags.DEFINE_enum(
     "split",
     "test",
     ["train", "validation", "test", "all"],
-    "Which of them; all is for other faces than the run's, which need no parts then.",
+    "Which of them; all is for other faces than the run's, which may lie in class folders alone.",
 )
 _EXPORT_CHECKPOINT = flags.DEFINE_enum(
     "export_checkpoint",
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> None:
         from fer_pipeline.evaluation import metrics
         from fer_pipeline.stages import evaluation
 
-        result, data, own = evaluation.evaluate_run(
+        result, data, own, unread = evaluation.evaluate_run(
             run,
             _DATA.value,
             split=_SPLIT.value,
@@ -68,6 +69,8 @@ def main(argv: list[str]) -> None:
         )
     if _DATA.value is None and not own:
         print(f"{config['data']}: has other faces than when the run was trained")
+    if unread:
+        print(layout.describe_unread(unread))
     images = int(result.confusion.sum())
     print(
         f"{_SPLIT.value}: {images:,} images of {data}\n"

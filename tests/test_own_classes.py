@@ -19,6 +19,7 @@ from export import audit
 from export.formats import keras_files, metadata, mirror
 from export.spec import golden, io_spec
 from fer_pipeline import run_dir
+from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import Config
 from fer_pipeline.datasets import description as data_description
 from fer_pipeline.datasets import splits as splits_lib
@@ -128,7 +129,9 @@ def test_a_file_of_an_export_names_its_classes_wherever_it_lies(run, litert, tmp
         start = archive.infolist()[0].header_offset
     moved.write_bytes(path.read_bytes()[:start])
     assert model_loader.class_names(moved) == ("class 0", "class 1", "class 2")
-    (tmp_path / "labels.txt").write_text("x\ny\nz\n")
+    # As some editors write it.
+    (tmp_path / "labels.txt").write_text("\ufeffx\r\ny\r\nz\r\n\r\n", "utf-8")
+    assert model_loader.class_names(moved) == ("x", "y", "z")
     assert fer_pipeline.predict(images[:1], model=moved)[0].label in "xyz"
     (tmp_path / "labels.txt").write_text("x\ny\n")
     with pytest.raises(UserError, match=r"\(3,\) an image, where .* -> \(2,\) is wanted"):
@@ -178,6 +181,8 @@ def test_answers_that_nothing_names_are_those_of_the_faces(run, faces, tmp_path)
     assert fer_pipeline.evaluate(run, str(faces / "test"), split="all").images == 24
     with pytest.raises(UserError, match="split='all': these data have parts"):
         fer_pipeline.evaluate(path, fer_pipeline.load_data(str(faces)), split="all")
+    # Seven are FER-2013's in its order, whatever the faces are called.
+    assert labels.unnamed(7, "gfedcba") == labels.unnamed(7) == CLASS_NAMES
     # Classes that are really called so are others.
     (tmp_path / "labels.txt").write_text("class 0\nclass 1\nclass 2\n")
     with pytest.raises(UserError, match="not among --classes"):

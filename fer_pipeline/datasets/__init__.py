@@ -17,7 +17,15 @@ from fer_pipeline import pictures
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.config import problem_of
 from fer_pipeline.datasets import cache as cache_lib
-from fer_pipeline.datasets import exclusion, files, folders, kaggle_csv, kaggle_hub, splitting
+from fer_pipeline.datasets import (
+    exclusion,
+    files,
+    folders,
+    kaggle_csv,
+    kaggle_hub,
+    layout,
+    splitting,
+)
 from fer_pipeline.datasets import ferplus as ferplus_lib
 from fer_pipeline.datasets.exclusion import Excluded
 from fer_pipeline.datasets.splits import TEST, TRAIN, VALIDATION, Faces, Splits
@@ -444,4 +452,6 @@ def _digest(source: str, kind: str) -> str:
         return files.zip_digest(source)
     if kind == "csv":
         return files.digest(os.path.dirname(source), [os.path.basename(source)])
-    return files.digest(source, folders.scan_folder(source)[0])
+    names, all_folders = folders.scan_folder(source)
+    unread = layout.unread_folders(source, all_folders)
+    return " ".join([files.digest(source, names), *unread])

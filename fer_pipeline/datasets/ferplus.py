@@ -24,7 +24,7 @@ import numpy as np
 
 from fer_pipeline.classes import CLASS_NAMES
 from fer_pipeline.datasets import layout
-from fer_pipeline.datasets.splits import TRAIN, Faces, images_at
+from fer_pipeline.datasets.splits import TRAIN, UNSPLIT, Faces, images_at
 from fer_pipeline.errors import UserError
 
 #: The columns of votes and the classes they are for; the last three are for none.
@@ -202,7 +202,8 @@ def _check_rows(source: str, faces: Faces, path: str | os.PathLike[str], votes: 
             f"{path}: has {len(votes.groups):,} rows, and {source} has {len(faces.labels):,}; both "
             "have to be of the same faces in the same order"
         )
-    differing = np.flatnonzero(votes.groups != faces.groups)
+    # A file without a usage has nothing to compare.
+    differing = np.flatnonzero((votes.groups != faces.groups) & (faces.groups != UNSPLIT))
     if differing.size:
         raise UserError(
             f"{path}: row {differing[0] + 2} has another Usage than that row of {source}; both "

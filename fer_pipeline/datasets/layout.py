@@ -174,6 +174,16 @@ def _find_splits(source: str, prefix: str, folders: set[str]) -> dict[int, str]:
     return splits
 
 
+def unread_folders(source: str, folders: set[str]) -> tuple[str, ...]:
+    """The folders beside those of the splits; ``source`` and ``folders`` are as in ``find_root``.
+
+    Raises:
+      UserError: as ``find_root``.
+    """
+    prefix, flat = find_root(source, folders)
+    return () if flat else _find_unread(prefix, folders)
+
+
 def _find_unread(prefix: str, folders: set[str]) -> tuple[str, ...]:
     """The folders beside those of the splits, and beside the folders that these lie in."""
     steps = [place for place, character in enumerate(prefix) if character == "/"]

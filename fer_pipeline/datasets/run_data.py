@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fer_pipeline import datasets
 from fer_pipeline.datasets import exclusion
-from fer_pipeline.datasets.splits import TRAIN, Faces, Split, Splits, fingerprint
+from fer_pipeline.datasets.splits import TRAIN, Faces, Splits, fingerprint
 from fer_pipeline.errors import UserError
 from fer_pipeline.run_record import classes_of
 
@@ -76,17 +76,28 @@ def read_all(
     *,
     on_bad_image: str | None = None,
     ferplus: str | None = None,
-) -> Split:
-    """Reads all images of a source, whatever split they are in, with the classes of a run.
+) -> Faces:
+    """Reads all images of another source than a run's, whatever split they are in.
 
-    The arguments are those of ``load``, and so are the errors.
+    Args:
+      config: of the run, whose classes they have to be of.
+      data: the source.
+      on_bad_image: overrides the run's.
+      ferplus: where FER+'s labels are, if they are wanted.
+
+    Raises:
+      UserError: as ``load``; or they are the run's own, of which it was trained on most.
     """
+    own = False
+    with contextlib.suppress(UserError):
+        own = load(config, data, on_bad_image=on_bad_image, keep=False, ferplus=ferplus).own
+    if own:
+        raise UserError(f"--split=all: {data} is what the run was trained on; name a part of it")
     options = {"classes": classes_of(config), "ferplus": ferplus}
     if ferplus and "ferplus_labels" in config:
         options["ferplus_labels"] = config["ferplus_labels"]
     bad = on_bad_image or config.get("on_bad_image") or "fail"
-    faces = datasets.read(data, on_bad_image=bad, **options)
-    return Split(faces.images, faces.labels)
+    return datasets.read(data, on_bad_image=bad, **options)
 
 
 def _load(

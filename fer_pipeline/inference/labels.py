@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fer_pipeline import classes as classes_lib
-from fer_pipeline.classes import CLASS_NAMES
+from fer_pipeline.classes import CLASS_NAMES, NUM_CLASSES
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import integrity, strangers
 from fer_pipeline.inference.export_files import LABELS, MANIFEST, MODEL_WEIGHTS
@@ -60,8 +60,13 @@ def of_manifest(folder: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def unnamed(count: int, expected: Sequence[str] = CLASS_NAMES) -> tuple[str, ...]:
-    """What answers are called that nothing names: as expected if as many, else by numbers."""
+def unnamed(count: int, expected: Sequence[str] = ()) -> tuple[str, ...]:
+    """What answers are called that nothing names.
+
+    Seven are FER-2013's, in its order; others are those expected if as many, else have numbers.
+    """
+    if count == NUM_CLASSES:
+        return CLASS_NAMES
     if count == len(expected):
         return tuple(expected)
     return tuple(f"class {place}" for place in range(count))
@@ -110,12 +115,13 @@ def in_archive(file: BinaryIO) -> str | None:
 
 def _read(path: Path) -> str:
     with open(path, "rb") as file:
-        return file.read(_MOST_BYTES).decode(errors="replace")
+        # Some editors begin a file with a mark of its encoding.
+        return file.read(_MOST_BYTES).decode("utf-8-sig", errors="replace")
 
 
 def _names(path: Path, text: str) -> tuple[str, ...]:
     # No name holds a character that ends a line.
-    names = tuple(text.splitlines())
+    names = tuple(text.rstrip("\r\n").splitlines())
     if problem := classes_lib.problem_of(names):
         raise UserError(f"{path}: its labels: {problem}; correct them or export the model again")
     return names

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from fer_pipeline import run_dir
-from fer_pipeline.classes import CLASS_NAMES, FEWEST, IMAGE_SIZE
+from fer_pipeline.classes import FEWEST, IMAGE_SIZE
 from fer_pipeline.errors import UserError
 from fer_pipeline.inference import (
     export_files,
@@ -94,16 +94,16 @@ def open_model(path: Path, *, trust: bool = False) -> Model:
 
 
 def class_names(
-    path: Path, *, trust: bool = False, expected: Sequence[str] = CLASS_NAMES
+    path: Path, *, trust: bool = False, expected: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """The names of a model's answers, in their order.
 
-    Where nothing names them the model is opened to count them.
+    Where nothing names them the model is opened to count them, see ``labels.unnamed``.
 
     Args:
       path: of the model.
       trust: as for ``opened``.
-      expected: what answers without names are called, if they are as many; else they are numbered.
+      expected: what answers without names are called, if they are as many and not seven.
 
     Raises:
       UserError: as ``opened``.
@@ -128,7 +128,8 @@ def _count_answers(path: Path, trust: bool) -> int:
     """The number of probabilities that a model gives of a face."""
     kind, path = _find(path)
     if kind == "keras":
-        model = _load_keras(path, trust)
+        with _reading(path):
+            model = _load_keras(path, trust)
         return _check_shapes(path, *_keras_shapes(model))
     _check_graph(kind, path, trust)
     try:

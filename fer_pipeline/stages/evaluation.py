@@ -21,11 +21,19 @@ from fer_pipeline.run_record import classes_of
 
 
 class Evaluated(NamedTuple):
-    """The metrics, the faces they were measured on, and whether these are the run's own."""
+    """Metrics and what they were measured on.
+
+    Attributes:
+      evaluation: the metrics.
+      data: the source of the faces.
+      own: whether these are the run's own.
+      unread: names of folders of the source whose images were not read.
+    """
 
     evaluation: Evaluation
     data: str
     own: bool
+    unread: tuple[str, ...] = ()
 
 
 def evaluate_run(
@@ -58,19 +66,21 @@ def evaluate_run(
         if data is None:
             raise UserError("--split=all: name other data, the run has seen most of its own")
         faces, own = run_data.read_all(config, data, **options), False
+        unread = faces.unread
     else:
+        unread = ()
         loaded = run_data.load(config, data, keep=False, **options)
         faces, own = getattr(loaded.splits, split), loaded.own
     with precision.true_float32():
         found = metrics.score(metrics.predict(model, faces), faces.labels, classes_of(config))
-    return Evaluated(found, data or config["data"], own)
+    return Evaluated(found, data or config["data"], own, unread)
 
 
 def evaluate_model(path: Path, faces: Split, classes: Sequence[str]) -> Evaluation:
     """Evaluates any model that ``model_loader.open_model`` opens.
 
     Args:
-      path: of the model; what nothing names are its answers about these classes, if as many.
+      path: of the model; for answers that nothing names see ``labels.unnamed``.
       faces: to ask it about.
       classes: what the labels mean, in their order.
 

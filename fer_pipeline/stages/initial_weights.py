@@ -148,7 +148,7 @@ def of_run(path: Path, config: Config, classes: Sequence[str]) -> Start:
     weights = fit(found, config.model, classes, source=source)
     kept = "the last layer included" if len(weights) == len(found.weights) else "a new last layer"
     if len(weights) == len(found.weights) and not found.named:
-        kept += f" (nothing there names its classes; they are taken for {', '.join(classes)})"
+        kept += f" (nothing there names its classes; they are taken for {', '.join(found.classes)})"
     print(f"starting from the weights of {source}, {kept}", flush=True)
     return Start(weights, digest(found.weights))
 
@@ -174,13 +174,18 @@ def load(source: str) -> Source:
         weights = _of_keras(path) if path.suffix == ".keras" else _of_hdf5(path)
         if len(weights) < _HEAD:
             raise ValueError("it holds no last layer")
-        names = labels.find(path)
+        names, answers = labels.find(path), weights[-1].size
+        if names and len(names) != answers:
+            raise UserError(
+                f"--init_weights={source}: has {answers} answers, and its labels are "
+                f"{classes_lib.listed(names)}; correct the labels"
+            )
     except UserError:
         raise
     # A damaged file makes Keras, h5py, zipfile and json raise nearly anything.
     except Exception as error:
         _refuse(source, f"not readable ({_first_line(error)}); name {_KINDS}")
-    return Source(weights, names or labels.unnamed(weights[-1].size), named=names is not None)
+    return Source(weights, names or labels.unnamed(answers), named=names is not None)
 
 
 def _of_keras(path: Path) -> list[np.ndarray]:

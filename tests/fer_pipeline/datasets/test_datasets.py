@@ -346,3 +346,14 @@ def test_classes_of_ones_own_go_through_the_cache_and_a_cut(make_source, make_pn
     assert third.decoded
     assert third.splits.classes == ("ü", "b, c", "a")
     assert third.splits.test.images[:][:, 0, 0, 0].tolist() == [26, 24, 25]
+
+
+def test_a_folder_that_comes_later_is_named_from_the_cache_too(
+    make_source, train_files, test_files, make_png, tmp_path
+):
+    path = make_source.folder(train_files | test_files)
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    assert datasets.load(path, **options).unread == ()
+    make_source.folder({"dev/happy/1.png": make_png(0)})
+    assert datasets.load(path, **options).unread == ("dev",)
+    assert not datasets.load(path, **options).decoded

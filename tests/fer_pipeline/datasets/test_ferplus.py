@@ -191,6 +191,15 @@ def test_files_that_do_not_fit_together_are_refused(faces, tmp_path, change, sai
         datasets.load(faces, ferplus=path)
 
 
+def test_a_csv_without_usage_has_nothing_to_compare(labels, faces, tmp_path):
+    header, *rows = faces.read_text().splitlines()
+    assert header.endswith(",Usage")
+    bare = tmp_path / "bare.csv"
+    bare.write_text("\n".join(line.rpartition(",")[0] for line in [header, *rows]))
+    found = datasets.read(bare, ferplus=labels)
+    np.testing.assert_array_equal(found.labels, datasets.read(faces, ferplus=labels).labels)
+
+
 def test_a_quote_without_an_end_is_one_line(faces, tmp_path):
     path = write_labels(tmp_path / "fer2013new.csv", ROWS)
     text = path.read_text()

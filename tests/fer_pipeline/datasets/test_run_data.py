@@ -99,8 +99,18 @@ def test_all_other_data_are_read_without_any_parts(source, config):
     """The folder of one part alone is a source without parts."""
     faces = run_data.read_all(config, str(source / "test"))
     whole = datasets.load(source).splits.test
+    assert faces.unread == ()
     np.testing.assert_array_equal(faces.labels, whole.labels)
     np.testing.assert_array_equal(faces.images, whole.images)
+
+
+def test_all_of_the_runs_own_data_are_refused(source, config, tmp_path):
+    copy = shutil.copytree(source, tmp_path / "copy")
+    with pytest.raises(UserError, match="copy is what the run was trained on; name a part of it"):
+        run_data.read_all(config, str(copy))
+    shutil.copytree(copy / "test", copy / "more")
+    next((copy / "train").rglob("*.png")).unlink()
+    assert run_data.read_all(config, str(copy)).unread == ("more",)
 
 
 def test_the_synthetic_faces_have_no_cut(config):

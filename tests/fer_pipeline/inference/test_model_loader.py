@@ -146,6 +146,14 @@ def test_what_is_no_model_is_a_mistake_of_the_user(models, tmp_path, what):
     assert "\n" not in str(error.value)
 
 
+def test_names_of_answers_are_asked_of_damaged_weights_in_one_line(models, tmp_path):
+    for name in ("model.json", "model_weights.h5"):
+        content = (models / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: -100 if name.endswith("h5") else None])
+    with pytest.raises(UserError, match=r"model\.json: (cannot be read|damaged)"):
+        model_loader.class_names(tmp_path / "model.json")
+
+
 def test_a_damaged_saved_model_or_keras_file_is_named(models, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
     with pytest.raises(UserError, match="damaged"):

@@ -94,10 +94,20 @@ def test_a_head_of_unknown_classes_is_not_kept_without_a_word(tmp_path, capsys):
     config = Config(model="tiny", init_weights=str(tmp_path / "w.h5"))
     start = initial_weights.of_run(tmp_path / "run", config, CLASS_NAMES)
     assert len(start.weights) == len(tiny.get_weights())
-    assert "(nothing there names its classes; they are taken for angry, " in capsys.readouterr().out
+    said = "(nothing there names its classes; they are taken for angry, disgust, fear, happy, "
+    assert said in capsys.readouterr().out
+    # Its head is turned for classes in another order.
+    initial_weights.of_run(tmp_path / "run", config, CLASS_NAMES[::-1])
+    assert said in capsys.readouterr().out
     start = initial_weights.of_run(tmp_path / "run", config, tuple("abcdefg"))
     assert len(start.weights) == len(tiny.get_weights()) - 2
     assert capsys.readouterr().out.endswith(", a new last layer\n")
+
+
+def test_labels_of_another_number_than_the_answers_are_named(source, tmp_path):
+    keras_files.write_weights(source, tmp_path / "w.h5", labels="calm\nhappy\nsad\n")
+    with pytest.raises(UserError, match="has 2 answers, and its labels are calm, happy, sad; corr"):
+        initial_weights.load(str(tmp_path / "w.h5"))
 
 
 def test_of_a_run_it_is_the_checkpoint_that_it_exports(source, tmp_path):
