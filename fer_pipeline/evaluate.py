@@ -8,7 +8,6 @@ from pathlib import Path
 from absl import flags
 
 from fer_pipeline import run_dir
-from fer_pipeline.datasets import layout
 from fer_pipeline.errors import UserError
 from fer_pipeline.terminal import cli, native_log
 
@@ -56,6 +55,7 @@ def main(argv: list[str]) -> None:
         tempfile.TemporaryDirectory() as scratch,
         native_log.redirected(Path(scratch) / "tf.log"),
     ):
+        from fer_pipeline.datasets import layout
         from fer_pipeline.evaluation import metrics
         from fer_pipeline.stages import evaluation
 

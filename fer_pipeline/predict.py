@@ -127,8 +127,9 @@ def main(argv: list[str]) -> int:
         raise UserError("no picture given; name files or folders, or pass --example for one")
     from fer_pipeline.inference import classifier, results, sources
 
-    classes = classifier.class_names(_MODEL.value, trust=_TRUST.value)
-    if not classifier.are_named(_MODEL.value):
+    classes = classifier.named_classes(_MODEL.value)
+    if classes is None:
+        classes = classifier.class_names(_MODEL.value, trust=_TRUST.value)
         print(
             f"{_MODEL.value}: nothing names its answers, which are taken for "
             f"{classes_lib.listed(classes)}; a labels.txt beside it names them, one a line",

@@ -123,7 +123,7 @@ def list_images(
         np.array([group for group, _, _ in rows], np.int8),
         left_out,
         classes,
-        () if flat else _find_unread(prefix, folders),
+        unread_folders(source, folders),
     )
 
 
@@ -175,17 +175,13 @@ def _find_splits(source: str, prefix: str, folders: set[str]) -> dict[int, str]:
 
 
 def unread_folders(source: str, folders: set[str]) -> tuple[str, ...]:
-    """The folders beside those of the splits; ``source`` and ``folders`` are as in ``find_root``.
+    """The folders beside those of the splits, and beside the folders that these lie in.
 
-    Raises:
-      UserError: as ``find_root``.
+    The arguments are those of ``find_root``, and so are the errors.
     """
     prefix, flat = find_root(source, folders)
-    return () if flat else _find_unread(prefix, folders)
-
-
-def _find_unread(prefix: str, folders: set[str]) -> tuple[str, ...]:
-    """The folders beside those of the splits, and beside the folders that these lie in."""
+    if flat:
+        return ()
     steps = [place for place, character in enumerate(prefix) if character == "/"]
     tops = ["", *(prefix[: step + 1] for step in steps)]
     beside = {folder for top in tops for folder in _children(folders, top)}

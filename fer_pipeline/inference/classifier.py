@@ -56,12 +56,9 @@ def class_names(
     return model_loader.class_names(_path(path), trust=trust)
 
 
-def are_named(path: str | os.PathLike[str] | None = None) -> bool:
-    """Whether a model's answers have names, not those that ``class_names`` takes for want of any.
-
-    ``path`` is as for ``open_classifier``.
-    """
-    return model_loader.named_classes(_path(path)) is not None
+def named_classes(path: str | os.PathLike[str] | None = None) -> tuple[str, ...] | None:
+    """The same; None where nothing names the answers. The model is not opened."""
+    return model_loader.named_classes(_path(path))
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path:
